@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The journal ring: a directory of equal segment files, written once with zeros at creation and
+ * then overwritten in a circle for ever, so that an O_DIRECT write with RWF_DSYNC needs no
+ * transaction of the filesystem below. A batch never straddles a segment; the history goes on at
+ * the start of the next segment when a batch does not fit.
+ *
+ * The happy path: ring_append() gives a batch its place and submits one write; `done` says that it
+ * is durable. ring_release() allows the space of old batches to be overwritten. In memory there is
+ * an index of all batches (their first and last seq, epoch, chain, place), for reading back.
+ *
+ * Failure modes:
+ * - power lost in a write: the batch is torn; recovery ends the history before it;
+ * - power lost with several writes in flight: a later batch may be whole while an earlier one is
+ *   not; the history still ends at the first one missing, what is behind it is dropped;
+ * - a damaged batch at or below the highest commit index found in any later, intact batch is
+ *   corruption: -EBADMSG with the place, nothing is changed;
+ * - old batches in recycled segments: their seq, chain or epoch does not continue the history;
+ * - a dropped tail (ring_truncate) is made unreadable durably before anything new is written, so
+ *   that no mixture of old and new can be recovered;
+ * - a failed write is final (I9): the ring refuses further appends with -EIO.
+ *
+ * Owned by one thread; ring_read() may be called from one other thread at a time, for seqs that
+ * are not released meanwhile (the caller holds a floor against that).
+ */
+#ifndef JOURNAL_RING_H
+#define JOURNAL_RING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "check.h"
+#include "entry.h"
+#include "uring.h"
+
+struct ring;
+
+/* The last entry of each epoch in the log, oldest first: what log matching needs. */
+struct log_span {
+	struct epoch epoch;
+	struct pos end;
+};
+
+/* Creates `dir` and its segment files, writes them with zeros, syncs files and directories.
+ * size: bytes, RING_SIZE_MIN (tests may go down to 1 MiB) to RING_SIZE_MAX; rounded down to a
+ * whole number of segments. -EEXIST when dir exists. */
+int ring_create(const char *dir, uint64_t size, struct err *e);
+
+struct ring_recovered {
+	struct pos end;	       /* end of the history */
+	struct epoch epoch;    /* of the last batch, {0,0} when the ring is empty */
+	uint64_t first_seq;    /* lowest seq in the ring; end.seq + 1 when empty */
+	struct pos before;     /* the position before first_seq */
+	uint64_t commit;       /* highest commit index seen in a batch of the history */
+	uint64_t batches;      /* in the history */
+	uint64_t dropped;      /* torn or stale batches behind it that look like its continuation */
+};
+
+/*
+ * Opens the ring and finds the history. `from` is a position that the caller knows to be in the
+ * history (the flushed position, {0,0} for a new volume): the history must reach it, or
+ * -EBADMSG. If the ring is empty, the history is `from`.
+ *
+ * verify_tail, when given, is called for each batch above the highest commit index found, in
+ * order: it says whether the large payloads that the batch names are whole (0), or -EBADMSG, which
+ * ends the history before this batch; other errors end the recovery.
+ *
+ * -EBADMSG: corruption, e->msg says where. The ring is not changed by opening.
+ */
+int ring_open(const char *dir, const struct uuid *volume, struct pos from,
+	int (*verify_tail)(void *ctx, const void *batch, const struct batch_header *h), void *ctx,
+	struct uring *u, struct ring **ret_ring, struct ring_recovered *ret_rec, struct err *e);
+void ring_close(struct ring *r);
+
+/* Makes everything behind the end of the history unreadable, durably. To be called once after
+ * ring_open(), before the first append. Synchronous. */
+int ring_trim_end(struct ring *r, struct err *e);
+
+/* Drops all batches after `end`, which must be the end of a batch in the ring (or the position
+ * before the first), durably and synchronously. No write may be in flight. -ENOENT: no such
+ * position. */
+int ring_truncate(struct ring *r, struct pos end, struct err *e);
+
+struct ring_write { /* one append in flight, embedded by the caller, kept until done */
+	void (*done)(struct ring_write *w, int res);
+	struct batch_header h;
+	struct uring_req req; /* private */
+	struct ring *ring;    /* private */
+	bool finished;	      /* private */
+};
+
+/*
+ * Appends a whole batch (verbatim, BLOCK_SIZE-aligned memory of batch_size() bytes, padded with
+ * zeros) that continues the history. The write is prepared; the caller submits the uring. The
+ * header is decoded already (w->h). -ENOSPC: the ring is full, release first; -EIO: failed before.
+ * done runs from uring_reap(); several may be in flight and finish in any order.
+ */
+int ring_append(struct ring *r, const void *batch, struct ring_write *w);
+
+/* Everything up to seq may be overwritten. */
+void ring_release(struct ring *r, uint64_t seq);
+
+struct pos ring_end(const struct ring *r);   /* appended, perhaps not durable */
+uint64_t ring_first_seq(const struct ring *r); /* lowest seq that ring_read() has; end+1 if none */
+uint64_t ring_size(const struct ring *r);      /* bytes */
+uint64_t ring_free(const struct ring *r);      /* bytes that appends can surely use */
+
+/* The position at the end of the batch that ends with seq. 0, or -ENOENT when no batch in the ring
+ * ends there (the position before the oldest batch counts as well). */
+int ring_pos_at(const struct ring *r, uint64_t seq, struct pos *ret_pos);
+/* Fills spans with the last entry of each epoch, newest first, at most max; returns the count. */
+unsigned ring_spans(const struct ring *r, struct log_span *spans, unsigned max);
+
+/*
+ * Reads the next non-empty batch with a seq >= from (durable ones only): copies it whole and
+ * verified into buf (BLOCK_SIZE-aligned, BATCH_SIZE_MAX bytes). 0; -ENOENT when nothing durable is
+ * there; -ESTALE when from is below ring_first_seq(); -EBADMSG when it is damaged; -EIO.
+ */
+int ring_read(struct ring *r, uint64_t from, void *buf, struct batch_header *ret_h);
+
+/* Walks every non-empty batch after `after` in order, for recovery and dump; stops at the first
+ * non-zero return of fn and gives it back. */
+int ring_walk(struct ring *r, uint64_t after,
+	int (*fn)(void *ctx, const void *batch, const struct batch_header *h), void *ctx);
+
+#endif
