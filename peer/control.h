@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control protocol on a volume's unix socket: one JSON object a line in each direction, answers
+ * in the order of the requests.
+ *
+ *   request:  {"verb": "status"}            {"verb": "promote", "yes": true, ...}
+ *   answer:   {"code": 0, "text": "...", ...}   code 0 done, 1 a question (repeat with "yes": true),
+ *             negative -errno; text is for a person; further members by verb
+ *
+ * Verbs: status, promote {yes, accept_data_loss}, demote {force}, deactivate {domain, yes,
+ * accept_data_loss}, activate {domain}, checkpoint, ping. The socket has mode 0600; the peer's
+ * credentials are root's or the daemon's own user, or the connection is closed.
+ */
+#ifndef PEER_CONTROL_H
+#define PEER_CONTROL_H
+
+#include <stdint.h>
+
+#include "check.h"
+#include "json.h"
+#include "loop.h"
+
+#define CONTROL_LINE_MAX (256u << 10) /* bytes */
+#define CONTROL_RUN_DIR "/run/tandemfs"
+
+struct control_server;
+
+/* An answer that may be given later, from the loop's thread; exactly once. */
+struct control_request {
+	const char *verb;
+	const struct json *args; /* the request's object */
+	void *owner;		 /* private */
+};
+
+/*
+ * Listens on `path` (a stale socket of a dead process is replaced; a living one is -EADDRINUSE with
+ * its path). Creates the directory with mode 0755 when it is missing. handler runs on the loop's
+ * thread and must lead to one control_answer() for each request, perhaps later; a client that went
+ * away meanwhile is no error.
+ */
+int control_listen(struct loop *l, const char *path,
+	void (*handler)(void *ctx, struct control_request *r), void *ctx,
+	struct control_server **ret_server, struct err *e);
+/* Takes `answer`; "code" and "text" are added to it (answer may be NULL). Frees the request. */
+void control_answer(struct control_request *r, int code, const char *text, struct json *answer);
+/* Closes clients (open requests may still be answered, the answers vanish) and unlinks the socket. */
+void control_close(struct control_server *s);
+
+/* Client, blocking: connects, sends one request, waits for the answer at most timeout_ms. 0 with
+ * *ret_answer (caller frees), -ENOENT/-ECONNREFUSED (no daemon), -ETIMEDOUT, ... with a message. */
+int control_call(const char *path, const struct json *request, unsigned timeout_ms,
+	struct json **ret_answer, struct err *e);
+
+#endif

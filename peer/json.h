@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * JSON values for the control protocol and `-o json`; the only owner of json-c. Objects keep the
+ * order of insertion. Setters take ownership of child values. Getters never fail: an absent or
+ * differently typed member reads as the default. Not thread-safe.
+ */
+#ifndef PEER_JSON_H
+#define PEER_JSON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "check.h"
+
+struct json;
+
+struct json *json_object(void);
+struct json *json_array(void);
+void json_free(struct json *j);
+
+void json_set(struct json *obj, const char *key, struct json *value); /* takes value */
+void json_set_string(struct json *obj, const char *key, const char *value); /* NULL: JSON null */
+void json_set_int(struct json *obj, const char *key, int64_t value);
+void json_set_double(struct json *obj, const char *key, double value);
+void json_set_bool(struct json *obj, const char *key, bool value);
+void json_append(struct json *arr, struct json *value); /* takes value */
+void json_append_string(struct json *arr, const char *value);
+
+/* Borrowed from the parent; NULL when absent. Getters accept NULL objects. */
+struct json *json_get(const struct json *obj, const char *key);
+const char *json_get_string(const struct json *obj, const char *key, const char *dflt);
+int64_t json_get_int(const struct json *obj, const char *key, int64_t dflt);
+double json_get_double(const struct json *obj, const char *key, double dflt);
+bool json_get_bool(const struct json *obj, const char *key, bool dflt);
+unsigned json_length(const struct json *arr);
+struct json *json_at(const struct json *arr, unsigned i);
+const char *json_string_at(const struct json *arr, unsigned i, const char *dflt);
+
+/* Borrowed until the value changes or is freed. */
+const char *json_text(const struct json *j, bool pretty);
+/* A whole text; depth at most 32. 0, or -EBADMSG with the reason. */
+int json_parse(const char *text, size_t len, struct json **ret_j, struct err *e);
+
+#endif

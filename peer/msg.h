@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Frames between replicas. A frame is a header and a body:
+ *
+ *   off size  frame header (little-endian), MSG_HEADER_SIZE = 48 bytes
+ *     0    4  magic "TFMS"
+ *     4    2  protocol version
+ *     6    2  type
+ *     8    4  body length
+ *    12    4  meta length: how much of the body is the message's own fields; the rest is payload
+ *             (a batch, verbatim; a large write's bytes)
+ *    16    8  epoch id	    the sender's record's epoch
+ *    24    4  epoch number
+ *    28   12  reserved
+ *    40    4  meta checksum (CRC-32C)
+ *    44    4  header checksum (CRC-32C of the 44 bytes before it)
+ *
+ * A payload carries its own checksums (a batch has them; DATA names its CRC). A header is believed
+ * only after its checksum; lengths are limited by type before anything is allocated. Decoding
+ * validates everything once, here, at the edge; behind it the same facts are asserted.
+ */
+#ifndef PEER_MSG_H
+#define PEER_MSG_H
+
+#include <stdint.h>
+
+#include "entry.h"
+#include "record.h"
+#include "ring.h"
+
+#define MSG_PROTOCOL 1u
+#define MSG_PROTOCOL_MIN 1u
+#define MSG_HEADER_SIZE 48u
+#define MSG_META_MAX (192u << 10) /* bytes */
+#define MSG_PAYLOAD_MAX (WRITE_SIZE_MAX + 2 * BLOCK_SIZE)
+#define MSG_SPANS_MAX 64u
+#define MSG_TEXT_MAX 1024u
+
+enum msg_type {
+	MSG_PREFACE = 1, /* first frame of a connection: who dials, and what for */
+	MSG_HELLO,	 /* the handshake: the whole position of a replica */
+	MSG_RECORD,	 /* adopt this record durably, then answer */
+	MSG_RECORD_ACK,
+	MSG_FETCH,	/* send me the history after a position (the active adopts a tail) */
+	MSG_APPEND,	/* payload: one batch */
+	MSG_ACK,	/* everything up to a seq is durable here */
+	MSG_HEARTBEAT,	/* carries the commit index */
+	MSG_DATA,	/* payload: the bytes of a large write, ahead of the batch that names it */
+	MSG_REFUSED,	/* why the connection is of no use; it is closed behind this */
+	MSG_STOPPED,	/* a courtesy: the sender's process ends in order */
+	MSG_FORWARD,	/* an operator's word typed at the other side */
+	MSG_FORWARD_REPLY,
+	MSG_TYPE_MAX,
+};
+
+enum msg_purpose { MSG_PURPOSE_COMMIT = 1, MSG_PURPOSE_BULK = 2 };
+
+/* What a replica has granted to the active (design 4.2): it may be used, nobody else gets it. */
+struct msg_grant {
+	uint64_t data_blocks; /* highest number of live data blocks promised in total */
+	uint64_t ring_bytes;  /* free in the ring */
+	uint64_t meta_bytes;
+	uint64_t disk_free, disk_total; /* bytes, informative */
+};
+
+struct msg_preface {
+	uint32_t protocol_min, protocol_max;
+	enum msg_purpose purpose;
+	struct uuid cluster, volume, replica;
+	char domain[DOMAIN_LEN_MAX + 1];
+};
+
+struct msg_hello {
+	uint32_t entry_format_max; /* highest format level this build understands */
+	uint8_t serving;	   /* this replica has the volume mounted now */
+	struct pos end;		   /* durable end of the history */
+	struct pos flushed;	   /* in RocksDB's files */
+	uint64_t commit;
+	uint64_t first_seq;	   /* lowest seq in the ring */
+	struct pos before;	   /* position before first_seq */
+	struct msg_grant grant;
+	unsigned nspans;	   /* newest first */
+	struct log_span spans[MSG_SPANS_MAX];
+	const struct record *record; /* decoding: points at the caller's buffer, see msg_decode() */
+};
+
+struct msg_record {
+	uint64_t nonce; /* returned in the answer */
+	const struct record *record;
+};
+
+struct msg_record_ack {
+	uint64_t nonce;
+	uint8_t accepted;
+	struct record_version version; /* that the answering replica holds now */
+};
+
+struct msg_fetch {
+	struct pos after;
+};
+
+struct msg_append {
+	struct batch_header h;
+	const void *batch; /* payload: batch_size(&h) bytes */
+};
+
+struct msg_ack {
+	uint64_t durable; /* seq */
+	uint64_t applied, flushed; /* seqs, informative */
+	struct msg_grant grant;
+};
+
+struct msg_heartbeat {
+	uint64_t commit;
+	uint64_t end;	   /* the sender's last seq */
+	uint64_t sent_ns;  /* sender's monotonic clock; echoed for the round trip */
+	uint64_t echo_ns;  /* the last sent_ns received from the peer, plus the time it was held */
+};
+
+struct msg_data {
+	uint32_t epoch_num; /* the address: data segments of this epoch, */
+	uint64_t block;	    /* first block */
+	uint32_t blocks;
+	uint32_t crc; /* CRC-32C of the payload */
+	uint8_t gone; /* the bytes were punched since: no payload, nobody will read them */
+	const void *bytes; /* payload: blocks * BLOCK_SIZE */
+};
+
+struct msg_refused {
+	int32_t code; /* -errno */
+	char text[MSG_TEXT_MAX];
+};
+
+enum operator_verb { OPERATOR_PROMOTE = 1, OPERATOR_DEMOTE, OPERATOR_DEACTIVATE, OPERATOR_ACTIVATE };
+#define OPERATOR_YES 1u		     /* the person has been asked */
+#define OPERATOR_FORCE 2u	     /* demote although the peer is silent */
+#define OPERATOR_ACCEPT_DATA_LOSS 4u /* promote although not in sync */
+#define OPERATOR_FORWARDED 8u	     /* came from the other side; never forwarded again */
+
+struct msg_forward {
+	uint64_t nonce;
+	enum operator_verb verb;
+	uint32_t flags;
+	char domain[DOMAIN_LEN_MAX + 1];
+};
+
+struct msg_forward_reply {
+	uint64_t nonce;
+	int32_t code;
+	char text[MSG_TEXT_MAX];
+};
+
+struct msg {
+	enum msg_type type;
+	struct epoch epoch;
+	union {
+		struct msg_preface preface;
+		struct msg_hello hello;
+		struct msg_record record;
+		struct msg_record_ack record_ack;
+		struct msg_fetch fetch;
+		struct msg_append append;
+		struct msg_ack ack;
+		struct msg_heartbeat heartbeat;
+		struct msg_data data;
+		struct msg_refused refused;
+		struct msg_forward forward;
+		struct msg_forward_reply forward_reply;
+	};
+};
+
+struct msg_frame { /* a decoded frame header */
+	enum msg_type type;
+	uint32_t meta_len, payload_len;
+	uint32_t meta_crc;
+	struct epoch epoch;
+};
+
+/* Header of MSG_HEADER_SIZE bytes. 0; -EBADMSG; -EPROTONOSUPPORT (another protocol version). */
+int msg_decode_frame(const void *buf, struct msg_frame *ret_f);
+/*
+ * Decodes the fields (`meta`, f->meta_len bytes) of a frame. `payload` (f->payload_len bytes; may
+ * be NULL when there is none) is only pointed to; an APPEND's batch is checked with batch_verify()
+ * and a DATA's bytes against their checksum. `record` is where a HELLO's or RECORD's record is
+ * decoded to. 0 or -EBADMSG.
+ */
+int msg_decode(const struct msg_frame *f, const void *meta, const void *payload,
+	struct record *record, struct msg *ret_m);
+/* Writes frame header and fields into buf (at least MSG_HEADER_SIZE + MSG_META_MAX for messages
+ * with a record, 4 KiB otherwise); the payload is not copied: the caller sends
+ * msg_payload() behind it. Returns the bytes written. */
+size_t msg_encode(const struct msg *m, void *buf, size_t size);
+/* The payload that belongs behind the encoded message: NULL and 0 when there is none. */
+const void *msg_payload(const struct msg *m, size_t *ret_len);
+const char *msg_type_name(enum msg_type t);
+
+#endif

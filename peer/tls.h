@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TLS 1.3 with mutual certificates over non-blocking sockets; the only owner of OpenSSL. The peer's
+ * certificate must be signed by the configured CA, be valid now, and carry the peer's domain as a
+ * DNS name in subjectAltName (or as common name where it has none). Certificates are read again when
+ * a file changed, for new connections. One thread.
+ */
+#ifndef PEER_TLS_H
+#define PEER_TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "check.h"
+
+struct tls_context;
+struct tls;
+
+/* Reads and checks the three PEM files; the message names the file and what is wrong with it. */
+int tls_context_new(const char *ca, const char *certificate, const char *key,
+	struct tls_context **ret_ctx, struct err *e);
+void tls_context_free(struct tls_context *ctx);
+/* Looks whether a file changed (size, mtime, inode) and loads them again; the old ones stay in use,
+ * and a warning is logged, when the new ones are bad. */
+void tls_context_refresh(struct tls_context *ctx);
+
+int tls_new(struct tls_context *ctx, int fd, bool server, struct tls **ret_tls);
+void tls_free(struct tls *t);
+/* 0 done; -EAGAIN with *ret_want_write saying what to wait for; -EPROTO with e->msg. */
+int tls_handshake(struct tls *t, bool *ret_want_write, struct err *e);
+/* 0 when the peer's certificate names this domain, else -EACCES with the names it has. */
+int tls_check_domain(struct tls *t, const char *domain, struct err *e);
+/* Bytes; 0 end; -EAGAIN; -EPROTO. */
+ssize_t tls_read(struct tls *t, void *buf, size_t len);
+/* Bytes taken (maybe fewer); -EAGAIN; -EPROTO. A repeated call after -EAGAIN may pass another buffer
+ * that begins with the same bytes. */
+ssize_t tls_write(struct tls *t, const void *buf, size_t len);
+/* true when tls_read() has bytes that the socket will not announce again. */
+bool tls_pending(const struct tls *t);
+const char *tls_description(const struct tls *t); /* "TLSv1.3 TLS_AES_128_GCM_SHA256" */
+
+#endif
