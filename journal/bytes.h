@@ -14,7 +14,7 @@
 struct bytes {
 	uint8_t *p; /* start */
 	size_t len; /* bytes in the buffer */
-	size_t at;  /* next byte */
+	size_t at; /* next byte */
 	bool bad;
 };
 

@@ -40,7 +40,8 @@ int err_wrap(struct err *e, const char *fmt, ...)
 	vsnprintf(msg, sizeof(msg), fmt, ap);
 	va_end(ap);
 	n = strlen(msg);
-	snprintf(msg + n, sizeof(msg) - n, ": %s", e->msg);
+	if (snprintf(msg + n, sizeof(msg) - n, ": %s", e->msg) < 0) /* cut where it is full */
+		msg[n] = '\0';
 	memcpy(e->msg, msg, sizeof(msg));
 	return e->code;
 }

@@ -61,8 +61,8 @@ int conf_get_uint(const struct conf *c, const struct conf_section *s, const char
 	uint64_t max, uint64_t *ret, struct err *e);
 int conf_get_duration(const struct conf *c, const struct conf_section *s, const char *key,
 	uint64_t min_ns, uint64_t max_ns, uint64_t *ret_ns, struct err *e);
-int conf_get_bool(
-	const struct conf *c, const struct conf_section *s, const char *key, bool *ret, struct err *e);
+int conf_get_bool(const struct conf *c, const struct conf_section *s, const char *key, bool *ret,
+	struct err *e);
 int conf_get_choice(const struct conf *c, const struct conf_section *s, const char *key,
 	const char *const *choices, unsigned *ret_index, struct err *e);
 /* "file:line" of a key (or of its section when absent), for the caller's own messages. */

@@ -53,10 +53,10 @@ uint32_t crc32c_table(uint32_t crc, const void *data, size_t len)
 
 	for (; len >= 8; len -= 8, p += 8) {
 		c ^= (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
-			(uint32_t)p[3] << 24;
+		     (uint32_t)p[3] << 24;
 		c = table[7][c & 255] ^ table[6][c >> 8 & 255] ^ table[5][c >> 16 & 255] ^
-			table[4][c >> 24] ^ table[3][p[4]] ^ table[2][p[5]] ^ table[1][p[6]] ^
-			table[0][p[7]];
+		    table[4][c >> 24] ^ table[3][p[4]] ^ table[2][p[5]] ^ table[1][p[6]] ^
+		    table[0][p[7]];
 	}
 	while (len--)
 		c = (c >> 8) ^ table[0][(c ^ *p++) & 255];
@@ -84,10 +84,9 @@ __attribute__((target("sse4.2,pclmul"), always_inline)) static inline uint64_t s
 		c1 = _mm_crc32_u64(c1, load64(p + n + i));
 		c2 = _mm_crc32_u64(c2, load64(p + 2 * n + i));
 	}
-	moved = _mm_xor_si128(_mm_clmulepi64_si128(_mm_cvtsi32_si128((int)c),
-				      _mm_cvtsi32_si128((int)k2), 0),
-		_mm_clmulepi64_si128(
-			_mm_cvtsi32_si128((int)c1), _mm_cvtsi32_si128((int)k1), 0));
+	moved = _mm_xor_si128(
+		_mm_clmulepi64_si128(_mm_cvtsi32_si128((int)c), _mm_cvtsi32_si128((int)k2), 0),
+		_mm_clmulepi64_si128(_mm_cvtsi32_si128((int)c1), _mm_cvtsi32_si128((int)k1), 0));
 	return _mm_crc32_u64(0, (uint64_t)_mm_cvtsi128_si64(moved)) ^ c2;
 }
 

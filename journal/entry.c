@@ -219,7 +219,7 @@ void batch_begin(struct batch_writer *w, void *buf, size_t size, const struct uu
 bool batch_fits(const struct batch_writer *w, size_t body_len)
 {
 	return body_len <= ENTRY_SIZE_MAX - ENTRY_HEADER_SIZE &&
-		align_entry(w->used) + ENTRY_HEADER_SIZE + body_len <= w->size;
+	       align_entry(w->used) + ENTRY_HEADER_SIZE + body_len <= w->size;
 }
 
 uint64_t batch_add(struct batch_writer *w, uint16_t type, uint64_t mount_id, uint64_t unique,

@@ -98,7 +98,7 @@ struct entry_header {
 	uint64_t seq;
 	uint32_t body_crc;
 	uint32_t chain; /* before this entry */
-	uint32_t crc;	/* of this header: the chain after it */
+	uint32_t crc; /* of this header: the chain after it */
 };
 
 struct entry {
@@ -137,7 +137,8 @@ static inline struct pos batch_end(const struct batch_header *h)
  * Reads and checks a header alone (needs BATCH_HEADER_SIZE bytes). 0; -ENODATA when the first four
  * bytes are no magic (nothing was ever written here, or something else); -EPROTONOSUPPORT for
  * another version with a good checksum; -EBADMSG for anything else. A header that is accepted has
- * BATCH_HEADER_SIZE <= length <= BATCH_SIZE_MAX and a count that fits the length.
+ * BATCH_HEADER_SIZE <= length <= BATCH_SIZE_MAX, a count that fits the length, and a commit index
+ * below its first seq.
  */
 int batch_decode_header(const void *buf, size_t len, struct batch_header *ret_h);
 
@@ -169,7 +170,8 @@ bool batch_fits(const struct batch_writer *w, size_t body_len);
  * checksums itself; *ret_body (may be NULL) is where the body went. Returns the entry's seq. */
 uint64_t batch_add(struct batch_writer *w, uint16_t type, uint64_t mount_id, uint64_t unique,
 	const struct iovec *iov, unsigned niov, uint8_t **ret_body);
-/* Writes the header and the padding; returns the size in the ring (a multiple of BLOCK_SIZE). */
+/* Writes the header and the padding; returns the size in the ring (a multiple of BLOCK_SIZE).
+ * commit is below the batch's first seq: nothing is committed before it is written. */
 size_t batch_finish(struct batch_writer *w, uint64_t commit, uint64_t time_ns);
 
 static inline struct pos batch_writer_end(const struct batch_writer *w)

@@ -6,21 +6,21 @@
 #ifndef JOURNAL_LIMITS_H
 #define JOURNAL_LIMITS_H
 
-#define BLOCK_SIZE 4096u	      /* [format] bytes; unit of addresses, checksums and ring alignment */
+#define BLOCK_SIZE 4096u /* [format] bytes; unit of addresses, checksums and ring alignment */
 #define BLOCK_SHIFT 12
-#define WRITE_SIZE_MAX (1u << 20)     /* bytes; the largest FUSE WRITE, hence the largest payload */
-#define INLINE_SIZE_MAX (64u << 10)   /* bytes; a payload up to this travels inside its entry */
-#define NAME_LEN_MAX 255u	      /* bytes of one path component */
-#define SYMLINK_LEN_MAX 4095u	      /* bytes of a symlink's target */
-#define XATTR_NAME_MAX 255u	      /* bytes, with the namespace prefix */
-#define XATTR_SIZE_MAX (64u << 10)    /* bytes of one value */
-#define ENTRY_SIZE_MAX (160u << 10)   /* bytes of one entry, header included */
-#define BATCH_SIZE_MAX (1u << 20)     /* bytes of one batch, header and padding included */
-#define REPLICAS_MAX 8u		      /* replicas of one volume */
-#define DOMAIN_LEN_MAX 63u	      /* bytes of a domain's name */
-#define VOLUME_NAME_MAX 63u	      /* bytes of a volume's name */
-#define RING_SIZE_MIN (32ull << 20)   /* bytes */
-#define RING_SIZE_MAX (4ull << 30)    /* bytes */
+#define WRITE_SIZE_MAX (1u << 20) /* bytes; the largest FUSE WRITE, hence the largest payload */
+#define INLINE_SIZE_MAX (64u << 10) /* bytes; a payload up to this travels inside its entry */
+#define NAME_LEN_MAX 255u /* bytes of one path component */
+#define SYMLINK_LEN_MAX 4095u /* bytes of a symlink's target */
+#define XATTR_NAME_MAX 255u /* bytes, with the namespace prefix */
+#define XATTR_SIZE_MAX (64u << 10) /* bytes of one value */
+#define ENTRY_SIZE_MAX (160u << 10) /* bytes of one entry, header included */
+#define BATCH_SIZE_MAX (1u << 20) /* bytes of one batch, header and padding included */
+#define REPLICAS_MAX 8u /* replicas of one volume */
+#define DOMAIN_LEN_MAX 63u /* bytes of a domain's name */
+#define VOLUME_NAME_MAX 63u /* bytes of a volume's name */
+#define RING_SIZE_MIN (32ull << 20) /* bytes */
+#define RING_SIZE_MAX (4ull << 30) /* bytes */
 #define DATA_SEGMENT_SIZE (256u << 20) /* [format] bytes of one data segment file */
 #define DATA_SEGMENT_BLOCKS (DATA_SEGMENT_SIZE / BLOCK_SIZE)
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A small event loop over epoll: descriptors, one-shot timers and deferred calls. One thread runs
- * it and owns everything registered; loop_wake() is the only call for other threads.
+ * A small event loop over epoll: descriptors and one-shot timers. One thread runs it and owns
+ * everything registered; loop_wake() is the only call for other threads.
  *
  * A callback may add, change and remove any source, itself included; a removed source is never
- * called again, also when its event was already fetched.
+ * called again, also when its event was already fetched, and its memory may be freed at once. Do not
+ * nest loop_run_once().
  */
 #ifndef JOURNAL_LOOP_H
 #define JOURNAL_LOOP_H
@@ -18,9 +19,7 @@ struct loop_source { /* embedded by the user; zero it before loop_add() */
 	int fd;
 	uint32_t events; /* EPOLLIN, EPOLLOUT */
 	void (*ready)(struct loop_source *s, uint32_t events);
-	bool added;
-	bool dead; /* private */
-	struct loop_source *dead_next;
+	bool added; /* private */
 };
 
 struct loop_timer { /* embedded by the user; zero it before the first use */

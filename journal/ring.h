@@ -48,13 +48,13 @@ struct log_span {
 int ring_create(const char *dir, uint64_t size, struct err *e);
 
 struct ring_recovered {
-	struct pos end;	       /* end of the history */
-	struct epoch epoch;    /* of the last batch, {0,0} when the ring is empty */
-	uint64_t first_seq;    /* lowest seq in the ring; end.seq + 1 when empty */
-	struct pos before;     /* the position before first_seq */
-	uint64_t commit;       /* highest commit index seen in a batch of the history */
-	uint64_t batches;      /* in the history */
-	uint64_t dropped;      /* torn or stale batches behind it that look like its continuation */
+	struct pos end; /* end of the history */
+	struct epoch epoch; /* of the last batch, {0,0} when the ring is empty */
+	uint64_t first_seq; /* lowest seq in the ring; end.seq + 1 when empty */
+	struct pos before; /* the position before first_seq */
+	uint64_t commit; /* highest commit index seen in a batch of the history */
+	uint64_t batches; /* in the history */
+	uint64_t dropped; /* torn or stale batches behind it that look like its continuation */
 };
 
 /*
@@ -86,8 +86,8 @@ struct ring_write { /* one append in flight, embedded by the caller, kept until 
 	void (*done)(struct ring_write *w, int res);
 	struct batch_header h;
 	struct uring_req req; /* private */
-	struct ring *ring;    /* private */
-	bool finished;	      /* private */
+	struct ring *ring; /* private */
+	bool finished; /* private */
 };
 
 /*
@@ -101,10 +101,10 @@ int ring_append(struct ring *r, const void *batch, struct ring_write *w);
 /* Everything up to seq may be overwritten. */
 void ring_release(struct ring *r, uint64_t seq);
 
-struct pos ring_end(const struct ring *r);   /* appended, perhaps not durable */
+struct pos ring_end(const struct ring *r); /* appended, perhaps not durable */
 uint64_t ring_first_seq(const struct ring *r); /* lowest seq that ring_read() has; end+1 if none */
-uint64_t ring_size(const struct ring *r);      /* bytes */
-uint64_t ring_free(const struct ring *r);      /* bytes that appends can surely use */
+uint64_t ring_size(const struct ring *r); /* bytes */
+uint64_t ring_free(const struct ring *r); /* bytes that appends can surely use */
 
 /* The position at the end of the batch that ends with seq. 0, or -ENOENT when no batch in the ring
  * ends there (the position before the oldest batch counts as well). */

@@ -28,10 +28,10 @@ enum uring_mode { URING_AUTO, URING_FORCE, URING_THREADS };
 struct uring_req {
 	int fd;
 	const void *buf;
-	size_t len;   /* bytes; with RWF_DSYNC and O_DIRECT, multiples of BLOCK_SIZE */
+	size_t len; /* bytes; with RWF_DSYNC and O_DIRECT, multiples of BLOCK_SIZE */
 	uint64_t off; /* bytes */
 	int rwf_flags; /* RWF_DSYNC or 0 */
-	int res;       /* in done: 0, or the final -errno */
+	int res; /* in done: 0, or the final -errno */
 	void (*done)(struct uring_req *r);
 	/* private */
 	size_t written;
