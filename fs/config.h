@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A volume's configuration file and its descriptor, checked as a whole: every error names file, line
+ * and reason.
+ *
+ *   [volume]
+ *   name = db                       # required
+ *   directory = /var/lib/tandemfs/db  # this replica's data; required
+ *   mount = /srv/db                 # where it is mounted while active; required
+ *   ack = op                        # op (fsync and async are refused until they are built)
+ *   suid = no
+ *   dev = no
+ *   threads = 4
+ *
+ *   [site]
+ *   domain = site-a                 # required
+ *   listen = 10.0.0.1:7400          # required
+ *
+ *   [peer site-b]                   # one for each other domain; required
+ *   address = 10.1.0.1:7400
+ *
+ *   [transport]                     # required
+ *   mode = tls                      # tls or plain
+ *   ca = /etc/tandemfs/ca.pem       # with tls these three are required
+ *   certificate = /etc/tandemfs/site-a.pem
+ *   key = /etc/tandemfs/site-a.key
+ *   heartbeat = 500ms
+ *   timeout = 5s
+ *
+ *   [journal]
+ *   io = auto                       # auto, io_uring, pwritev2
+ *   size = 256M                     # at format; default 1/16 of the volume
+ *   flights = 1                     # batches in the local flush at once, 1 to 8
+ *
+ *   [limits]
+ *   payload_memory = 256M           # payloads of waiting writes; beyond it they are parked
+ *   cache = 128M                    # RocksDB's block cache
+ *   memtable = 64M                  # a checkpoint is due at this size
+ *   checkpoint_entries = 200000     # ... and after so many entries
+ */
+#ifndef FS_CONFIG_H
+#define FS_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "check.h"
+#include "limits.h"
+#include "record.h"
+#include "uring.h"
+
+struct config_peer {
+	char domain[DOMAIN_LEN_MAX + 1];
+	char address[256];
+};
+
+struct config {
+	char path[4096];
+	char name[VOLUME_NAME_MAX + 1];
+	char directory[4096];
+	char mount[4096];
+	bool suid, dev;
+	unsigned threads;
+	char domain[DOMAIN_LEN_MAX + 1];
+	char listen[256];
+	unsigned npeers;
+	struct config_peer peers[REPLICAS_MAX];
+	bool tls;
+	char ca[4096], certificate[4096], key[4096];
+	uint64_t heartbeat_ns, timeout_ns;
+	enum uring_mode io;
+	uint64_t ring_size; /* 0: default */
+	unsigned flights;
+	uint64_t payload_memory, cache, memtable, checkpoint_entries;
+	char run_dir[4096]; /* from the command line; default CONTROL_RUN_DIR */
+};
+
+int config_load(const char *path, struct config *ret_c, struct err *e);
+
+/* The descriptor that format writes and format --join reads: what all replicas must agree on. A
+ * text file in the same syntax: [volume] cluster, uuid, size, time, root mode/uid/gid; one
+ * [replica DOMAIN] with uuid for each; [record] version_id, epoch_id. */
+struct descriptor {
+	char name[VOLUME_NAME_MAX + 1];
+	struct uuid cluster, volume;
+	uint64_t size; /* bytes */
+	uint64_t ring_size; /* bytes */
+	uint64_t time_ns;
+	uint64_t record_id;
+	unsigned nreplicas;
+	struct record_replica replicas[REPLICAS_MAX]; /* the first one is active */
+};
+
+int descriptor_load(const char *path, struct descriptor *ret_d, struct err *e);
+/* New file only (-EEXIST), synced. */
+int descriptor_store(const char *path, const struct descriptor *d, struct err *e);
+/* Record 1: all in sync at seq 0, the first one active, epoch {0, 0}. */
+void descriptor_record(const struct descriptor *d, struct record *ret_r);
+
+#endif

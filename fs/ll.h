@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The FUSE side: mounts, decodes requests on worker threads, answers reads itself and hands changes
+ * to the volume's commit thread. libfuse stays inside fs/ll_*.c.
+ *
+ * Workers never wait for the commit thread or the peer (I10). A worker drops every lock before it
+ * replies. Lookup counts live here; volume_forgotten() is called for an unlinked inode when its
+ * count reaches zero.
+ */
+#ifndef FS_LL_H
+#define FS_LL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "check.h"
+
+struct ll;
+struct volume;
+
+struct ll_config {
+	const char *mountpoint; /* absolute, an existing directory */
+	const char *volume_name;
+	unsigned threads;	/* workers; 0: 4 */
+	bool suid, dev;		/* default nosuid,nodev */
+};
+
+/* Mounts and starts the workers. The mount id is drawn here. -EBUSY when something else is mounted on
+ * the directory or it is not empty; a dead mount of this volume is taken away first. */
+int ll_mount(struct volume *v, const struct ll_config *cfg, struct ll **ret_ll, struct err *e);
+uint64_t ll_mount_id(const struct ll *l);
+/* true while the kernel holds a reference to the inode. Any thread. */
+bool ll_knows(struct ll *l, uint64_t ino);
+/* true when somebody else unmounted it (umount(8)): the workers have ended. */
+bool ll_ended(const struct ll *l);
+/*
+ * Leaving the active role, or a fence: from now on every request is answered with EIO, every inode
+ * the kernel knows is invalidated (dirty pages fail, mappings get SIGBUS), then the connection is
+ * aborted and the mount taken away lazily. Bounded: at most timeout_ms, whatever hangs. The caller
+ * has already failed all its operations. Not from a worker.
+ */
+void ll_fence(struct ll *l, unsigned timeout_ms);
+/* A clean stop: unmounts (lazily when busy), ends the workers, frees. At most timeout_ms. */
+void ll_unmount(struct ll *l, unsigned timeout_ms);
+/* Takes away a dead mount (ENOTCONN) of this volume at mountpoint, as a kill -9 leaves it. 0 when
+ * there is none or it is gone now; -EBUSY with a message when something living is mounted there. */
+int ll_clear_stale(const char *mountpoint, const char *volume_name, struct err *e);
+
+#endif

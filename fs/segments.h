@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Data segments: append-only files of DATA_SEGMENT_SIZE below `<replica>/data/<epoch>-<id>/`, where
+ * an address (epoch, block) lies in file block / DATA_SEGMENT_BLOCKS. Written once, never
+ * overwritten with other bytes (I7), so reading needs no lock.
+ *
+ * Small writes reach their address late: the commit thread announces the buffer with
+ * segments_pending_add(), readers are served from it, the writer thread writes runs of them through
+ * the page cache and only then takes them off. Large writes are O_DIRECT with RWF_DSYNC through the
+ * volume's uring.
+ *
+ * Failure modes: a failed write or sync is final (I9): segments_failed(). A torn or missing block
+ * shows in its checksum when it is read. A new file is created with its space allocated (ENOSPC is
+ * found before anything is staged), its directory synced before its first use.
+ */
+#ifndef FS_SEGMENTS_H
+#define FS_SEGMENTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "check.h"
+#include "entry.h"
+#include "inode.h"
+#include "payload.h"
+
+struct segments;
+
+/* dir exists (made by format). Opens lazily; starts the writer thread. */
+int segments_open(const char *dir, struct segments **ret_s, struct err *e);
+/* Stops the writer after it has written what is queued (no sync). */
+void segments_close(struct segments *s);
+
+/* Makes the epoch's directory known, creating it (synced) when missing. Epoch numbers alone name it
+ * afterwards: -EEXIST when the number exists with another id. */
+int segments_add_epoch(struct segments *s, struct epoch epoch, struct err *e);
+/* Makes sure that the file that holds `a` exists, with `ahead` further ones; helper or commit
+ * thread. -ENOSPC leaves nothing behind. */
+int segments_prepare(struct segments *s, struct addr a, unsigned ahead);
+
+/* The O_DIRECT descriptor and offset for a run inside one segment file; the file is created when it
+ * is missing. Borrowed until segments_close(). */
+int segments_direct(struct segments *s, struct addr a, uint32_t blocks, int *ret_fd, uint64_t *ret_off);
+
+/* Announces that the bytes of `blocks` blocks at a are in memory at p->data + off, and queues them
+ * for writing; takes a reference of its own. Readers see them at once. seq: the entry's. */
+void segments_pending_add(
+	struct segments *s, struct addr a, uint32_t blocks, struct payload *p, uint32_t off, uint64_t seq);
+/* The same for a large write that somebody else writes: only served to readers until
+ * segments_pending_remove(). */
+void segments_inflight_add(struct segments *s, struct addr a, uint32_t blocks, struct payload *p);
+void segments_inflight_remove(struct segments *s, struct addr a, uint32_t blocks);
+/* Writes bytes to their address through the page cache, now, on this thread (standby, recovery). */
+int segments_write(struct segments *s, struct addr a, uint32_t blocks, const void *bytes);
+
+/* Every payload announced or written with a seq up to this is in the page cache or further. */
+uint64_t segments_written_seq(struct segments *s);
+/* Waits until what was announced up to now is written, then fdatasync()s every file that changed
+ * since its last sync. A helper thread. 0 or -errno (final). */
+int segments_sync(struct segments *s);
+
+/* Reads whole blocks and verifies each against crcs[] (from the map). From memory where pending.
+ * 0; -EBADMSG with *ret_bad the index of the first block that does not match; -EIO. Any thread. */
+int segments_read(struct segments *s, struct addr a, uint32_t blocks, void *buf, const uint32_t *crcs,
+	uint32_t *ret_bad);
+/* The same without checksums: reads a run and compares the CRC-32C of the whole with `crc`. 0,
+ * -EBADMSG, -EIO. For recovery (is a large write whole?) and for catching a peer up. */
+int segments_read_run(struct segments *s, struct addr a, uint32_t blocks, void *buf, uint32_t crc);
+
+bool segments_failed(struct segments *s, struct err *e);
+uint64_t segments_disk_bytes(struct segments *s); /* allocated below dir, approximately */
+size_t segments_pending_bytes(struct segments *s);
+
+#endif
