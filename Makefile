@@ -32,11 +32,11 @@ JOURNAL_LIBS := -luring -lpthread
 PEER_LIBS := -lssl -lcrypto -ljson-c
 FS_LIBS := -lfuse3 -lrocksdb
 
-JOURNAL_INC := -Ijournal
-PEER_INC := -Ipeer -Ijournal
-FS_INC := -Ifs -Ipeer -Ijournal
-AGENT_INC := -Iagent -Ipeer -Ijournal
-TEST_INC := -Itest/lib -Ifs -Iagent -Ipeer -Ijournal
+JOURNAL_INC := -iquote journal
+PEER_INC := -iquote peer -iquote journal
+FS_INC := -iquote fs -iquote peer -iquote journal
+AGENT_INC := -iquote agent -iquote peer -iquote journal
+TEST_INC := -iquote test/lib -iquote fs -iquote agent -iquote peer -iquote journal
 
 objs = $(patsubst %.c,$(B)/%.o,$(1))
 JOURNAL_OBJ := $(call objs,$(wildcard journal/*.c))
