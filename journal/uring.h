@@ -35,6 +35,8 @@ struct uring_req {
 	void (*done)(struct uring_req *r);
 	/* private */
 	size_t written;
+	int fault; /* what uring_inject() has for this attempt */
+	unsigned stalls;
 	bool sync_only;
 	struct iovec iov;
 	struct uring_req *next;
@@ -60,7 +62,8 @@ unsigned uring_reap(struct uring *u);
 
 /*
  * Fault injection for tests: the n-th write or sync from now (1 = the next) ends with `error`
- * (-EIO), and so do the `repeat` following ones. 0 disarms. Also set by the environment variable
+ * (-EIO) without reaching the file, and so do the `repeat` following ones. A positive `error` makes
+ * them short writes of that many bytes, which are continued. 0 disarms. Also set by the environment variable
  * TANDEMFS_FAULT_WRITE="n[:repeat]" at uring_open().
  */
 void uring_inject(struct uring *u, unsigned n, unsigned repeat, int error);
