@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The volume descriptor: the small text file that `format` writes and that makes the other replicas
+ * (`format --join`). All replicas must be formatted from the same values, so everything in it is
+ * required and nothing has a default.
+ *
+ * It is written to a temporary name, synced, and renamed without replacing: a descriptor is there as
+ * a whole or not at all, and an existing one is never overwritten.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "conf.h"
+
+#define TEXT_SIZE_MAX 4096u /* bytes */
+
+static const struct conf_key descriptor_keys[] = {
+	{"volume", "name", true},
+	{"volume", "cluster", true},
+	{"volume", "uuid", true},
+	{"volume", "size", true},
+	{"volume", "ring", true},
+	{"volume", "time", true},
+	{"replica", "uuid", true},
+	{"record", "version_id", true},
+};
+
+static int take_uuid(const struct conf *c, const struct conf_section *s, const char *key,
+	struct uuid *ret_u, struct err *e)
+{
+	if (uuid_parse(conf_get(c, s, key), ret_u) || uuid_is_zero(ret_u))
+		return conf_error(c, s, key, e, "is no UUID");
+	return 0;
+}
+
+static int take_hex(const struct conf *c, const struct conf_section *s, const char *key,
+	uint64_t *ret, struct err *e)
+{
+	const char *text = conf_get(c, s, key);
+	size_t len = strlen(text);
+
+	if (len != 16 || strspn(text, "0123456789abcdef") != len)
+		return conf_error(c, s, key, e, "is not 16 hexadecimal digits");
+	*ret = strtoull(text, NULL, 16);
+	return 0;
+}
+
+static int take_text(const struct conf *c, const struct conf_section *s, const char *key,
+	const char *text, char *ret, size_t size, struct err *e)
+{
+	if (!*text || strlen(text) >= size ||
+		text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-_")] != '\0')
+		return conf_error(
+			c, s, key, e, "'%.64s' is no name of at most %zu bytes", text, size - 1);
+	snprintf(ret, size, "%s", text);
+	return 0;
+}
+
+static int load_replicas(const struct conf *c, struct descriptor *d, struct err *e)
+{
+	const struct conf_section *s = conf_section(c, "replica");
+	int ret = 0;
+
+	for (; s && !ret; s = conf_next_section(c, s)) {
+		struct record_replica *p = &d->replicas[d->nreplicas];
+
+		if (d->nreplicas == REPLICAS_MAX)
+			return conf_error(c, s, NULL, e, "more than %u replicas", REPLICAS_MAX);
+		ret = take_text(c, s, NULL, s->name, p->domain, sizeof(p->domain), e);
+		if (!ret)
+			ret = take_uuid(c, s, "uuid", &p->uuid, e);
+		for (unsigned i = 0; i < d->nreplicas && !ret; i++)
+			if (uuid_equal(&d->replicas[i].uuid, &p->uuid))
+				ret = conf_error(
+					c, s, "uuid", e, "two replicas have the same UUID");
+		p->in_sync = true;
+		d->nreplicas++;
+	}
+	return ret;
+}
+
+int descriptor_load(const char *path, struct descriptor *ret_d, struct err *e)
+{
+	struct descriptor d = {0};
+	const struct conf_section *s;
+	struct conf *c;
+	int ret;
+
+	ret = conf_load(path, descriptor_keys, ARRAY_SIZE(descriptor_keys), &c, e);
+	if (ret)
+		return ret;
+	s = conf_section(c, "volume");
+	ret = take_text(c, s, "name", conf_get(c, s, "name"), d.name, sizeof(d.name), e);
+	if (!ret)
+		ret = take_uuid(c, s, "cluster", &d.cluster, e);
+	if (!ret)
+		ret = take_uuid(c, s, "uuid", &d.volume, e);
+	if (!ret)
+		ret = conf_get_uint(c, s, "size", 1, UINT64_MAX, &d.size, e);
+	if (!ret && d.size % BLOCK_SIZE)
+		ret = conf_error(c, s, "size", e, "is no multiple of %u", BLOCK_SIZE);
+	if (!ret)
+		ret = conf_get_uint(c, s, "ring", RING_SIZE_MIN, RING_SIZE_MAX, &d.ring_size, e);
+	if (!ret && d.ring_size % BLOCK_SIZE)
+		ret = conf_error(c, s, "ring", e, "is no multiple of %u", BLOCK_SIZE);
+	if (!ret)
+		ret = conf_get_uint(c, s, "time", 1, UINT64_MAX, &d.time_ns, e);
+	if (!ret)
+		ret = load_replicas(c, &d, e);
+	if (!ret)
+		ret = take_hex(c, conf_section(c, "record"), "version_id", &d.record_id, e);
+	conf_free(c);
+	if (ret)
+		return ret;
+	*ret_d = d;
+	return 0;
+}
+
+/* The descriptor as text; its length, or 0 when it does not fit. */
+static size_t descriptor_text(const struct descriptor *d, char *buf, size_t size)
+{
+	char cluster[UUID_TEXT_SIZE], volume[UUID_TEXT_SIZE];
+	size_t n;
+
+	n = (size_t)snprintf(buf, size,
+		"# A tandemfs volume. Every replica is formatted from this file; keep it.\n"
+		"[volume]\n"
+		"name = %s\n"
+		"cluster = %s\n"
+		"uuid = %s\n"
+		"size = %" PRIu64 "\n"
+		"ring = %" PRIu64 "\n"
+		"time = %" PRIu64 "\n",
+		d->name, uuid_text(&d->cluster, cluster), uuid_text(&d->volume, volume), d->size,
+		d->ring_size, d->time_ns);
+	for (unsigned i = 0; i < d->nreplicas && n < size; i++) {
+		char text[UUID_TEXT_SIZE];
+
+		n += (size_t)snprintf(buf + n, size - n, "\n[replica %s]\nuuid = %s\n",
+			d->replicas[i].domain, uuid_text(&d->replicas[i].uuid, text));
+	}
+	if (n < size)
+		n += (size_t)snprintf(buf + n, size - n,
+			"\n[record]\nversion_id = %016" PRIx64 "\n", d->record_id);
+	return n < size ? n : 0;
+}
+
+static int sync_parent(const char *path)
+{
+	cleanup_free char *copy = strdup(path);
+	cleanup_close int fd = -1;
+
+	if (!copy)
+		return -ENOMEM;
+	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd) < 0)
+		return -errno;
+	return 0;
+}
+
+static int write_synced(const char *path, const char *text, size_t len)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		return -errno;
+	for (size_t at = 0; at < len;) {
+		ssize_t n = write(fd, text + at, len - at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		at += (size_t)n;
+	}
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+int descriptor_store(const char *path, const struct descriptor *d, struct err *e)
+{
+	char text[TEXT_SIZE_MAX], temporary[4096];
+	size_t len = descriptor_text(d, text, sizeof(text));
+	int ret;
+
+	ensure(len && d->nreplicas >= 1 && d->nreplicas <= REPLICAS_MAX);
+	if ((size_t)snprintf(temporary, sizeof(temporary), "%s.new-%d", path, (int)getpid()) >=
+		sizeof(temporary))
+		return err_set(e, -ENAMETOOLONG, "the descriptor's path is too long");
+	ret = write_synced(temporary, text, len);
+	if (!ret && renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) < 0)
+		ret = -errno;
+	if (ret) {
+		unlink(temporary);
+		if (ret == -EEXIST)
+			return err_set(e, ret, "'%s' exists already and is not overwritten", path);
+		return err_set(e, ret, "cannot write '%s': %s", path, strerror(-ret));
+	}
+	ret = sync_parent(path);
+	if (ret)
+		return err_set(
+			e, ret, "cannot sync the directory of '%s': %s", path, strerror(-ret));
+	return 0;
+}
+
+void descriptor_record(const struct descriptor *d, struct record *ret_r)
+{
+	memset(ret_r, 0, sizeof(*ret_r));
+	ret_r->cluster = d->cluster;
+	ret_r->volume = d->volume;
+	ret_r->format_level = RECORD_FORMAT_LEVEL;
+	ret_r->version = (struct record_version){.number = 1, .id = d->record_id};
+	ret_r->nreplicas = d->nreplicas;
+	for (unsigned i = 0; i < d->nreplicas; i++) {
+		ret_r->replicas[i] = d->replicas[i];
+		ret_r->replicas[i].in_sync = true;
+	}
+	ret_r->active = d->replicas[0].uuid;
+}
