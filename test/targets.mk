@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# What can be asked for besides the programs: tests, lint, demo, bench, install. `make help` lists it.
+
+CRITERION_OPTS ?=
+FUZZ_SECONDS ?= 10
+ROUNDS ?=
+SOAK ?=
+BENCH ?=
+KEEP ?=
+
+UNIT_PROGS := $(foreach r,journal peer fs agent,$(if $(wildcard test/unit/$(r)/*.c),$(B)/test-$(r)))
+SIM_PROG := $(if $(wildcard test/sim/*.c),$(B)/sim)
+
+.PHONY: units-programs sim-program system-programs race-programs fuzz-programs bench-programs
+units-programs: $(UNIT_PROGS)
+sim-program: $(SIM_PROG)
+system-programs: $(SYSTEM_PROGS)
+race-programs: $(RACE_PROGS)
+fuzz-programs: $(FUZZ_PROGS)
+bench-programs: $(BENCH_PROGS)
+print-%:
+	@echo $($*)
+
+SUITE = +@B=$(B) CRITERION_OPTS="$(CRITERION_OPTS)" FUZZ_SECONDS=$(FUZZ_SECONDS) $(if $(ROUNDS),ROUNDS=$(ROUNDS)) \
+	$(if $(SOAK),SOAK=$(SOAK)) test/suite.sh
+
+.PHONY: help setup check check-san race fuzz test test-system test-long lint format
+help:
+	@echo 'make [target]           builds tandemfs and tandemctl into $(B)/ without one'
+	@echo
+	@echo 'setup                   install the Debian packages that are missing'
+	@echo 'demo                    two sites, PostgreSQL, a dead site, one command; KEEP=1 leaves it running'
+	@echo 'demo-clean              stop and remove what KEEP=1 left'
+	@echo 'check                   units and simulator, under two minutes; CRITERION_OPTS="--filter ring/*"'
+	@echo 'check-san               the same and some kill rounds with ASan and UBSan'
+	@echo 'race                    programs under ThreadSanitizer'
+	@echo 'fuzz                    every parser for FUZZ_SECONDS=$(FUZZ_SECONDS)'
+	@echo 'test-system             real mounts, processes and kills; TESTS="name ..." ROUNDS=n'
+	@echo 'test                    setup and all of the above; one line with the counts at the end'
+	@echo 'test-long               the same with full counts'
+	@echo 'bench                   ext4, GlusterFS and tandemfs on one disk; BENCH="append pgbench" ROUNDS=n'
+	@echo 'lint, format            rules of the house; clang-format'
+	@echo 'install, uninstall      DESTDIR= PREFIX=$(PREFIX)'
+	@echo 'clean                   remove $(B)/ and the builds beside it'
+
+setup:
+	@test/setup.sh
+
+check:
+	$(SUITE) units sim
+check-san:
+	$(SUITE) san-units san-sim san-system
+race:
+	$(SUITE) race
+fuzz:
+	$(SUITE) fuzz
+test-system:
+	$(SUITE) system
+
+TEST_GROUPS := build lint units sim san-units san-sim san-system race fuzz system
+test: setup
+	$(SUITE) $(TEST_GROUPS)
+test-long: setup
+	+@B=$(B) SIM_STEPS=1000000 SIM_SEEDS=20 SAN_SIM_STEPS=200000 SAN_ROUNDS=20 FUZZ_SECONDS=600 \
+		ROUNDS=$(or $(ROUNDS),200) SOAK=$(or $(SOAK),1) CI_LONG=1 \
+		UNIT_TIMEOUT=1800 SIM_TIMEOUT=7200 test/suite.sh $(TEST_GROUPS)
+
+lint:
+	@B=$(B) test/lint.sh
+format:
+	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
+
+.PHONY: clean-beside
+clean: clean-beside
+clean-beside:
+	rm -rf $(B)-asan
+
+.PHONY: demo demo-clean bench
+demo: setup
+	@$(MAKE) --no-print-directory B=$(B) all
+	@B=$(B) KEEP=$(KEEP) test/demo.sh
+demo-clean:
+	@B=$(B) test/demo.sh clean
+bench: setup
+	@$(MAKE) --no-print-directory B=$(B) all bench-programs
+	@B=$(B) BENCH="$(BENCH)" $(if $(ROUNDS),ROUNDS=$(ROUNDS)) test/bench/run.sh
+
+# --- install: every program, and the pages, completions and units that lie beside the sources ------
+MAN_PAGES := $(wildcard fs/*.[158] agent/*.[158])
+COMPLETIONS := $(wildcard fs/*.bash agent/*.bash)
+UNITS := $(wildcard fs/*.service agent/*.service)
+SBINDIR := $(DESTDIR)$(PREFIX)/sbin
+MANDIR := $(DESTDIR)$(PREFIX)/share/man
+COMPLETIONDIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+UNITDIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
+
+.PHONY: install uninstall
+install: $(PROGS)
+	install -d $(SBINDIR)
+	install -m 755 $(PROGS) $(SBINDIR)
+	@set -e; for p in $(MAN_PAGES); do \
+		install -D -m 644 $$p $(MANDIR)/man$${p##*.}/$${p##*/}; done
+	@set -e; for p in $(COMPLETIONS); do f=$${p##*/}; \
+		install -D -m 644 $$p $(COMPLETIONDIR)/$${f%.bash}; done
+	@set -e; for p in $(UNITS); do install -D -m 644 $$p $(UNITDIR)/$${p##*/}; done
+uninstall:
+	rm -f $(addprefix $(SBINDIR)/,$(notdir $(PROGS)))
+	@for p in $(MAN_PAGES); do rm -f $(MANDIR)/man$${p##*.}/$${p##*/}; done
+	@for p in $(COMPLETIONS); do f=$${p##*/}; rm -f $(COMPLETIONDIR)/$${f%.bash}; done
+	@for p in $(UNITS); do rm -f $(UNITDIR)/$${p##*/}; done
