@@ -18,12 +18,12 @@
 struct tree;
 
 struct tree_info { /* counters; any thread, each field atomically read */
-	uint64_t size_blocks;	/* the volume's size in blocks */
-	uint64_t used_blocks;	/* mapped data blocks (dead ones count until they are reaped) */
+	uint64_t size_blocks; /* the volume's size in blocks */
+	uint64_t used_blocks; /* mapped data blocks (dead ones count until they are reaped) */
 	uint64_t inodes, next_ino;
 	struct pos applied;
 	struct epoch applied_epoch;
-	uint64_t data_seq;	/* payloads up to here were synced before the last flush began */
+	uint64_t data_seq; /* payloads up to here were synced before the last flush began */
 };
 
 /* Writes superblock and root directory into an empty store and flushes it durably. All replicas do
@@ -38,9 +38,9 @@ void tree_info(const struct tree *t, struct tree_info *ret_i);
 /* --- decide (the active's commit thread) --- */
 
 struct decide_ctx {
-	uint64_t seq;	     /* that the entry will have */
-	uint64_t now_ns;     /* real time */
-	uint32_t epoch_num;  /* addresses are assigned in this epoch's segments, */
+	uint64_t seq; /* that the entry will have */
+	uint64_t now_ns; /* real time */
+	uint32_t epoch_num; /* addresses are assigned in this epoch's segments, */
 	uint64_t next_block; /* from this block on; raised by what is assigned */
 	uint64_t free_blocks; /* data blocks that may still be mapped (the smaller grant) */
 };
@@ -51,17 +51,19 @@ struct decision {
 	uint16_t type;
 	struct iovec iov[3];
 	unsigned niov;
-	struct addr addr;	/* of the payload: addr.epoch 0 when the entry has none */
+	struct addr addr; /* of the payload: addr.epoch 0 when the entry has none */
 	uint32_t addr_blocks;
-	bool external;		/* the payload is not in the body: it must be written to addr, durably,
+	bool external; /* the payload is not in the body: it must be written to addr, durably,
 				   by both sides before commit */
-	uint32_t payload_crc;	/* CRC-32C of the whole payload when external */
+	uint32_t payload_crc; /* CRC-32C of the whole payload when external */
 };
 
 /*
  * 0: *ret_d is the entry to write; nothing is changed yet, apply_entry() does that.
  * 1: nothing to do; the op is finished with success (its result fields are set).
  * -EAGAIN: send it to a helper (op_warm). Other -errno: the operation's error; no effects.
+ * -EINPROGRESS: the inode's list of dead ranges is full: stage what op_next_reap() hands out (it
+ * begins with this inode) and decide again.
  * A payload's run of blocks never crosses a data segment's border.
  */
 int op_decide(struct tree *t, struct op *op, struct decide_ctx *c, struct decision *ret_d);
@@ -80,6 +82,14 @@ int op_warm(struct tree *t, struct op *op, bool *ret_edges_stale);
 int apply_entry(struct tree *t, const struct entry *e, struct op *op);
 /* Puts the transaction into the memtable. 0 or -EIO (final). */
 int tree_flush_txn(struct tree *t);
+/*
+ * fn is called by apply_entry() for each run of blocks that no file maps any more, with the seq of
+ * the entry that freed it: it may be punched once a checkpoint at that seq or later is done and
+ * earlier readers are through. Not called again after a restart. The thread that applies.
+ */
+void tree_on_freed(struct tree *t,
+	void (*fn)(void *ctx, struct addr a, uint32_t blocks, uint64_t birth, uint64_t seq),
+	void *ctx);
 /* Records that payloads up to seq are synced; written with the next transaction. */
 void tree_set_data_seq(struct tree *t, uint64_t seq);
 /* The position in RocksDB's files. */
@@ -91,7 +101,7 @@ struct entry_payload {
 	uint32_t blocks;
 	bool external;
 	const uint8_t *bytes; /* inline: inside the entry's body; else NULL */
-	uint32_t crc;	      /* of the whole payload when external */
+	uint32_t crc; /* of the whole payload when external */
 };
 bool apply_payload(const struct entry *e, struct entry_payload *ret_p);
 /* One line of text for `tandemfs dump`. */
@@ -101,7 +111,8 @@ void apply_describe(const struct entry *e, char *buf, size_t size);
 
 /* Fills an OP_REAP with the next bounded step: orphans that nobody uses, and dead ranges. `in_use`
  * says whether the kernel still knows an inode. false: nothing to do now. Commit thread. */
-bool op_next_reap(struct tree *t, bool (*in_use)(void *ctx, uint64_t ino), void *ctx, struct op *op);
+bool op_next_reap(
+	struct tree *t, bool (*in_use)(void *ctx, uint64_t ino), void *ctx, struct op *op);
 /* The kernel forgot an orphan: it may be reaped now. Commit thread. */
 void tree_forgotten(struct tree *t, uint64_t ino);
 /* After recovery or promotion: finds all orphans and dead ranges that wait. May read the disk. */
@@ -114,16 +125,19 @@ int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct inode 
 /* Calls fn for each name after `cookie` (0: from the start) until it returns non-zero. "." and ".."
  * are the caller's. */
 int tree_readdir(struct tree *t, uint64_t dir, uint64_t cookie,
-	int (*fn)(void *ctx, const char *name, uint64_t ino, uint32_t type, uint64_t cookie), void *ctx);
+	int (*fn)(void *ctx, const char *name, uint64_t ino, uint32_t type, uint64_t cookie),
+	void *ctx);
 /* Fills extents (holes included, in order, covering [first, first + blocks) exactly) and the
  * checksums of each block (crcs[i] for file block first + i; 0 in holes). Returns the number of
  * extents (at most max; fewer blocks are covered when max is reached) or -errno. */
 int tree_map(struct tree *t, const struct inode *i, uint64_t first, uint32_t blocks,
 	struct extent *extents, unsigned max, uint32_t *crcs);
-int tree_xattr_get(struct tree *t, uint64_t ino, const char *name, void *buf, size_t size,
-	size_t *ret_len);
+int tree_xattr_get(
+	struct tree *t, uint64_t ino, const char *name, void *buf, size_t size, size_t *ret_len);
 /* Names, each with its terminating zero, as listxattr(2) wants them. */
 int tree_xattr_list(struct tree *t, uint64_t ino, char *buf, size_t size, size_t *ret_len);
+/* The target, without a terminating zero; *ret_len is its full length. -EINVAL: not a symlink. */
+int tree_readlink(struct tree *t, uint64_t ino, char *buf, size_t size, size_t *ret_len);
 /* SEEK_DATA or SEEK_HOLE. 0, -ENXIO. */
 int tree_seek(struct tree *t, const struct inode *i, uint64_t off, int whence, uint64_t *ret_off);
 
@@ -139,7 +153,8 @@ struct tree_check {
 /* Walks everything: link counts, names to inodes and back, cookies, parents, sizes, block counts,
  * accounting, overlapping addresses, orphans. 0 also when problems were found (they are counted). */
 int tree_check(struct tree *t, struct tree_check *c);
-/* A digest over the whole logical state (not over RocksDB's files), equal on equal replicas. */
+/* A digest over the whole logical state (not over RocksDB's files), equal on equal replicas. It
+ * detects differences; it is no cryptographic hash. */
 int tree_digest(struct tree *t, uint8_t ret_sha[32]);
 
 #endif

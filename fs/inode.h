@@ -34,14 +34,17 @@ struct inode {
 	uint32_t uid, gid;
 	uint32_t nlink;
 	uint32_t rdev;
-	uint64_t size;	 /* bytes */
+	uint64_t size; /* bytes */
 	uint64_t blocks; /* 4 KiB blocks of data mapped */
 	uint64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
-	uint64_t parent;      /* of a directory: for the loop check of rename and for ".." */
+	uint64_t parent; /* of a directory: for the loop check of rename and for ".." */
 	uint64_t next_cookie; /* of a directory: next readdir cookie */
-	bool has_xattrs;
+	uint64_t entries; /* of a directory: names in it, without "." and ".." */
+	uint32_t xattrs; /* extended attributes it has */
+	uint32_t xattr_name_bytes; /* of their names, each with its terminating zero */
+	bool has_xattrs; /* xattrs > 0 */
 	bool has_caps; /* security.capability is set */
-	bool has_acl;  /* an access ACL is set */
+	bool has_acl; /* an access ACL is set */
 	unsigned ndead;
 	struct dead_range dead[DEAD_RANGES_MAX];
 };
@@ -51,7 +54,7 @@ struct extent {
 	uint64_t file_block;
 	uint32_t blocks;
 	struct addr addr; /* epoch 0: a hole */
-	uint64_t birth;	  /* seq of the entry that wrote it */
+	uint64_t birth; /* seq of the entry that wrote it */
 };
 
 /* Fills *st for the kernel (st_blocks in 512-byte units, st_blksize). */

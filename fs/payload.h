@@ -17,7 +17,7 @@
 #include "check.h"
 #include "limits.h"
 
-#define PAYLOAD_SIZE_MAX (WRITE_SIZE_MAX + 2 * BLOCK_SIZE)
+#define PAYLOAD_SIZE_MAX (WRITE_SIZE_MAX + 4 * BLOCK_SIZE)
 
 struct payload_pool;
 
@@ -27,7 +27,7 @@ struct payload {
 	uint8_t *data; /* BLOCK_SIZE-aligned */
 	struct payload_pool *pool;
 	struct payload *next; /* private: free list */
-	uint32_t slot_class;  /* private */
+	uint32_t slot_class; /* private */
 };
 
 /* limit: bytes of memory that the pool may hold in use at once. room, when given, is called (any
@@ -35,7 +35,9 @@ struct payload {
 int payload_pool_new(size_t limit, void (*room)(void *ctx), void *ctx, struct payload_pool **ret);
 /* All payloads must have been given back. */
 void payload_pool_free(struct payload_pool *p);
-/* One reference; at least `size` bytes (at most PAYLOAD_SIZE_MAX); contents undefined. NULL: full. */
+/* One reference; at least `size` bytes (at most PAYLOAD_SIZE_MAX); contents undefined. NULL: full.
+ * Without a pool (p NULL) it comes from the heap, uncounted: for the few blocks that an operation
+ * keeps of what it cuts. */
 struct payload *payload_new(struct payload_pool *p, size_t size);
 struct payload *payload_ref(struct payload *p);
 void payload_unref(struct payload *p); /* NULL is fine */
