@@ -20,6 +20,10 @@
  *   that no mixture of old and new can be recovered;
  * - a failed write is final (I9): the ring refuses further appends with -EIO.
  *
+ * A batch whose commit index covers a batch still in flight is written after that one (a replica that
+ * catches up gets such batches). So what a batch on the disk calls committed was durable on this
+ * disk before it, and damage there is never mistaken for a torn write, nor the reverse.
+ *
  * Owned by one thread; ring_read() may be called from one other thread at a time, for seqs that
  * are not released meanwhile (the caller holds a floor against that).
  */
@@ -44,7 +48,8 @@ struct log_span {
 
 /* Creates `dir` and its segment files, writes them with zeros, syncs files and directories.
  * size: bytes, RING_SIZE_MIN (tests may go down to 1 MiB) to RING_SIZE_MAX; rounded down to a
- * whole number of segments. -EEXIST when dir exists. */
+ * whole number of segments, of which there are at least two of BATCH_SIZE_MAX. -EEXIST when dir
+ * exists. */
 int ring_create(const char *dir, uint64_t size, struct err *e);
 
 struct ring_recovered {
@@ -66,11 +71,14 @@ struct ring_recovered {
  * order: it says whether the large payloads that the batch names are whole (0), or -EBADMSG, which
  * ends the history before this batch; other errors end the recovery.
  *
- * -EBADMSG: corruption, e->msg says where. The ring is not changed by opening.
+ * -EBADMSG: corruption, e->msg says where. -EBUSY: another process has it open (its segment files
+ * are locked; writes of a killed process that are still in flight count too, and are waited for a
+ * while). The ring is not changed by opening.
  */
 int ring_open(const char *dir, const struct uuid *volume, struct pos from,
 	int (*verify_tail)(void *ctx, const void *batch, const struct batch_header *h), void *ctx,
 	struct uring *u, struct ring **ret_ring, struct ring_recovered *ret_rec, struct err *e);
+/* No write may be in flight, or the uring is closed already. */
 void ring_close(struct ring *r);
 
 /* Makes everything behind the end of the history unreadable, durably. To be called once after
@@ -85,9 +93,11 @@ int ring_truncate(struct ring *r, struct pos end, struct err *e);
 struct ring_write { /* one append in flight, embedded by the caller, kept until done */
 	void (*done)(struct ring_write *w, int res);
 	struct batch_header h;
-	struct uring_req req; /* private */
-	struct ring *ring; /* private */
-	bool finished; /* private */
+	/* private */
+	struct uring_req req;
+	struct ring *ring;
+	struct ring_write *next; /* among those held back */
+	uint64_t number; /* in the ring's index */
 };
 
 /*
