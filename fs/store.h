@@ -25,39 +25,45 @@
 struct store;
 
 struct store_options {
-	size_t block_cache_bytes;  /* default 128 MiB when 0 */
+	size_t block_cache_bytes; /* default 128 MiB when 0 */
 	size_t write_buffer_bytes; /* the memtable's hard bound; default 256 MiB when 0 */
-	bool in_memory;		   /* a memory environment, for tests */
+	bool in_memory; /* a memory environment, for tests */
 	bool create;
 };
 
 /* `path` is a directory of its own. -ENOENT without create; -EBADMSG when RocksDB finds it damaged. */
-int store_open(const char *path, const struct store_options *o, struct store **ret_s, struct err *e);
+int store_open(
+	const char *path, const struct store_options *o, struct store **ret_s, struct err *e);
 /* Closes without flushing. No read may be under way. */
 void store_close(struct store *s);
 
 /* Values are copied into buf; *ret_len is the value's full length (which may exceed size). 0,
  * -ENOENT, -EIO. Any thread. */
-int store_get(struct store *s, const void *key, size_t klen, void *buf, size_t size, size_t *ret_len);
+int store_get(
+	struct store *s, const void *key, size_t klen, void *buf, size_t size, size_t *ret_len);
 
 struct store_iter;
 /* Walks keys with a prefix in order, from prefix+start on. Any thread; short-lived. */
-int store_iter_new(
-	struct store *s, const void *prefix, size_t plen, const void *from, size_t flen,
+int store_iter_new(struct store *s, const void *prefix, size_t plen, const void *from, size_t flen,
 	struct store_iter **ret_it);
 bool store_iter_valid(struct store_iter *it);
 void store_iter_next(struct store_iter *it);
 const uint8_t *store_iter_key(struct store_iter *it, size_t *ret_len);
 const uint8_t *store_iter_value(struct store_iter *it, size_t *ret_len);
+/* 0, or -EIO when the walk ended early because a file could not be read. */
+int store_iter_error(struct store_iter *it);
 void store_iter_free(struct store_iter *it);
 
 /* What a helper read for an operation: used by txn_get() when memory does not have the key, as long
- * as no flush has ended since. */
+ * as no flush has begun since. */
 struct store_preload;
 struct store_preload *store_preload_new(struct store *s);
 void store_preload_free(struct store_preload *p);
 /* Reads the key, from disk if need be, and keeps value or absence. */
 int store_preload_key(struct store_preload *p, const void *key, size_t klen);
+/* The same, and gives back what was found: 0, -ENOENT, -EIO. Borrowed until the preload is freed. */
+int store_preload_get(struct store_preload *p, const void *key, size_t klen, const uint8_t **ret_v,
+	size_t *ret_len);
 
 struct txn;
 struct txn *txn_new(struct store *s);
@@ -82,7 +88,8 @@ bool store_flush_done(struct store *s);
 /* The value of a key as it is in RocksDB's files, without the memtable. 0, -ENOENT, -EIO. */
 int store_get_persisted(
 	struct store *s, const void *key, size_t klen, void *buf, size_t size, size_t *ret_len);
-size_t store_memtable_bytes(const struct store *s); /* counted by txn_write() since the last flush */
+size_t store_memtable_bytes(
+	const struct store *s); /* counted by txn_write() since the last flush */
 bool store_failed(struct store *s, struct err *e);
 /* Bytes of RocksDB's files. */
 uint64_t store_disk_bytes(struct store *s);
