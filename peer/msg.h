@@ -119,6 +119,7 @@ struct msg_heartbeat {
 
 struct msg_data {
 	uint32_t epoch_num; /* the address: data segments of this epoch, */
+	uint64_t epoch_id;
 	uint64_t block;	    /* first block */
 	uint32_t blocks;
 	uint32_t crc; /* CRC-32C of the payload */

@@ -36,6 +36,9 @@ ssize_t tls_read(struct tls *t, void *buf, size_t len);
 /* Bytes taken (maybe fewer); -EAGAIN; -EPROTO. A repeated call after -EAGAIN may pass another buffer
  * that begins with the same bytes. */
 ssize_t tls_write(struct tls *t, const void *buf, size_t len);
+/* Words for the last -EPROTO of tls_read() or tls_write(), for instance that the other side refuses
+ * this side's certificate (which a dialling side learns only after its handshake); "" before. */
+const char *tls_error(const struct tls *t);
 /* true when tls_read() has bytes that the socket will not announce again. */
 bool tls_pending(const struct tls *t);
 const char *tls_description(const struct tls *t); /* "TLSv1.3 TLS_AES_128_GCM_SHA256" */
