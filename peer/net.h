@@ -38,7 +38,7 @@ struct net_config {
 	char domain[DOMAIN_LEN_MAX + 1];
 	char listen[256]; /* "host:port" */
 	bool tls;
-	char ca[256], certificate[256], key[256]; /* PEM files, re-read when they change */
+	char ca[4096], certificate[4096], key[4096]; /* PEM files, re-read when they change */
 	unsigned npeers;
 	struct net_peer_config peers[REPLICAS_MAX]; /* indexed like the record's replicas; self empty */
 	uint64_t connect_timeout_ns, handshake_timeout_ns; /* 3 s, 3 s */

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The commands of the program tandemfs. Each gets its own options; the exit status is returned:
+ * 0 done, 1 failed, 2 wrong usage. */
+#ifndef FS_CMD_H
+#define FS_CMD_H
+
+#include <stdbool.h>
+
+struct options {
+	const char *config; /* --config FILE */
+	const char *run_dir; /* --run-dir DIR */
+	const char *size; /* --size SIZE */
+	const char *descriptor; /* --descriptor FILE */
+	const char *join; /* --join FILE */
+	const char *mode, *owner; /* --mode OCTAL, --owner UID:GID of the root directory */
+	bool data; /* --data */
+	bool digest; /* --digest */
+	bool verbose; /* --verbose */
+};
+
+int cmd_format(const struct options *o);
+int cmd_check(const struct options *o);
+int cmd_dump(const struct options *o);
+
+#endif

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tandemfs format: makes a replica. The first one draws the ids and writes the descriptor; the
+ * others are made from it. All of them are the same empty state at seq 0, and in sync without a
+ * transfer.
+ *
+ * A replica is built beside its final name and renamed when everything in it is durable, so that a
+ * crash leaves nothing that looks like a replica. The descriptor is written last.
+ */
+#include "cmd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "apply.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "conf.h"
+#include "config.h"
+#include "log.h"
+#include "ring.h"
+#include "store.h"
+
+#define VOLUME_SIZE_MIN (64ull << 20)
+#define VOLUME_SIZE_MAX (1ull << 50)
+
+static int sync_dir(const char *path, struct err *e)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || fsync(fd))
+		return err_set(e, -errno, "'%s': %s", path, strerror(errno));
+	return 0;
+}
+
+static int write_file(const char *dir, const char *name, const char *text, struct err *e)
+{
+	char path[4300];
+	cleanup_close int fd = -1;
+	size_t len = strlen(text);
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, text, len) != (ssize_t)len || fsync(fd))
+		return err_set(e, errno ? -errno : -EIO, "'%s': %s", path, strerror(errno));
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *f)
+{
+	return remove(path);
+}
+
+static int make_store(
+	const char *dir, const struct descriptor *d, const struct options *o, struct err *e)
+{
+	struct store_options so = {.create = true};
+	unsigned mode = 0755, uid = 0, gid = 0;
+	struct store *s;
+	char path[4300];
+	int r;
+
+	if (o->mode && (sscanf(o->mode, "%o", &mode) != 1 || mode > 07777))
+		return err_set(e, -EINVAL, "--mode takes an octal mode, not '%s'", o->mode);
+	if (o->owner && sscanf(o->owner, "%u:%u", &uid, &gid) != 2)
+		return err_set(e, -EINVAL, "--owner takes UID:GID, not '%s'", o->owner);
+	snprintf(path, sizeof(path), "%s/meta", dir);
+	r = store_open(path, &so, &s, e);
+	if (r)
+		return r;
+	r = tree_format(s, &d->volume, d->size / BLOCK_SIZE, d->time_ns, mode, uid, gid, e);
+	store_close(s);
+	return r;
+}
+
+static int build(const char *dir, const struct descriptor *d, const struct uuid *self,
+	const struct options *o, struct err *e)
+{
+	char path[4300], text[UUID_TEXT_SIZE + 1];
+	struct record *record = calloc(1, sizeof(*record));
+	cleanup_free void *record_memory = record;
+	size_t len;
+	int r;
+
+	if (!record)
+		return -ENOMEM;
+	snprintf(path, sizeof(path), "%s/volume", dir);
+	r = descriptor_store(path, d, e);
+	uuid_text(self, text);
+	len = strlen(text);
+	text[len] = '\n';
+	text[len + 1] = '\0';
+	if (!r)
+		r = write_file(dir, "replica", text, e);
+	if (!r)
+		r = write_file(dir, "lock", "", e);
+	descriptor_record(d, record);
+	snprintf(path, sizeof(path), "%s/record", dir);
+	if (!r)
+		r = record_store(path, record, e);
+	snprintf(path, sizeof(path), "%s/data", dir);
+	if (!r && mkdir(path, 0700))
+		r = err_set(e, -errno, "'%s': %s", path, strerror(errno));
+	if (!r)
+		r = make_store(dir, d, o, e);
+	snprintf(path, sizeof(path), "%s/ring", dir);
+	if (!r)
+		r = ring_create(path, d->ring_size, e);
+	return r ? r : sync_dir(dir, e);
+}
+
+static int make_replica(const struct config *cfg, const struct descriptor *d,
+	const struct uuid *self, const struct options *o, struct err *e)
+{
+	char tmp[4200], parent[4200];
+	int r;
+
+	if (access(cfg->directory, F_OK) == 0)
+		return err_set(e, -EEXIST,
+			"'%s' exists already; a replica is never overwritten: remove or rename it "
+			"first",
+			cfg->directory);
+	snprintf(tmp, sizeof(tmp), "%s.new-XXXXXX", cfg->directory);
+	if (!mkdtemp(tmp))
+		return err_set(e, -errno, "'%s': %s (does its parent directory exist?)", tmp,
+			strerror(errno));
+	r = build(tmp, d, self, o, e);
+	if (!r && rename(tmp, cfg->directory))
+		r = err_set(e, -errno, "'%s': %s", cfg->directory, strerror(errno));
+	if (r) {
+		nftw(tmp, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		return r;
+	}
+	snprintf(parent, sizeof(parent), "%s/..", cfg->directory);
+	return sync_dir(parent, e);
+}
+
+static uint64_t default_ring_size(uint64_t size)
+{
+	uint64_t ring = size / 16;
+
+	return ring < RING_SIZE_MIN ? RING_SIZE_MIN : ring > RING_SIZE_MAX ? RING_SIZE_MAX : ring;
+}
+
+static int draw_descriptor(
+	const struct config *cfg, const struct options *o, struct descriptor *d, struct err *e)
+{
+	if (!o->size || !o->descriptor)
+		return err_set(
+			e, -EINVAL, "the first replica needs --size SIZE and --descriptor FILE");
+	if (conf_parse_size(o->size, &d->size) || d->size < VOLUME_SIZE_MIN ||
+		d->size > VOLUME_SIZE_MAX)
+		return err_set(
+			e, -EINVAL, "--size '%s': a size from 64M to 1024T is needed", o->size);
+	if (access(o->descriptor, F_OK) == 0)
+		return err_set(e, -EEXIST, "descriptor '%s' exists already", o->descriptor);
+	d->size -= d->size % BLOCK_SIZE;
+	d->ring_size = cfg->ring_size ? cfg->ring_size : default_ring_size(d->size);
+	snprintf(d->name, sizeof(d->name), "%s", cfg->name);
+	d->cluster = uuid_new();
+	d->volume = uuid_new();
+	d->time_ns = clock_real_ns();
+	d->record_id = random_u64();
+	d->nreplicas = 1 + cfg->npeers;
+	if (d->nreplicas > REPLICAS_MAX)
+		return err_set(e, -EINVAL, "at most %u replicas", REPLICAS_MAX);
+	for (unsigned i = 0; i < d->nreplicas; i++) {
+		d->replicas[i].uuid = uuid_new();
+		d->replicas[i].in_sync = true;
+		snprintf(d->replicas[i].domain, sizeof(d->replicas[i].domain), "%s",
+			i ? cfg->peers[i - 1].domain : cfg->domain);
+	}
+	return 0;
+}
+
+static int find_self(
+	const struct config *cfg, const struct descriptor *d, struct uuid *ret_self, struct err *e)
+{
+	if (strcmp(d->name, cfg->name))
+		return err_set(e, -EINVAL, "the descriptor is of volume '%s', %s of '%s'", d->name,
+			cfg->path, cfg->name);
+	for (unsigned i = 0; i < d->nreplicas; i++)
+		if (!strcmp(d->replicas[i].domain, cfg->domain)) {
+			*ret_self = d->replicas[i].uuid;
+			return 0;
+		}
+	return err_set(e, -EINVAL, "the descriptor has no replica in domain '%s'", cfg->domain);
+}
+
+int cmd_format(const struct options *o)
+{
+	struct descriptor d = {0};
+	static struct config cfg;
+	struct err e = {0};
+	struct uuid self;
+	int r;
+
+	r = config_load(o->config, &cfg, &e);
+	if (!r)
+		r = o->join ? descriptor_load(o->join, &d, &e) : draw_descriptor(&cfg, o, &d, &e);
+	if (!r)
+		r = find_self(&cfg, &d, &self, &e);
+	if (!r)
+		r = make_replica(&cfg, &d, &self, o, &e);
+	if (!r && !o->join)
+		r = descriptor_store(o->descriptor, &d, &e);
+	if (r) {
+		fprintf(stderr, "tandemfs: %s\n", e.msg[0] ? e.msg : strerror(-r));
+		return r == -EINVAL ? 2 : 1;
+	}
+	printf("replica of volume '%s' for domain '%s' made in '%s' (%llu MiB, journal %llu MiB)\n",
+		d.name, cfg.domain, cfg.directory, (unsigned long long)(d.size >> 20),
+		(unsigned long long)(d.ring_size >> 20));
+	if (!o->join)
+		printf("next: copy '%s' to the other site, run there 'tandemfs format --join %s "
+		       "--config "
+		       "FILE', then 'tandemfs run --config FILE' on both\n",
+			o->descriptor, o->descriptor);
+	return 0;
+}

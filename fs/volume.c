@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The volume daemon: starts by recovery, then one thread, the commit thread, runs the loop: sockets,
+ * the journal's completions, operations from the FUSE workers, timers, the control socket. Each turn
+ * of the loop runs what became ready, stages and closes batches, and submits all writes with one
+ * system call.
+ *
+ * Failure modes: an I/O error on the way to durability ends the process (volume_die): it counts the
+ * bad start, waits a second and starts itself again in place; after three of them in a row the
+ * replica stays suspect. Leaving the active role also starts the process again (volume_restart). A
+ * crash is the same, without the courtesies (I11).
+ */
+#include "volume_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "notify.h"
+
+#define STATUS_NS (200 * NS_PER_MS)
+#define GOOD_START_NS (60 * NS_PER_S) /* after so long a start counts as good */
+#define RX_POOL_SIZE (256u << 20)
+
+static _Noreturn void exec_again(struct volume *v)
+{
+	sigset_t none;
+
+	/* A dead mount must not stay in the way of whoever serves next. The descriptors close with
+	 * the exec. */
+	if (v->ll || v->serving)
+		umount2(v->cfg->mount, MNT_DETACH);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execv("/proc/self/exe", v->argv);
+	log_error("starting again failed: %s", strerror(errno));
+	_exit(1);
+}
+
+void volume_restart(struct volume *v, const char *reason)
+{
+	log_info("starting again: %s", reason);
+	if (v->control)
+		control_close(v->control);
+	exec_again(v);
+}
+
+void volume_die(struct volume *v, const char *fmt, ...)
+{
+	struct timespec pause = {.tv_sec = 1};
+	char text[512], path[4200];
+	struct err e = {0};
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_error("%s", text);
+	log_error("this replica stops acknowledging and starts again from recovery");
+	atomic_store(&v->fenced, true);
+	v->facts.bad_starts++;
+	volume_path(v, "facts", path, sizeof(path));
+	if (facts_store(path, &v->facts, &e))
+		log_error("%s", e.msg);
+	nanosleep(&pause, NULL);
+	exec_again(v);
+}
+
+struct tree *volume_tree(struct volume *v)
+{
+	return v->tree;
+}
+
+struct segments *volume_segments(struct volume *v)
+{
+	return v->segments;
+}
+
+struct payload_pool *volume_pool(struct volume *v)
+{
+	return v->pool;
+}
+
+void volume_space(struct volume *v, struct volume_space *ret_s)
+{
+	struct tree_info info;
+
+	tree_info(v->tree, &info);
+	ret_s->blocks = info.size_blocks;
+	ret_s->blocks_free =
+		info.size_blocks > info.used_blocks ? info.size_blocks - info.used_blocks : 0;
+	ret_s->blocks_free = MIN(ret_s->blocks_free, atomic_load(&v->free_blocks));
+	ret_s->inodes = info.inodes + ret_s->blocks_free;
+	ret_s->inodes_free = ret_s->blocks_free;
+}
+
+/* --- sources of the loop --- */
+
+static void uring_ready(struct loop_source *s, uint32_t events)
+{
+	uring_reap(container_of(s, struct volume, uring_source)->uring);
+}
+
+static void signal_ready(struct loop_source *s, uint32_t events)
+{
+	struct volume *v = container_of(s, struct volume, signal_source);
+	struct signalfd_siginfo si;
+
+	if (read(s->fd, &si, sizeof(si)) == sizeof(si))
+		volume_stop(v);
+}
+
+static void tick_expired(struct loop_timer *t, uint64_t now_ns)
+{
+	volume_tick(container_of(t, struct volume, tick_timer));
+}
+
+static void stop_expired(struct loop_timer *t, uint64_t now_ns)
+{
+	volume_stop_work(container_of(t, struct volume, stop_timer));
+}
+
+/* A standby that applies too slowly withholds its acknowledgements, so the active slows down with it.
+ * Only committed work counts, else nothing could ever be committed again. */
+static void standby_work(struct volume *v)
+{
+	struct apply *a = &v->apply;
+	uint64_t applied = atomic_load(&a->applied);
+	bool behind;
+
+	if (atomic_load(&a->failed))
+		volume_die(v, "%s", a->error.msg);
+	ring_release(v->ring, MIN(atomic_load(&a->data_seq), fetch_floor(v) - 1));
+	pthread_mutex_lock(&a->mutex);
+	behind = a->queued_bytes > (v->ack_withheld ? APPLY_LAG_MAX / 4 : APPLY_LAG_MAX / 2) &&
+		 a->target > applied + 2000;
+	pthread_mutex_unlock(&a->mutex);
+	if (behind == v->ack_withheld)
+		return;
+	v->ack_withheld = behind;
+	if (!behind)
+		volume_durable(v);
+}
+
+static void status_expired(struct loop_timer *t, uint64_t now_ns)
+{
+	struct volume *v = container_of(t, struct volume, status_timer);
+
+	loop_timer_set(v->loop, t, now_ns + STATUS_NS);
+	volume_status_event(v);
+	for (unsigned i = 0; i < REPLICAS_MAX; i++)
+		fetch_go_on(v, i);
+	if (v->facts.bad_starts && now_ns - v->started_ns > GOOD_START_NS &&
+		v->facts.bad_starts < 3) {
+		char path[4200];
+		struct err e = {0};
+
+		v->facts.bad_starts = 0;
+		volume_path(v, "facts", path, sizeof(path));
+		if (facts_store(path, &v->facts, &e))
+			log_error("%s", e.msg);
+	}
+}
+
+static void pool_room(void *ctx)
+{
+	struct volume *v = ctx;
+
+	atomic_store(&v->room, true);
+	loop_wake(v->loop);
+}
+
+/* --- start --- */
+
+static int open_signals(struct volume *v, struct err *e)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL); /* before any thread is made */
+	sigdelset(&set, SIGHUP);
+	signal(SIGPIPE, SIG_IGN);
+	v->signal_source.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (v->signal_source.fd < 0)
+		return err_set(e, -errno, "signalfd: %s", strerror(errno));
+	v->signal_source.events = EPOLLIN;
+	v->signal_source.ready = signal_ready;
+	return loop_add(v->loop, &v->signal_source);
+}
+
+static int open_scratch(struct volume *v, struct err *e)
+{
+	v->scratch_fd = open(v->cfg->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (v->scratch_fd < 0)
+		return err_set(e, -errno, "a scratch file in '%s': %s", v->cfg->directory,
+			strerror(errno));
+	pthread_mutex_init(&v->park_mutex, NULL);
+	pthread_mutex_init(&v->forgotten_mutex, NULL);
+	v->parked_tail = &v->parked;
+	return 0;
+}
+
+static void fill_net(const struct volume *v, struct net_config *n)
+{
+	const struct config *cfg = v->cfg;
+
+	n->cluster = v->desc.cluster;
+	n->volume = v->desc.volume;
+	n->self = v->self;
+	snprintf(n->domain, sizeof(n->domain), "%s", cfg->domain);
+	snprintf(n->listen, sizeof(n->listen), "%s", cfg->listen);
+	n->tls = cfg->tls;
+	snprintf(n->ca, sizeof(n->ca), "%s", cfg->ca);
+	snprintf(n->certificate, sizeof(n->certificate), "%s", cfg->certificate);
+	snprintf(n->key, sizeof(n->key), "%s", cfg->key);
+	n->npeers = v->record.nreplicas;
+	for (unsigned i = 0; i < n->npeers; i++) {
+		n->peers[i].replica = v->record.replicas[i].uuid;
+		snprintf(n->peers[i].domain, sizeof(n->peers[i].domain), "%s",
+			v->record.replicas[i].domain);
+		for (unsigned k = 0; k < cfg->npeers; k++)
+			if (!strcmp(cfg->peers[k].domain, v->record.replicas[i].domain))
+				snprintf(n->peers[i].address, sizeof(n->peers[i].address), "%s",
+					cfg->peers[k].address);
+	}
+	n->connect_timeout_ns = 3 * NS_PER_S;
+	n->handshake_timeout_ns = 3 * NS_PER_S;
+	n->backoff_min_ns = 100 * NS_PER_MS;
+	n->backoff_max_ns = 2 * NS_PER_S;
+}
+
+static int check_peers(const struct volume *v, struct err *e)
+{
+	for (unsigned i = 0; i < v->record.nreplicas; i++) {
+		bool found = uuid_equal(&v->record.replicas[i].uuid, &v->self);
+
+		for (unsigned k = 0; k < v->cfg->npeers && !found; k++)
+			found = !strcmp(v->cfg->peers[k].domain, v->record.replicas[i].domain);
+		if (!found)
+			return err_set(e, -EINVAL,
+				"%s has no [peer %s], where this volume has a replica",
+				v->cfg->path, v->record.replicas[i].domain);
+	}
+	return 0;
+}
+
+static int open_world(struct volume *v, const struct core_log *log, struct err *e)
+{
+	struct core_config cc = {.self = v->self,
+		.heartbeat_ns = v->cfg->heartbeat_ns,
+		.peer_timeout_ns = v->cfg->timeout_ns};
+	struct net_callbacks cb;
+	struct net_config *n;
+	char path[4200];
+	int r;
+
+	snprintf(cc.volume_name, sizeof(cc.volume_name), "%s", v->cfg->name);
+	r = core_new(&cc, &v->record, &v->facts, log, clock_mono_ns(), &v->core);
+	if (r)
+		return err_set(e, r, "the record does not fit this replica: %s", strerror(-r));
+	snprintf(path, sizeof(path), "%s/%s.sock", v->cfg->run_dir, v->cfg->name);
+	r = control_listen(v->loop, path, control_handle, v, &v->control, e);
+	if (r)
+		return r;
+	n = calloc(1, sizeof(*n));
+	ensure(n);
+	fill_net(v, n);
+	volume_net_callbacks(v, &cb);
+	r = net_open(v->loop, n, &cb, &v->net, e);
+	free(n);
+	return r;
+}
+
+static int volume_open(struct volume *v, struct err *e)
+{
+	struct core_log *log = calloc(1, sizeof(*log));
+	int r;
+
+	ensure(log);
+	r = loop_new(&v->loop);
+	if (!r)
+		r = open_signals(v, e);
+	if (!r)
+		r = ll_clear_stale(v->cfg->mount, v->cfg->name, e);
+	if (!r)
+		r = payload_pool_new(v->cfg->payload_memory, pool_room, v, &v->pool);
+	if (!r)
+		r = payload_pool_new(RX_POOL_SIZE, NULL, NULL, &v->rx_pool);
+	if (!r)
+		r = volume_recover(v, log, e);
+	if (!r)
+		r = check_peers(v, e);
+	if (!r)
+		r = open_scratch(v, e);
+	if (!r)
+		r = jobs_start(v);
+	if (r) {
+		free(log);
+		return r;
+	}
+	volume_stage_init(v);
+	pthread_mutex_init(&v->apply.mutex, NULL);
+	pthread_cond_init(&v->apply.cond, NULL);
+	v->apply.tail = &v->apply.head;
+	r = open_world(v, log, e);
+	free(log);
+	if (r)
+		return r;
+	apply_start(v);
+	v->uring_source.fd = uring_fd(v->uring);
+	v->uring_source.events = EPOLLIN;
+	v->uring_source.ready = uring_ready;
+	r = loop_add(v->loop, &v->uring_source);
+	v->tick_timer.expired = tick_expired;
+	v->stop_timer.expired = stop_expired;
+	v->status_timer.expired = status_expired;
+	loop_timer_set(v->loop, &v->status_timer, clock_mono_ns());
+	return r;
+}
+
+/* --- end --- */
+
+/* A last checkpoint, when everything is committed; then nothing is left to replay. */
+static void last_checkpoint(struct volume *v)
+{
+	struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
+	uint64_t seq = core_end(v->core).seq;
+
+	if (!v->serving || !volume_drained(v) || core_commit(v->core) != seq)
+		return;
+	if (v->checkpoint.state != CHECKPOINT_IDLE || segments_sync(v->segments))
+		return;
+	tree_set_data_seq(v->tree, seq);
+	if (tree_flush_txn(v->tree) || store_flush_begin(v->store))
+		return;
+	while (!store_flush_done(v->store) && !store_failed(v->store, NULL))
+		nanosleep(&pause, NULL);
+}
+
+static void volume_close(struct volume *v)
+{
+	volume_fail_all(v, -EIO);
+	if (v->ll)
+		ll_unmount(v->ll, 2000);
+	last_checkpoint(v);
+	apply_stop(v);
+	net_close(v->net);
+	control_close(v->control);
+	log_info("stopped");
+}
+
+int volume_run(const struct config *cfg, char **argv)
+{
+	struct volume *v = calloc(1, sizeof(*v));
+	struct err e = {0};
+	int r;
+
+	ensure(v);
+	v->cfg = cfg;
+	v->argv = argv;
+	v->lock_fd = -1;
+	v->random = random_u64();
+	v->started_ns = clock_mono_ns();
+	log_set_prefix(cfg->name);
+	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0); /* the kernel may need us to free its memory */
+	r = volume_open(v, &e);
+	if (r) {
+		log_error("%s", e.code ? e.msg : strerror(-r));
+		return 1;
+	}
+	notify_ready("standby");
+	volume_tick(v);
+	while (!v->quit) {
+		r = loop_run_once(v->loop, UINT64_MAX);
+		if (r)
+			volume_die(v, "the event loop failed: %s", strerror(-r));
+		jobs_reap(v);
+		volume_unpark(v);
+		if (!v->serving) {
+			standby_work(v);
+			volume_serve_work(v);
+		}
+		volume_stage_work(v);
+		checkpoint_work(v);
+		uring_submit(v->uring);
+		if (v->serving && v->stop_staging && !v->stopping && !v->drained_told &&
+			volume_drained(v)) {
+			v->drained_told = true;
+			volume_step(v, &(struct core_event){.type = EV_DRAINED});
+		}
+		if (v->stopping)
+			volume_stop_work(v);
+	}
+	volume_close(v);
+	return v->exit_status;
+}

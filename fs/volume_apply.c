@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The apply thread: on a standby, and on a replica that is about to serve, it brings committed
+ * entries into the tree. It may read the disk, and acknowledgements never wait for it. Batches come
+ * from memory (the queue of what was received) or, where that was too long, from the ring.
+ *
+ * It makes this replica's checkpoints too: at a committed seq by construction, because nothing else
+ * is applied (I5). Order: sync the data segments, note up to where in the tree, flush RocksDB, wait.
+ * The ring up to there may then be overwritten (the commit thread does that).
+ *
+ * Failure modes: an entry that cannot be applied means that the history or the store is damaged, and
+ * a failed flush is final (I9): the thread stops and says so, the commit thread ends the process.
+ */
+#include "volume_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "log.h"
+
+/* Applies the entries of a verified batch up to a seq. The payload, if given, holds the batch's
+ * memory: inline payloads are then written by the segments' writer from there. */
+int apply_batch(struct volume *v, const void *batch, const struct batch_header *h,
+	struct payload *holder, uint64_t upto)
+{
+	struct tree_info info;
+	struct entry e;
+	size_t at = 0;
+	int r;
+
+	tree_info(v->tree, &info);
+	while (batch_next_entry(batch, h, &at, &e)) {
+		struct entry_payload p;
+
+		if (e.h.seq <= info.applied.seq || e.h.seq > upto)
+			continue;
+		if (apply_payload(&e, &p)) {
+			struct err err = {0};
+
+			r = segments_add_epoch(v->segments, e.h.epoch, &err);
+			if (r)
+				return r;
+			if (p.bytes && holder) {
+				segments_pending_add(v->segments, p.addr, p.blocks, holder,
+					(uint32_t)(p.bytes - holder->data), e.h.seq);
+			} else if (p.bytes) {
+				r = segments_write(v->segments, p.addr, p.blocks, p.bytes);
+				if (r)
+					return r;
+			}
+		}
+		r = apply_entry(v->tree, &e, NULL);
+		if (r)
+			return r;
+		v->apply.entries_since_checkpoint++;
+	}
+	return tree_flush_txn(v->tree);
+}
+
+static void apply_fail(struct volume *v, int code, const char *what, uint64_t seq)
+{
+	struct apply *a = &v->apply;
+
+	if (atomic_load(&a->failed))
+		return;
+	err_set(&a->error, code, "%s at seq %llu failed: %s", what, (unsigned long long)seq,
+		strerror(-code));
+	atomic_store(&a->failed, true);
+	loop_wake(v->loop);
+}
+
+static bool checkpoint_due(struct volume *v)
+{
+	struct apply *a = &v->apply;
+
+	return store_memtable_bytes(v->store) > v->cfg->memtable ||
+	       a->entries_since_checkpoint > v->cfg->checkpoint_entries ||
+	       ring_free(v->ring) < ring_size(v->ring) / 2;
+}
+
+static int checkpoint_make(struct volume *v)
+{
+	struct apply *a = &v->apply;
+	uint64_t seq = atomic_load(&a->applied);
+	struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
+	struct pos flushed;
+	uint64_t data_seq;
+	int r;
+
+	r = segments_sync(v->segments);
+	if (r)
+		return r;
+	tree_set_data_seq(v->tree, seq);
+	r = tree_flush_txn(v->tree);
+	if (!r)
+		r = store_flush_begin(v->store);
+	while (!r && !store_flush_done(v->store)) {
+		if (store_failed(v->store, NULL))
+			return -EIO;
+		nanosleep(&pause, NULL);
+	}
+	if (!r)
+		r = tree_persisted(v->tree, &flushed, &data_seq);
+	if (r)
+		return r;
+	ensure(flushed.seq == seq);
+	a->entries_since_checkpoint = 0;
+	atomic_store(&a->flushed, flushed.seq);
+	atomic_store(&a->data_seq, data_seq);
+	loop_wake(v->loop);
+	return 0;
+}
+
+/* The batch with this seq, from the queue or the ring. The holder's reference is the caller's. */
+static int batch_get(struct volume *v, uint64_t seq, struct batch_header *ret_h,
+	struct payload **ret_p, const uint8_t **ret_bytes)
+{
+	struct apply *a = &v->apply;
+	struct apply_item *item;
+	struct payload *p;
+	int r;
+
+	pthread_mutex_lock(&a->mutex);
+	while ((item = a->head) && batch_last_seq(&item->h) < seq) {
+		a->head = item->next;
+		a->queued_bytes -= batch_size(&item->h);
+		payload_unref(item->payload);
+		free(item);
+	}
+	if (!a->head)
+		a->tail = &a->head;
+	if (item && item->h.first_seq <= seq) {
+		a->head = item->next;
+		if (!a->head)
+			a->tail = &a->head;
+		a->queued_bytes -= batch_size(&item->h);
+		pthread_mutex_unlock(&a->mutex);
+		*ret_h = item->h;
+		*ret_p = item->payload;
+		*ret_bytes = item->payload->data + BLOCK_SIZE;
+		free(item);
+		return 0;
+	}
+	pthread_mutex_unlock(&a->mutex);
+	p = payload_new(v->rx_pool, BATCH_SIZE_MAX);
+	if (!p)
+		return -ENOMEM;
+	r = ring_read(v->ring, seq, p->data, ret_h);
+	if (r) {
+		payload_unref(p);
+		return r;
+	}
+	*ret_p = p;
+	*ret_bytes = p->data;
+	return 0;
+}
+
+static void apply_upto(struct volume *v, uint64_t target)
+{
+	struct apply *a = &v->apply;
+	uint64_t next = atomic_load(&a->applied) + 1;
+
+	while (next <= target && !atomic_load(&a->failed)) {
+		struct timespec pause = {.tv_nsec = 500 * 1000};
+		struct payload *p = NULL;
+		const uint8_t *bytes = NULL;
+		struct batch_header h;
+		int r = batch_get(v, next, &h, &p, &bytes);
+		bool stop;
+
+		pthread_mutex_lock(&a->mutex);
+		stop = a->stop;
+		pthread_mutex_unlock(&a->mutex);
+		if (stop) {
+			payload_unref(p);
+			return;
+		}
+		if (r == -ENOENT || r == -ENOMEM) { /* written, its completion not seen yet */
+			nanosleep(&pause, NULL);
+			continue;
+		}
+		if (!r) {
+			r = apply_batch(v, bytes, &h, p, target);
+			payload_unref(p);
+		}
+		if (r) {
+			apply_fail(v, r, "applying the history", next);
+			return;
+		}
+		next = MIN(batch_last_seq(&h), target) + 1;
+		atomic_store(&a->applied, next - 1);
+		if (checkpoint_due(v) && (r = checkpoint_make(v))) {
+			apply_fail(v, r, "a checkpoint", next - 1);
+			return;
+		}
+	}
+	loop_wake(v->loop);
+}
+
+static void *apply_thread(void *arg)
+{
+	struct volume *v = arg;
+	struct apply *a = &v->apply;
+
+	pthread_mutex_lock(&a->mutex);
+	while (!a->stop) {
+		uint64_t target = a->target;
+
+		if (target <= atomic_load(&a->applied) || atomic_load(&a->failed)) {
+			pthread_cond_wait(&a->cond, &a->mutex);
+			continue;
+		}
+		pthread_mutex_unlock(&a->mutex);
+		apply_upto(v, target);
+		pthread_mutex_lock(&a->mutex);
+	}
+	pthread_mutex_unlock(&a->mutex);
+	return NULL;
+}
+
+void apply_start(struct volume *v)
+{
+	struct apply *a = &v->apply;
+	int r;
+
+	ensure(!a->running);
+	a->stop = false;
+	r = pthread_create(&a->thread, NULL, apply_thread, v);
+	if (r)
+		volume_die(v, "no thread to apply the history: %s", strerror(r));
+	a->running = true;
+}
+
+/* Ends the thread where it stands, between two batches; what is queued is dropped. */
+void apply_stop(struct volume *v)
+{
+	struct apply *a = &v->apply;
+
+	if (!a->running)
+		return;
+	pthread_mutex_lock(&a->mutex);
+	a->stop = true;
+	pthread_cond_signal(&a->cond);
+	pthread_mutex_unlock(&a->mutex);
+	pthread_join(a->thread, NULL);
+	a->running = false;
+	while (a->head) {
+		struct apply_item *item = a->head;
+
+		a->head = item->next;
+		payload_unref(item->payload);
+		free(item);
+	}
+	a->tail = &a->head;
+	a->queued_bytes = 0;
+}
+
+void apply_target(struct volume *v, uint64_t seq)
+{
+	struct apply *a = &v->apply;
+
+	pthread_mutex_lock(&a->mutex);
+	if (seq > a->target) {
+		a->target = seq;
+		pthread_cond_signal(&a->cond);
+	}
+	pthread_mutex_unlock(&a->mutex);
+}
+
+/* Keeps a received batch in memory for the apply thread, as long as there is not too much of it. */
+void apply_queue(struct volume *v, const struct slot *s)
+{
+	struct apply *a = &v->apply;
+	struct apply_item *item;
+
+	if (!s->h.count)
+		return;
+	pthread_mutex_lock(&a->mutex);
+	if (a->queued_bytes < APPLY_QUEUE_MAX) {
+		item = calloc(1, sizeof(*item));
+		ensure(item);
+		item->h = s->h;
+		item->payload = payload_ref(s->payload);
+		*a->tail = item;
+		a->tail = &item->next;
+		a->queued_bytes += batch_size(&s->h);
+	}
+	pthread_mutex_unlock(&a->mutex);
+}

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The seam between the pure machine and the world: events go into core_step(), its actions are
+ * executed in their order, each completely. What is synchronous and durable (records, facts,
+ * truncation) is done here and now; sending and writing are only begun.
+ *
+ * Failure modes: an action that fails is final (I9). An action may lead to another event (a socket
+ * that breaks while it is written to): it waits until the step is done, because the actions in hand
+ * point into the core.
+ */
+#include "volume_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "log.h"
+
+static uint64_t chance(struct volume *v) /* splitmix64, seeded from the kernel at start */
+{
+	uint64_t z = v->random += 0x9e3779b97f4a7c15ull;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+	return z ^ (z >> 31);
+}
+
+static void persist_record(struct volume *v)
+{
+	char path[4200];
+	struct err e = {0};
+
+	volume_path(v, "record", path, sizeof(path));
+	if (record_store(path, core_record(v->core), &e))
+		volume_die(v, "the record could not be written: %s", e.msg);
+}
+
+static void persist_facts(struct volume *v, const struct replica_facts *f)
+{
+	char path[4200];
+	struct err e = {0};
+
+	v->facts = *f;
+	volume_path(v, "facts", path, sizeof(path));
+	if (facts_store(path, f, &e))
+		volume_die(v, "the replica's facts could not be written: %s", e.msg);
+}
+
+/* Only a standby drops a tail, and what it drops was never applied. */
+static void truncate_log(struct volume *v, struct pos pos)
+{
+	struct err e = {0};
+
+	log_warn("dropping the journal after seq %llu: it was never acknowledged, and the active "
+		 "side does not have it",
+		(unsigned long long)pos.seq);
+	ensure(atomic_load(&v->apply.applied) <= pos.seq);
+	apply_stop(v); /* its queue may hold batches of the tail */
+	while (v->slots) { /* writes in flight must end before the ring is cut */
+		uring_submit(v->uring);
+		if (!uring_reap(v->uring)) {
+			struct timespec pause = {.tv_nsec = 100000};
+
+			nanosleep(&pause, NULL);
+		}
+		volume_durable(v);
+	}
+	if (ring_truncate(v->ring, pos, &e))
+		volume_die(v, "the journal could not be cut at seq %llu: %s",
+			(unsigned long long)pos.seq, e.msg);
+	v->durable_told = pos.seq;
+	apply_start(v);
+}
+
+static void act(struct volume *v, const struct core_action *a)
+{
+	switch (a->type) {
+	case ACT_PERSIST_RECORD:
+		persist_record(v);
+		break;
+	case ACT_PERSIST_FACTS:
+		persist_facts(v, &a->facts);
+		break;
+	case ACT_TRUNCATE:
+		truncate_log(v, a->pos);
+		break;
+	case ACT_SEND:
+		net_send(v->net, a->peer, a->conn, a->msg, NULL, NULL);
+		break;
+	case ACT_SEND_BATCH:
+		ensure(v->current);
+		send_batch(v, a->peer, a->conn, v->current);
+		break;
+	case ACT_APPEND:
+		ensure(v->current);
+		volume_append(v, v->current);
+		break;
+	case ACT_FETCH:
+		fetch_start(v, a->peer, a->conn, a->seq);
+		break;
+	case ACT_COMMIT:
+		if (v->serving)
+			volume_commit(v, a->seq);
+		else
+			apply_target(v, a->seq);
+		break;
+	case ACT_SERVE:
+		volume_serve(v, a->epoch);
+		break;
+	case ACT_STOP_STAGING:
+		v->stop_staging = true;
+		break;
+	case ACT_FENCE:
+		volume_fence(v, a->text);
+		break;
+	case ACT_CLOSE:
+		net_drop(v->net, a->peer, a->text);
+		fetch_cancel(v, a->peer);
+		break;
+	case ACT_ANSWER:
+		control_answer_core(v, a->id, a->code, a->text);
+		break;
+	case ACT_WAKE:
+		loop_timer_set(v->loop, &v->tick_timer, a->at_ns);
+		break;
+	case ACT_RESTART:
+		volume_restart(v, a->text);
+	case ACT_EXIT:
+		v->quit = true;
+		break;
+	}
+}
+
+static void step_one(struct volume *v, struct core_event *ev)
+{
+	struct core_actions out; /* on the stack: a step never runs inside another */
+
+	if (!ev->now_ns)
+		ev->now_ns = clock_mono_ns();
+	ev->chance = chance(v);
+	core_step(v->core, ev, &out);
+	for (unsigned i = 0; i < out.count; i++)
+		act(v, &out.a[i]);
+}
+
+void volume_step(struct volume *v, struct core_event *ev)
+{
+	if (v->stepping) { /* borrowed pointers do not survive: only plain events come here */
+		ensure(ev->type != EV_MSG && ev->type != EV_BATCH);
+		ensure(v->ndeferred < ARRAY_SIZE(v->deferred));
+		v->deferred[v->ndeferred++] = *ev;
+		return;
+	}
+	v->stepping = true;
+	step_one(v, ev);
+	for (unsigned i = 0; i < v->ndeferred; i++) { /* grows while it runs */
+		struct core_event d = v->deferred[i];
+
+		step_one(v, &d);
+	}
+	v->ndeferred = 0;
+	v->stepping = false;
+}
+
+void volume_tick(struct volume *v)
+{
+	volume_step(v, &(struct core_event){.type = EV_TICK});
+}
+
+/* Looks at the disk, and tells the core what it reports to the others. */
+void volume_status_event(struct volume *v)
+{
+	struct core_event ev = {.type = EV_STATUS};
+	struct tree_info info;
+	struct statvfs fs;
+	uint64_t free_blocks, reserve;
+
+	if (!statvfs(v->cfg->directory, &fs)) {
+		atomic_store(&v->disk_free, (uint64_t)fs.f_bavail * fs.f_frsize);
+		atomic_store(&v->disk_total, (uint64_t)fs.f_blocks * fs.f_frsize);
+	}
+	tree_info(v->tree, &info);
+	/* Room that data never gets: metadata, new segments, checkpoints. */
+	reserve = DATA_SEGMENT_SIZE + 2 * v->cfg->memtable;
+	free_blocks = atomic_load(&v->disk_free);
+	free_blocks = free_blocks > reserve ? (free_blocks - reserve) / BLOCK_SIZE : 0;
+	free_blocks = MIN(free_blocks,
+		info.size_blocks > info.used_blocks ? info.size_blocks - info.used_blocks : 0);
+	ev.status.grant.data_blocks = free_blocks;
+	ev.status.grant.ring_bytes = ring_free(v->ring);
+	ev.status.grant.meta_bytes =
+		2 * v->cfg->memtable - MIN(2 * v->cfg->memtable, store_memtable_bytes(v->store));
+	ev.status.grant.disk_free = atomic_load(&v->disk_free);
+	ev.status.grant.disk_total = atomic_load(&v->disk_total);
+	v->rtt_ns = 0;
+	for (unsigned i = 0; i < core_record(v->core)->nreplicas; i++) {
+		struct core_peer_view view;
+
+		if (i == core_self(v->core))
+			continue;
+		core_peer_view(v->core, i, &view);
+		if (view.state != CORE_PEER_IN_SYNC || !view.connected)
+			continue;
+		v->rtt_ns = MAX(v->rtt_ns, view.rtt_ns);
+		if (view.grant.disk_total)
+			free_blocks = MIN(free_blocks, view.grant.data_blocks);
+	}
+	atomic_store(&v->free_blocks, free_blocks);
+	ev.status.applied = v->serving ? info.applied.seq : atomic_load(&v->apply.applied);
+	tree_persisted(v->tree, &ev.status.flushed, NULL);
+	ev.status.floor = ring_first_seq(v->ring);
+	if (ring_pos_at(v->ring, ev.status.floor - 1, &ev.status.before))
+		ev.status.before = (struct pos){0};
+	volume_step(v, &ev);
+}
+
+/* --- from the transport --- */
+
+static void net_up(void *ctx, unsigned peer, uint64_t conn)
+{
+	log_info("connected to %s",
+		core_record(((struct volume *)ctx)->core)->replicas[peer].domain);
+	volume_step(ctx, &(struct core_event){.type = EV_PEER_UP, .peer = peer, .conn = conn});
+}
+
+/* Payloads whose batch will never come on this connection. */
+static void rx_externals_drop(struct volume *v)
+{
+	while (v->rx_externals) {
+		struct external *x = v->rx_externals;
+
+		v->rx_externals = x->next;
+		if (x->req.done)
+			x->orphan = true; /* the write is under way */
+		else
+			external_free(x);
+	}
+	v->rx_externals_count = 0;
+}
+
+static void net_down(void *ctx, unsigned peer, uint64_t conn, const char *reason)
+{
+	struct volume *v = ctx;
+
+	log_warn("connection to %s is gone: %s", core_record(v->core)->replicas[peer].domain,
+		reason);
+	rx_externals_drop(v);
+	fetch_cancel(v, peer);
+	volume_step(v, &(struct core_event){.type = EV_PEER_DOWN, .peer = peer, .conn = conn});
+}
+
+static struct payload *payload_of(void *bytes)
+{
+	struct payload *p;
+
+	memcpy(&p, (uint8_t *)bytes - BLOCK_SIZE, sizeof(p));
+	return p;
+}
+
+static void *net_payload_alloc(void *ctx, unsigned peer, const struct msg_frame *f)
+{
+	struct volume *v = ctx;
+	struct payload *p = payload_new(v->rx_pool, f->payload_len + BLOCK_SIZE);
+
+	if (!p)
+		return NULL;
+	memcpy(p->data, &p, sizeof(p)); /* the first block leads back to the buffer */
+	return p->data + BLOCK_SIZE;
+}
+
+static void net_payload_free(void *ctx, void *payload)
+{
+	payload_unref(payload_of(payload));
+}
+
+static void receive_append(
+	struct volume *v, unsigned peer, uint64_t conn, const struct msg *m, struct payload *p)
+{
+	struct slot *s = slot_new(v);
+	struct external *x;
+
+	if (!s) { /* acknowledgements are far behind: begin again from the handshake */
+		payload_unref(p);
+		net_drop(v->net, peer, "too many batches are waiting for the disk");
+		net_down(v, peer, conn, "too many batches are waiting for the disk");
+		return;
+	}
+	s->h = m->append.h;
+	s->payload = p;
+	s->bytes = p->data + BLOCK_SIZE;
+	s->closed_ns = clock_mono_ns();
+	v->current = s;
+	volume_step(v, &(struct core_event){.type = EV_MSG, .peer = peer, .conn = conn, .msg = m});
+	v->current = NULL;
+	if (!s->appended) { /* refused, or had it already */
+		payload_unref(s->payload);
+		s->next = v->slot_free;
+		v->slot_free = s;
+		rx_externals_drop(v);
+		return;
+	}
+	while ((x = v->rx_externals)) {
+		v->rx_externals = x->next;
+		x->slot = s;
+		x->next = s->externals;
+		s->externals = x;
+		if (x->req.done)
+			s->writes++;
+	}
+	v->rx_externals_count = 0;
+	*v->slots_tail = s;
+	v->slots_tail = &s->next;
+	apply_queue(v, s);
+	uring_submit(v->uring);
+}
+
+/* A large payload, ahead of its batch: straight to its address (I7: the same bytes everywhere). */
+static void receive_data(
+	struct volume *v, unsigned peer, uint64_t conn, const struct msg *m, struct payload *p)
+{
+	struct epoch epoch = {.num = m->data.epoch_num, .id = m->data.epoch_id};
+	struct external *x;
+	struct err e = {0};
+
+	if (v->serving || v->serve_pending || !epoch_equal(m->epoch, core_epoch(v->core)) ||
+		v->rx_externals_count >= 4 * EXTERNALS_MAX) {
+		payload_unref(p);
+		return; /* its batch will be refused by the core */
+	}
+	if (m->data.gone) {
+		payload_unref(p);
+		return;
+	}
+	if (segments_add_epoch(v->segments, epoch, &e))
+		volume_die(v, "data of epoch %u: %s", epoch.num, e.msg);
+	x = calloc(1, sizeof(*x));
+	ensure(x);
+	x->addr = (struct addr){.epoch = m->data.epoch_num, .block = m->data.block};
+	x->epoch = epoch;
+	x->blocks = m->data.blocks;
+	x->crc = m->data.crc;
+	x->payload = p;
+	x->bytes = p->data + BLOCK_SIZE;
+	x->next = v->rx_externals;
+	v->rx_externals = x;
+	v->rx_externals_count++;
+	external_write(v, x);
+	uring_submit(v->uring);
+}
+
+static void note_acks(struct volume *v, uint64_t seq)
+{
+	uint64_t now = clock_mono_ns();
+
+	for (struct slot *s = v->slots; s && batch_last_seq(&s->h) <= seq; s = s->next)
+		if (!s->acked_ns)
+			s->acked_ns = now;
+}
+
+static void net_message(void *ctx, unsigned peer, uint64_t conn, const struct msg *m, void *payload)
+{
+	struct volume *v = ctx;
+	struct payload *p = payload ? payload_of(payload) : NULL;
+
+	switch (m->type) {
+	case MSG_APPEND:
+		receive_append(v, peer, conn, m, p);
+		return;
+	case MSG_DATA:
+		receive_data(v, peer, conn, m, p);
+		return;
+	case MSG_ACK:
+		if (v->serving)
+			note_acks(v, m->ack.durable);
+		break;
+	default:
+		break;
+	}
+	volume_step(v, &(struct core_event){.type = EV_MSG, .peer = peer, .conn = conn, .msg = m});
+	payload_unref(p);
+}
+
+static void net_drained(void *ctx, unsigned peer, uint64_t conn)
+{
+	fetch_go_on(ctx, peer);
+}
+
+void volume_net_callbacks(struct volume *v, struct net_callbacks *ret_cb)
+{
+	*ret_cb = (struct net_callbacks){.ctx = v,
+		.up = net_up,
+		.payload_alloc = net_payload_alloc,
+		.payload_free = net_payload_free,
+		.message = net_message,
+		.down = net_down,
+		.drained = net_drained};
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of a volume, shared by the fs/volume_*.c files. One thread, the commit thread, runs the
+ * loop and owns every field that says nothing else.
+ *
+ * Other threads: FUSE workers (submit operations), the job threads (read the disk for somebody), the
+ * apply thread (owns the tree's changes until this replica serves), the segments' writer. They hand
+ * things over through three lists with atomic heads or a mutex of their own, and wake the loop; no
+ * lock is held while another one is taken.
+ */
+#ifndef FS_VOLUME_IMPL_H
+#define FS_VOLUME_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "clock.h"
+#include "control.h"
+#include "core.h"
+#include "latency.h"
+#include "ll.h"
+#include "loop.h"
+#include "net.h"
+#include "volume.h"
+
+#define ARENA_SIZE (64u << 20) /* bytes of batch buffers */
+#define SLOTS_MAX 2048u /* batches in memory at once */
+#define STAGED_BYTES_MAX (48u << 20) /* bytes of batches staged and not committed */
+#define FETCH_QUEUE_MAX (4u << 20) /* bytes in the socket's queue while catching up */
+#define APPLY_QUEUE_MAX (64u << 20) /* bytes of batches kept in memory for the apply thread */
+#define APPLY_LAG_MAX (64u << 20) /* unapplied committed bytes: a standby withholds acks beyond */
+#define EMPTY_BATCH_NS (100 * NS_PER_MS)
+#define STOP_NS (10 * NS_PER_S)
+#define FENCE_MS 3000u
+#define JOB_THREADS 4u
+#define EXTERNALS_MAX 64u /* large payloads of one batch */
+
+/* A large write's payload, from staging until it is durable here and taken by the sockets. */
+struct external {
+	struct addr addr;
+	struct epoch epoch;
+	uint32_t blocks, crc;
+	struct payload *payload;
+	uint8_t *bytes; /* inside the payload */
+	struct uring_req req;
+	struct slot *slot; /* NULL until its batch is known (standby) */
+	struct external *next;
+	struct volume *v;
+	bool orphan; /* its connection is gone: freed when the write ends */
+	bool active_side; /* readers are served from it until it is written */
+};
+
+/* One batch in memory: on the active in the arena, on a standby in a payload buffer. */
+struct slot {
+	struct batch_header h;
+	uint8_t *bytes;
+	size_t start, size; /* in the arena; size 0: not there */
+	struct payload *payload; /* holds the bytes on a standby */
+	unsigned refs; /* local write, socket queues */
+	unsigned writes; /* ring and payload writes not yet durable */
+	struct external *externals;
+	struct ring_write write;
+	struct volume *v;
+	bool appended, committed;
+	uint64_t closed_ns, local_ns, acked_ns;
+	struct slot *next; /* in order of the history */
+};
+
+/* Work for a job thread; `done` then runs on the commit thread. */
+struct job {
+	void (*run)(struct job *j);
+	void (*done)(struct job *j);
+	struct job *next;
+	struct volume *v;
+};
+
+struct fetch { /* catching a peer up from the ring */
+	bool wanted, busy;
+	uint64_t conn, from;
+	struct job job;
+	/* result of the job */
+	int code;
+	struct batch_header h;
+	struct payload *batch;
+	struct external *externals;
+};
+
+struct apply_item {
+	struct batch_header h;
+	struct payload *payload;
+	struct apply_item *next;
+};
+
+struct apply { /* the apply thread; fields under the mutex unless they say something else */
+	pthread_t thread;
+	bool running; /* commit thread */
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	bool stop;
+	uint64_t target; /* apply up to this seq */
+	struct apply_item *head, **tail;
+	size_t queued_bytes;
+	bool checkpoint; /* one was asked for */
+	atomic_uint_fast64_t applied, flushed, data_seq;
+	atomic_bool failed;
+	struct err error; /* valid once failed is set */
+	uint64_t entries_since_checkpoint;
+};
+
+enum checkpoint_state { CHECKPOINT_IDLE, CHECKPOINT_SYNC, CHECKPOINT_QUIESCE, CHECKPOINT_FLUSH };
+
+struct checkpoint { /* of the active; the standby's is in the apply thread */
+	enum checkpoint_state state;
+	struct job job;
+	int code;
+	uint64_t data_seq; /* payloads up to here are synced when the job is done */
+	uint64_t seq; /* what the flush holds */
+	uint64_t entries; /* staged since the last one began */
+	uint64_t ring_used_after;
+	struct loop_timer poll;
+	bool wanted;
+};
+
+struct parked {
+	struct op *op;
+	uint64_t at;
+	uint32_t len;
+	struct parked *next;
+};
+
+struct volume {
+	const struct config *cfg;
+	char **argv;
+	int lock_fd;
+	struct descriptor desc;
+	struct uuid self;
+	struct record record; /* as loaded; core_record() is the living one */
+	struct replica_facts facts;
+
+	struct loop *loop;
+	struct uring *uring;
+	struct loop_source uring_source, signal_source;
+	struct net *net;
+	struct core *core;
+	struct control_server *control;
+	struct store *store;
+	struct tree *tree;
+	struct segments *segments;
+	struct ring *ring;
+	struct ll *ll;
+	struct payload_pool *pool; /* of FUSE writes */
+	struct payload_pool *rx_pool; /* of frames and batches from peers, and of catching up */
+	uint64_t random; /* state of the generator behind core_event.chance */
+	uint64_t started_ns, started_real_ns;
+
+	/* operations on their way in: any thread pushes, the commit thread takes all */
+	_Atomic(struct op *) inbox;
+	_Atomic(struct job *) jobs_done;
+	atomic_bool fenced; /* everything ends with -EIO */
+	struct op *ready, **ready_tail; /* in order, not yet staged */
+	struct op *staged, **staged_tail; /* by seq, not yet committed */
+	unsigned waiting; /* ready + staged */
+	atomic_uint_fast64_t forgotten_head, forgotten_tail;
+	pthread_mutex_t forgotten_mutex;
+	uint64_t *forgotten; /* under forgotten_mutex */
+	unsigned nforgotten, forgotten_cap;
+
+	/* staging */
+	bool serving; /* core said SERVE and the mount stands */
+	bool stop_staging, drained_told;
+	bool serve_pending;
+	struct epoch epoch; /* staged under */
+	uint64_t next_block; /* in that epoch's segments */
+	struct batch_writer writer;
+	bool batch_open;
+	struct slot *open_slot;
+	uint8_t *arena;
+	int arena_fd;
+	size_t arena_head, arena_tail; /* free: from head to tail around */
+	bool arena_empty;
+	struct slot *slots, **slots_tail; /* in order; freed from the front */
+	struct slot *slot_free;
+	struct slot *slot_memory;
+	unsigned flights; /* batches in the local flush */
+	uint64_t staged_bytes; /* of batches above the commit index */
+	uint64_t last_commit_written; /* commit index in the newest batch */
+	uint64_t durable_told; /* highest EV_DURABLE */
+	unsigned reaps; /* OP_REAPs in flight */
+	bool reap_again;
+	struct loop_timer empty_timer, tick_timer, status_timer, stop_timer;
+
+	/* standby */
+	struct external *rx_externals; /* arrived, their batch not yet */
+	unsigned rx_externals_count;
+	struct apply apply;
+	bool ack_withheld;
+
+	struct fetch fetch[REPLICAS_MAX];
+	struct checkpoint checkpoint;
+
+	/* jobs */
+	pthread_t job_threads[JOB_THREADS];
+	pthread_mutex_t job_mutex;
+	pthread_cond_t job_cond;
+	struct job *job_head, **job_tail; /* under job_mutex */
+	bool job_stop; /* under job_mutex */
+
+	/* parked writes; under park_mutex */
+	pthread_mutex_t park_mutex;
+	int scratch_fd;
+	uint64_t scratch_end;
+	struct parked *parked, **parked_tail;
+	unsigned nparked, scratch_users;
+	struct job unpark_job;
+	bool unparking; /* commit thread */
+	atomic_bool room;
+
+	/* core */
+	bool stepping;
+	struct core_event deferred[32];
+	unsigned ndeferred;
+	struct slot *current; /* the slot of the event being stepped */
+	struct control_request *requests[64];
+	uint64_t request_ids[64];
+	uint64_t next_request;
+	struct held_answer {
+		uint64_t id;
+		int code;
+		char text[CORE_TEXT_MAX];
+	} held[16]; /* answers that wait until the mount stands */
+	unsigned nheld;
+
+	atomic_uint_fast64_t disk_free, disk_total; /* bytes */
+	atomic_uint_fast64_t free_blocks; /* that may still be mapped, by the last look */
+	bool stopping, quit;
+	int exit_status;
+
+	struct latency latency;
+	uint64_t rtt_ns; /* to the in-sync peers, the longest; 0: unknown */
+	uint64_t count_ops, count_batches, count_bytes, count_errors;
+};
+
+/* volume.c */
+_Noreturn void volume_die(struct volume *v, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+_Noreturn void volume_restart(struct volume *v, const char *reason);
+void volume_path(const struct volume *v, const char *name, char *buf, size_t size);
+
+/* volume_core.c: events in, actions out */
+void volume_step(struct volume *v, struct core_event *ev);
+void volume_tick(struct volume *v);
+void volume_status_event(struct volume *v);
+void volume_net_callbacks(struct volume *v, struct net_callbacks *ret_cb);
+
+/* volume_stage.c: operations to batches, commits to answers */
+void volume_stage_init(struct volume *v);
+void volume_stage_work(struct volume *v);
+void volume_stage_begin(struct volume *v);
+void volume_commit(struct volume *v, uint64_t seq);
+void volume_fail_all(struct volume *v, int error);
+struct slot *slot_new(struct volume *v);
+void slot_unref(void *slot);
+void slot_written(struct slot *s, int res);
+void volume_append(struct volume *v, struct slot *s);
+void external_write(struct volume *v, struct external *x);
+void external_free(struct external *x);
+bool volume_drained(const struct volume *v);
+void volume_durable(struct volume *v);
+
+/* volume_jobs.c */
+int jobs_start(struct volume *v);
+void jobs_stop(struct volume *v);
+void job_submit(struct volume *v, struct job *j);
+void jobs_reap(struct volume *v);
+void volume_unpark(struct volume *v);
+void op_send_to_helper(struct volume *v, struct op *op);
+
+/* volume_peer.c: catching a peer up */
+void fetch_start(struct volume *v, unsigned peer, uint64_t conn, uint64_t from);
+void fetch_go_on(struct volume *v, unsigned peer);
+void fetch_cancel(struct volume *v, unsigned peer);
+void send_batch(struct volume *v, unsigned peer, uint64_t conn, struct slot *s);
+uint64_t fetch_floor(const struct volume *v);
+
+/* volume_apply.c: the apply thread */
+void apply_start(struct volume *v);
+void apply_stop(struct volume *v);
+void apply_target(struct volume *v, uint64_t seq);
+void apply_queue(struct volume *v, const struct slot *s);
+int apply_batch(struct volume *v, const void *batch, const struct batch_header *h,
+	struct payload *holder, uint64_t upto);
+
+/* volume_recover.c */
+int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e);
+/* Opens store, tree and segments of a replica that no daemon runs; shared with check and dump. */
+int volume_lock(const struct config *cfg, int *ret_fd, struct err *e);
+int volume_identify(
+	const struct config *cfg, struct descriptor *ret_d, struct uuid *ret_self, struct err *e);
+
+/* checkpoint.c */
+void checkpoint_work(struct volume *v);
+void checkpoint_staged(struct volume *v);
+
+/* volume_role.c */
+void volume_serve(struct volume *v, struct epoch epoch);
+void volume_serve_work(struct volume *v);
+void volume_fence(struct volume *v, const char *text);
+void volume_stop(struct volume *v);
+void volume_stop_work(struct volume *v);
+
+/* control_server.c */
+void control_handle(void *ctx, struct control_request *r);
+void control_answer_core(struct volume *v, uint64_t id, int code, const char *text);
+
+#endif

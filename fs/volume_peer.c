@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Batches to the peers: the live ones as they are closed, and those that a peer missed, read back
+ * from the ring. In both cases the bytes are the ring's, verbatim, and the large payloads that a
+ * batch names go ahead of it as DATA frames.
+ *
+ * Catching up: a job thread reads one batch (and its large payloads from their addresses), the commit
+ * thread queues them on the connection, and so on while the connection takes it. What is not yet
+ * durable here is not in the ring to be read, but its slot is still in memory: when the ring has no
+ * more, the slots from there on are sent in the same turn, so that nothing falls between the last
+ * read batch and the first live one.
+ *
+ * Failure modes: the connection goes away (results of jobs for an older connection are dropped); the
+ * wanted batch was overwritten (-ESTALE, the core decides); a payload that is damaged here ends the
+ * process after a log line, as any unreadable acknowledged data would be (-EIO to the core closes
+ * the connection; reading goes on).
+ */
+#include "volume_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+static void release_payload(void *arg)
+{
+	payload_unref(arg);
+}
+
+static void send_external(struct volume *v, unsigned peer, uint64_t conn, struct external *x)
+{
+	struct msg m = {.type = MSG_DATA,
+		.epoch = core_epoch(v->core),
+		.data = {.epoch_num = x->addr.epoch,
+			.epoch_id = x->epoch.id,
+			.block = x->addr.block,
+			.blocks = x->blocks,
+			.crc = x->crc,
+			.bytes = x->bytes}};
+
+	if (net_send(v->net, peer, conn, &m, release_payload, payload_ref(x->payload)))
+		payload_unref(x->payload);
+}
+
+void send_batch(struct volume *v, unsigned peer, uint64_t conn, struct slot *s)
+{
+	struct msg m = {.type = MSG_APPEND,
+		.epoch = core_epoch(v->core),
+		.append = {.h = s->h, .batch = s->bytes}};
+
+	net_cork(v->net, peer);
+	for (struct external *x = s->externals; x; x = x->next)
+		send_external(v, peer, conn, x);
+	s->refs++;
+	if (net_send(v->net, peer, conn, &m, slot_unref, s))
+		slot_unref(s);
+	net_uncork(v->net, peer);
+}
+
+/* --- reading back --- */
+
+static struct external *read_external(
+	struct volume *v, const struct entry *e, const struct entry_payload *p, int *ret_error)
+{
+	struct external *x = calloc(1, sizeof(*x));
+
+	ensure(x);
+	x->addr = p->addr;
+	x->epoch = e->h.epoch;
+	x->blocks = p->blocks;
+	x->crc = p->crc;
+	x->payload = payload_new(v->rx_pool, (size_t)p->blocks * BLOCK_SIZE);
+	if (!x->payload) {
+		*ret_error = -ENOMEM;
+		free(x);
+		return NULL;
+	}
+	x->bytes = x->payload->data;
+	*ret_error = segments_read_run(v->segments, p->addr, p->blocks, x->bytes, p->crc);
+	if (*ret_error) {
+		external_free(x);
+		return NULL;
+	}
+	return x;
+}
+
+static void fetch_run(struct job *j)
+{
+	struct fetch *f = container_of(j, struct fetch, job);
+	struct volume *v = j->v;
+	struct entry e;
+	size_t at = 0;
+
+	f->batch = payload_new(v->rx_pool, BATCH_SIZE_MAX);
+	f->externals = NULL;
+	if (!f->batch) {
+		f->code = -ENOMEM;
+		return;
+	}
+	f->code = ring_read(v->ring, f->from, f->batch->data, &f->h);
+	if (f->code)
+		return;
+	while (batch_next_entry(f->batch->data, &f->h, &at, &e)) {
+		struct entry_payload p;
+		struct external *x;
+
+		if (!apply_payload(&e, &p) || !p.external)
+			continue;
+		x = read_external(v, &e, &p, &f->code);
+		if (!x)
+			return;
+		x->next = f->externals;
+		f->externals = x;
+	}
+}
+
+static void fetch_discard(struct fetch *f)
+{
+	while (f->externals) {
+		struct external *x = f->externals;
+
+		f->externals = x->next;
+		external_free(x);
+	}
+	payload_unref(f->batch);
+	f->batch = NULL;
+}
+
+static void fetch_send(struct volume *v, unsigned peer, struct fetch *f)
+{
+	struct msg m = {.type = MSG_APPEND,
+		.epoch = core_epoch(v->core),
+		.append = {.h = f->h, .batch = f->batch->data}};
+
+	for (struct external *x = f->externals; x; x = x->next)
+		send_external(v, peer, f->conn, x);
+	if (net_send(v->net, peer, f->conn, &m, release_payload, payload_ref(f->batch)))
+		payload_unref(f->batch);
+	f->from = batch_last_seq(&f->h) + 1;
+}
+
+/* The ring has no more: what follows is in memory. */
+static void fetch_finish(struct volume *v, unsigned peer, struct fetch *f, int code)
+{
+	struct core_event ev = {.type = EV_FETCHED, .peer = peer, .conn = f->conn};
+
+	if (code == -ENOENT) {
+		for (struct slot *s = v->slots; s; s = s->next) {
+			if (!s->h.count || s->h.first_seq < f->from)
+				continue;
+			if (s->h.first_seq != f->from)
+				break;
+			send_batch(v, peer, f->conn, s);
+			f->from = batch_last_seq(&s->h) + 1;
+		}
+		code = 0;
+	}
+	f->wanted = false;
+	ev.seq = f->from - 1;
+	ev.code = code;
+	volume_step(v, &ev);
+}
+
+static void fetch_done(struct job *j)
+{
+	struct fetch *f = container_of(j, struct fetch, job);
+	struct volume *v = j->v;
+	unsigned peer = (unsigned)(f - v->fetch);
+
+	f->busy = false;
+	if (!f->wanted) {
+		fetch_discard(f);
+		return;
+	}
+	if (f->code == -ENOMEM) { /* buffers come back when the socket drains; look again soon */
+		fetch_discard(f);
+		return;
+	}
+	if (f->code) {
+		int code = f->code;
+
+		fetch_discard(f);
+		if (code != -ENOENT)
+			log_error("reading seq %llu back for %s failed: %s",
+				(unsigned long long)f->from,
+				core_record(v->core)->replicas[peer].domain, strerror(-code));
+		fetch_finish(v, peer, f, code);
+		return;
+	}
+	fetch_send(v, peer, f);
+	fetch_discard(f);
+	fetch_go_on(v, peer);
+}
+
+void fetch_go_on(struct volume *v, unsigned peer)
+{
+	struct fetch *f = &v->fetch[peer];
+
+	if (!f->wanted || f->busy || net_queued(v->net, peer) > FETCH_QUEUE_MAX)
+		return;
+	f->busy = true;
+	f->job.run = fetch_run;
+	f->job.done = fetch_done;
+	job_submit(v, &f->job);
+}
+
+void fetch_start(struct volume *v, unsigned peer, uint64_t conn, uint64_t from)
+{
+	struct fetch *f = &v->fetch[peer];
+
+	f->wanted = true;
+	f->conn = conn;
+	f->from = from;
+	if (from > core_end(v->core).seq) { /* level already; answer after this step */
+		fetch_finish(v, peer, f, -ENOENT);
+		return;
+	}
+	fetch_go_on(v, peer);
+}
+
+void fetch_cancel(struct volume *v, unsigned peer)
+{
+	v->fetch[peer].wanted = false;
+}
+
+/* The lowest seq that is being read for somebody; the ring keeps it. */
+uint64_t fetch_floor(const struct volume *v)
+{
+	uint64_t floor = UINT64_MAX;
+
+	for (unsigned i = 0; i < REPLICAS_MAX; i++)
+		if (v->fetch[i].wanted && v->fetch[i].from < floor)
+			floor = v->fetch[i].from;
+	return floor;
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one way to start: open what survived, and find out how far the history goes.
+ *
+ * RocksDB opens at its flushed position F, with payloads synced up to D <= F. The ring holds
+ * everything after D. Inline payloads after D are written to their addresses again (the same bytes),
+ * entries after F and up to the highest commit index found are applied. What is above it may be
+ * uncommitted: it stays in the ring, and is applied at promotion or when a handshake confirms it.
+ *
+ * Failure modes: a torn tail ends the history (ring.h); damage below the commit index, a history that
+ * does not reach F, a damaged record or store: an error that says what it is and that the replica has
+ * to be made anew from the other side; nothing is changed then. A second daemon on the same directory
+ * is refused by a lock.
+ */
+#include "volume_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "log.h"
+
+void volume_path(const struct volume *v, const char *name, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s/%s", v->cfg->directory, name);
+}
+
+int volume_lock(const struct config *cfg, int *ret_fd, struct err *e)
+{
+	char path[4200];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/lock", cfg->directory);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return err_set(e, -ENOENT,
+			"no replica in '%s'; make one with 'tandemfs format --config %s'",
+			cfg->directory, cfg->path);
+	if (fd < 0)
+		return err_set(e, -errno, "'%s': %s", path, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB)) {
+		int code = -errno;
+
+		close(fd);
+		return err_set(e, code, "another tandemfs uses '%s' already", cfg->directory);
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+int volume_identify(
+	const struct config *cfg, struct descriptor *ret_d, struct uuid *ret_self, struct err *e)
+{
+	char path[4200], text[64] = "";
+	FILE *f;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/volume", cfg->directory);
+	r = descriptor_load(path, ret_d, e);
+	if (r)
+		return r;
+	snprintf(path, sizeof(path), "%s/replica", cfg->directory);
+	f = fopen(path, "re");
+	if (!f || !fgets(text, sizeof(text), f)) {
+		r = f ? -EBADMSG : -errno;
+		if (f)
+			fclose(f);
+		return err_set(e, r, "'%s' cannot be read", path);
+	}
+	fclose(f);
+	text[strcspn(text, "\n")] = '\0';
+	if (uuid_parse(text, ret_self))
+		return err_set(e, -EBADMSG, "'%s' holds no replica id", path);
+	for (unsigned i = 0; i < ret_d->nreplicas; i++) {
+		if (!uuid_equal(&ret_d->replicas[i].uuid, ret_self))
+			continue;
+		if (strcmp(ret_d->replicas[i].domain, cfg->domain))
+			return err_set(e, -EINVAL,
+				"the replica in '%s' belongs to domain '%s', but %s says '%s'",
+				cfg->directory, ret_d->replicas[i].domain, cfg->path, cfg->domain);
+		if (strcmp(ret_d->name, cfg->name))
+			return err_set(e, -EINVAL,
+				"the replica in '%s' is of volume '%s', but %s says '%s'",
+				cfg->directory, ret_d->name, cfg->path, cfg->name);
+		return 0;
+	}
+	return err_set(e, -EBADMSG, "'%s/volume' does not list this replica", cfg->directory);
+}
+
+/* Above the commit index a batch counts only if the large payloads that it names are whole. */
+static int verify_tail(void *ctx, const void *batch, const struct batch_header *h)
+{
+	struct volume *v = ctx;
+	struct entry e;
+	size_t at = 0;
+	int r = 0;
+
+	while (!r && batch_next_entry(batch, h, &at, &e)) {
+		struct entry_payload p;
+		struct err err = {0};
+		void *buf;
+
+		if (!apply_payload(&e, &p) || !p.external)
+			continue;
+		if (segments_add_epoch(v->segments, e.h.epoch, &err))
+			return -EIO;
+		if (posix_memalign(&buf, BLOCK_SIZE, (size_t)p.blocks * BLOCK_SIZE))
+			return -ENOMEM;
+		r = segments_read_run(v->segments, p.addr, p.blocks, buf, p.crc);
+		free(buf);
+		if (r == -EIO || r == -ENOENT) /* never written */
+			r = -EBADMSG;
+	}
+	return r;
+}
+
+struct replay {
+	struct volume *v;
+	uint64_t flushed, commit;
+	uint64_t payloads, entries;
+};
+
+/* Everything after D: inline payloads back to their address, entries after F into the tree. */
+static int replay_batch(void *ctx, const void *batch, const struct batch_header *h)
+{
+	struct replay *rp = ctx;
+	struct volume *v = rp->v;
+	struct entry e;
+	size_t at = 0;
+	int r;
+
+	while (batch_next_entry(batch, h, &at, &e)) {
+		struct entry_payload p;
+		struct err err = {0};
+
+		if (e.h.seq > rp->flushed)
+			break;
+		if (!apply_payload(&e, &p) || !p.bytes)
+			continue;
+		r = segments_add_epoch(v->segments, e.h.epoch, &err);
+		if (!r)
+			r = segments_write(v->segments, p.addr, p.blocks, p.bytes);
+		if (r)
+			return r;
+		rp->payloads++;
+	}
+	if (batch_last_seq(h) <= rp->flushed || h->first_seq > rp->commit)
+		return 0;
+	rp->entries += h->count;
+	return apply_batch(v, batch, h, NULL, rp->commit);
+}
+
+static int open_parts(
+	struct volume *v, struct pos *ret_flushed, uint64_t *ret_data_seq, struct err *e)
+{
+	struct store_options so = {
+		.block_cache_bytes = v->cfg->cache, .write_buffer_bytes = 8 * v->cfg->memtable};
+	char path[4200];
+	int r;
+
+	volume_path(v, "meta", path, sizeof(path));
+	r = store_open(path, &so, &v->store, e);
+	if (!r)
+		r = tree_open(v->store, &v->desc.volume, &v->tree, e);
+	if (r)
+		return err_wrap(e, "metadata");
+	r = tree_persisted(v->tree, ret_flushed, ret_data_seq);
+	if (r)
+		return err_set(e, r, "metadata: the flushed position cannot be read");
+	volume_path(v, "data", path, sizeof(path));
+	r = segments_open(path, &v->segments, e);
+	return r ? err_wrap(e, "data") : 0;
+}
+
+static int open_record(struct volume *v, struct err *e)
+{
+	char path[4200];
+	int r;
+
+	volume_path(v, "record", path, sizeof(path));
+	r = record_load(path, &v->record, e);
+	if (r)
+		return err_wrap(e, "record");
+	if (!uuid_equal(&v->record.volume, &v->desc.volume) ||
+		record_find(&v->record, &v->self) < 0)
+		return err_set(e, -EBADMSG, "the record in '%s' is of another volume", path);
+	volume_path(v, "facts", path, sizeof(path));
+	r = facts_load(path, &v->facts, e);
+	return r ? err_wrap(e, "facts") : 0;
+}
+
+static void fill_log(struct volume *v, const struct ring_recovered *rec, struct pos flushed,
+	struct core_log *ret_log)
+{
+	ret_log->end = rec->end;
+	ret_log->flushed = flushed;
+	ret_log->before = rec->before;
+	ret_log->first_seq = rec->first_seq;
+	ret_log->commit = MAX(rec->commit, flushed.seq);
+	ret_log->nspans = ring_spans(v->ring, ret_log->spans, CORE_SPANS_MAX);
+}
+
+int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
+{
+	struct replay rp = {.v = v};
+	struct ring_recovered rec;
+	struct pos flushed;
+	uint64_t data_seq, start = clock_mono_ns();
+	char path[4200];
+	int r;
+
+	r = volume_lock(v->cfg, &v->lock_fd, e);
+	if (!r)
+		r = volume_identify(v->cfg, &v->desc, &v->self, e);
+	if (!r)
+		r = open_record(v, e);
+	if (!r)
+		r = open_parts(v, &flushed, &data_seq, e);
+	if (!r)
+		r = uring_open(v->cfg->io, 256, &v->uring, e);
+	if (r)
+		return r;
+	volume_path(v, "ring", path, sizeof(path));
+	r = ring_open(path, &v->desc.volume, flushed, verify_tail, v, v->uring, &v->ring, &rec, e);
+	if (!r)
+		r = ring_trim_end(v->ring, e);
+	if (r)
+		return err_wrap(e, "journal");
+	rp.flushed = flushed.seq;
+	rp.commit = MAX(MIN(rec.commit, rec.end.seq), flushed.seq);
+	r = ring_walk(v->ring, data_seq, replay_batch, &rp);
+	if (r)
+		return err_set(e, r, "replaying the journal: %s", strerror(-r));
+	atomic_store(&v->apply.applied, rp.commit);
+	atomic_store(&v->apply.flushed, flushed.seq);
+	atomic_store(&v->apply.data_seq, data_seq);
+	v->apply.target = rp.commit;
+	v->durable_told = rec.end.seq;
+	ring_release(v->ring, data_seq);
+	fill_log(v, &rec, flushed, ret_log);
+	log_info("recovered to seq %llu (committed %llu, flushed %llu): %llu entries and %llu "
+		 "payloads "
+		 "replayed in %llu ms; journal by %s",
+		(unsigned long long)rec.end.seq, (unsigned long long)rp.commit,
+		(unsigned long long)flushed.seq, (unsigned long long)rp.entries,
+		(unsigned long long)rp.payloads,
+		(unsigned long long)((clock_mono_ns() - start) / NS_PER_MS),
+		uring_mode_name(v->uring));
+	return 0;
+}

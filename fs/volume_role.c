@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Becoming active, ceasing to be, and stopping.
+ *
+ * Serving: the core has made the new epoch durable and the old one refused. The apply thread brings
+ * the tree to the end of the history (all of it counts as committed now), then this thread takes the
+ * tree over, makes the epoch's data segments known, mounts, and stages. Operators' answers wait until
+ * the mount stands.
+ *
+ * Leaving: whatever the reason, everything on the mount fails with EIO, what the kernel cached is
+ * invalidated, the mount goes away, and the process starts again in place as a standby. There is no
+ * other way back: what was staged lives in RocksDB's memtable and vanishes with the process (I5).
+ *
+ * Stopping: no more requests, at most 10 s for what is staged, the peer is told, checkpoint, unmount.
+ * A courtesy only; nothing at start depends on it (I11).
+ */
+#include "volume_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "notify.h"
+
+void volume_serve(struct volume *v, struct epoch epoch)
+{
+	ensure(!v->serving && !v->serve_pending);
+	v->epoch = epoch;
+	v->serve_pending = true;
+	apply_target(v, core_end(v->core).seq);
+	log_info("epoch %u is established; bringing the tree to seq %llu", epoch.num,
+		(unsigned long long)core_end(v->core).seq);
+	volume_serve_work(v);
+}
+
+static void mount_now(struct volume *v)
+{
+	struct ll_config c = {.mountpoint = v->cfg->mount,
+		.volume_name = v->cfg->name,
+		.threads = v->cfg->threads,
+		.suid = v->cfg->suid,
+		.dev = v->cfg->dev};
+	struct err e = {0};
+
+	if (ll_mount(v, &c, &v->ll, &e)) {
+		/* Not an I/O error: a person has to clear the mount point. Stay out until then. */
+		for (unsigned i = 0; i < v->nheld; i++)
+			control_answer_core(v, v->held[i].id, e.code, e.msg);
+		log_error("cannot mount: %s", e.msg);
+		volume_restart(v, "the mount point cannot be used");
+	}
+}
+
+/* Goes on once the apply thread has reached the end. */
+void volume_serve_work(struct volume *v)
+{
+	struct err e = {0};
+	unsigned held;
+
+	if (!v->serve_pending || atomic_load(&v->apply.applied) < core_end(v->core).seq)
+		return;
+	apply_stop(v);
+	if (segments_add_epoch(v->segments, v->epoch, &e))
+		volume_die(v, "data segments of epoch %u: %s", v->epoch.num, e.msg);
+	if (segments_prepare(v->segments, (struct addr){.epoch = v->epoch.num, .block = 0}, 0))
+		volume_die(v, "no room for a data segment of epoch %u", v->epoch.num);
+	v->next_block = 0;
+	if (tree_find_garbage(v->tree))
+		volume_die(v, "the metadata store cannot be read");
+	volume_stage_begin(v);
+	mount_now(v);
+	v->serve_pending = false;
+	v->serving = true;
+	v->reap_again = true;
+	volume_status_event(v);
+	log_info("active: mounted at '%s' in epoch %u", v->cfg->mount, v->epoch.num);
+	notify_ready("active");
+	held = v->nheld;
+	v->nheld = 0;
+	for (unsigned i = 0; i < held; i++)
+		control_answer_core(v, v->held[i].id, v->held[i].code, v->held[i].text);
+	loop_wake(v->loop);
+}
+
+void volume_fence(struct volume *v, const char *text)
+{
+	char reason[CORE_TEXT_MAX];
+
+	snprintf(reason, sizeof(reason), "%s", text ? text : "fenced");
+	log_warn("leaving the active role: %s", reason);
+	volume_fail_all(v, -EIO);
+	if (v->ll)
+		ll_fence(v->ll, FENCE_MS);
+	volume_restart(v, reason);
+}
+
+/* SIGTERM or SIGINT; a second one does not wait. */
+void volume_stop(struct volume *v)
+{
+	if (v->stopping) {
+		v->quit = true;
+		return;
+	}
+	log_info("stopping");
+	notify_stopping();
+	v->stopping = true;
+	v->stop_staging = true;
+	loop_timer_set(v->loop, &v->stop_timer, clock_mono_ns() + STOP_NS);
+	volume_stop_work(v);
+}
+
+void volume_stop_work(struct volume *v)
+{
+	bool late = clock_mono_ns() >= v->stop_timer.at_ns;
+
+	if (!v->stopping || v->quit)
+		return;
+	if (v->serving && !volume_drained(v) && !late)
+		return;
+	if (late && v->serving && !volume_drained(v))
+		log_warn("%u operations still wait for a peer; they end with an error", v->waiting);
+	volume_step(v, &(struct core_event){.type = EV_STOP});
+	v->quit = true;
+}

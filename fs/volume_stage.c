@@ -1,0 +1,636 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A write's way through the active: operations become entries, entries gather in a batch, the batch
+ * goes to the peers and to the ring at the same moment, and when both hold it the operations are
+ * answered.
+ *
+ * Happy path of one operation: volume_submit() pushes it to the inbox; the commit thread takes it,
+ * op_decide() makes its entry, batch_add() puts it into the open batch, apply_entry() changes the
+ * tree's transaction, its payload is announced to readers. When the local flush is idle, or the batch
+ * is full, the batch is closed: EV_BATCH sends it and writes it. The next one fills meanwhile (group
+ * commit by double buffering, no timers).
+ *
+ * A batch is durable here when its ring write and the large payloads it names are; batches become
+ * durable in order, EV_DURABLE tells the core. ACT_COMMIT answers.
+ *
+ * Failure modes: any failed write is final (I9): the process ends and starts again. What was staged
+ * and not committed was never acknowledged. A peer that is silent: staging goes on up to
+ * STAGED_BYTES_MAX, then operations wait in `ready`; workers go on serving reads (I10).
+ *
+ * Memory of batches: one memfd, used as a circle, registered with io_uring, in one piece so that
+ * another process can take it over. Slots are freed from the front, in order.
+ */
+#include "volume_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "log.h"
+
+void volume_submit(struct volume *v, struct op *op)
+{
+	struct op *old = atomic_load_explicit(&v->inbox, memory_order_relaxed);
+
+	op->queued_ns = op->queued_ns ? op->queued_ns : clock_mono_ns();
+	do {
+		op->next = old;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&v->inbox, &old, op, memory_order_release, memory_order_relaxed));
+	if (!old) /* somebody who found it non-empty relies on this wake */
+		loop_wake(v->loop);
+}
+
+void volume_stage_init(struct volume *v)
+{
+	v->ready_tail = &v->ready;
+	v->staged_tail = &v->staged;
+	v->slots_tail = &v->slots;
+	v->arena_fd = memfd_create("tandemfs-batches", MFD_CLOEXEC);
+	ensure(v->arena_fd >= 0 && !ftruncate(v->arena_fd, ARENA_SIZE));
+	v->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, v->arena_fd, 0);
+	ensure(v->arena != MAP_FAILED);
+	if (uring_register_buffer(v->uring, v->arena, ARENA_SIZE))
+		log_debug("the batch buffers are not registered with the kernel");
+	v->arena_empty = true;
+	v->slot_memory = calloc(SLOTS_MAX, sizeof(struct slot));
+	ensure(v->slot_memory);
+	for (unsigned i = 0; i < SLOTS_MAX; i++) {
+		v->slot_memory[i].next = v->slot_free;
+		v->slot_free = &v->slot_memory[i];
+	}
+}
+
+/* --- slots and the arena --- */
+
+/* Room for a whole batch in one piece; wraps to the start when the rest is too short. */
+static uint8_t *arena_room(struct volume *v)
+{
+	if (v->arena_empty) {
+		v->arena_head = v->arena_tail = 0;
+		return v->arena;
+	}
+	if (v->arena_head >= v->arena_tail) { /* used: [tail, head) */
+		if (ARENA_SIZE - v->arena_head >= BATCH_SIZE_MAX)
+			return v->arena + v->arena_head;
+		if (v->arena_tail >= BATCH_SIZE_MAX)
+			return v->arena;
+		return NULL;
+	}
+	if (v->arena_tail - v->arena_head >= BATCH_SIZE_MAX)
+		return v->arena + v->arena_head;
+	return NULL;
+}
+
+struct slot *slot_new(struct volume *v)
+{
+	struct slot *s = v->slot_free;
+
+	if (!s)
+		return NULL;
+	v->slot_free = s->next;
+	memset(s, 0, sizeof(*s));
+	s->v = v;
+	s->refs = 1;
+	return s;
+}
+
+void external_free(struct external *x)
+{
+	payload_unref(x->payload);
+	free(x);
+}
+
+/* Gives back the slots at the front that nobody needs any more. */
+static void slots_free(struct volume *v)
+{
+	while (v->slots && !v->slots->refs && v->slots->appended) {
+		struct slot *s = v->slots;
+
+		v->slots = s->next;
+		if (!v->slots)
+			v->slots_tail = &v->slots;
+		while (s->externals) {
+			struct external *x = s->externals;
+
+			s->externals = x->next;
+			external_free(x);
+		}
+		payload_unref(s->payload);
+		if (s->size) {
+			v->arena_tail = s->start + s->size;
+			if (v->arena_tail == v->arena_head && !v->batch_open)
+				v->arena_empty = true;
+		}
+		s->next = v->slot_free;
+		v->slot_free = s;
+	}
+}
+
+void slot_unref(void *slot)
+{
+	struct slot *s = slot;
+
+	ensure(s->refs);
+	if (!--s->refs)
+		slots_free(s->v);
+}
+
+/* --- durability --- */
+
+static struct slot *slot_first_undurable(struct volume *v)
+{
+	for (struct slot *s = v->slots; s; s = s->next)
+		if (s->appended && !s->local_ns)
+			return s;
+	return NULL;
+}
+
+/* Tells the core how far the batches are durable here, all of them in order. */
+void volume_durable(struct volume *v)
+{
+	uint64_t now = clock_mono_ns(), seq = v->durable_told;
+	struct slot *s = slot_first_undurable(v), *next;
+	bool any = false;
+
+	if (v->ack_withheld)
+		return;
+	for (; s && s->appended && !s->writes; s = next) {
+		next = s->next;
+		if (s->local_ns)
+			continue;
+		s->local_ns = now;
+		seq = batch_last_seq(&s->h);
+		any = true;
+		slot_unref(s); /* the local write's reference; may free the slot */
+	}
+	if (!any)
+		return;
+	v->durable_told = seq;
+	volume_step(v, &(struct core_event){.type = EV_DURABLE, .now_ns = now, .seq = seq});
+}
+
+void slot_written(struct slot *s, int res)
+{
+	if (res)
+		volume_die(s->v, "a write to the journal ring or a data segment failed: %s",
+			strerror(-res));
+	ensure(s->writes);
+	s->writes--;
+}
+
+static void external_written(struct uring_req *r)
+{
+	struct external *x = container_of(r, struct external, req);
+	struct volume *v = x->v;
+
+	if (r->res)
+		volume_die(v, "a write to data segment block %llu of epoch %u failed: %s",
+			(unsigned long long)x->addr.block, x->addr.epoch, strerror(-r->res));
+	if (x->orphan) {
+		external_free(x);
+		return;
+	}
+	if (x->active_side)
+		segments_inflight_remove(v->segments, x->addr, x->blocks);
+	x->req.done = NULL; /* durable */
+	if (x->slot) {
+		slot_written(x->slot, 0);
+		if (!x->slot->writes)
+			volume_durable(v);
+	}
+}
+
+/* Begins the O_DIRECT write of a large payload to its address. */
+void external_write(struct volume *v, struct external *x)
+{
+	int r;
+
+	x->v = v;
+	x->req.buf = x->bytes;
+	x->req.len = (size_t)x->blocks * BLOCK_SIZE;
+	x->req.rwf_flags = RWF_DSYNC;
+	x->req.done = external_written;
+	r = segments_direct(v->segments, x->addr, x->blocks, &x->req.fd, &x->req.off);
+	if (r)
+		volume_die(v, "data segment of block %llu in epoch %u: %s",
+			(unsigned long long)x->addr.block, x->addr.epoch, strerror(-r));
+	uring_write(v->uring, &x->req);
+}
+
+/* --- staging --- */
+
+static void op_finish(struct volume *v, struct op *op, int error)
+{
+	op->error = error;
+	if (error && error != -EEXIST && error != -ENOENT && error != -ENODATA)
+		v->count_errors++;
+	op->done(op);
+}
+
+static void inbox_take(struct volume *v)
+{
+	struct op *op = atomic_exchange_explicit(&v->inbox, NULL, memory_order_acquire);
+	struct op *order = NULL;
+
+	while (op) { /* newest first */
+		struct op *next = op->next;
+
+		op->next = order;
+		order = op;
+		op = next;
+	}
+	while (order) {
+		struct op *next = order->next;
+
+		order->next = NULL;
+		if (order->error) { /* a parked write that could not be read back */
+			op_finish(v, order, order->error);
+		} else if (atomic_load(&v->fenced)) {
+			op_finish(v, order, -EIO);
+		} else {
+			*v->ready_tail = order;
+			v->ready_tail = &order->next;
+			v->waiting++;
+		}
+		order = next;
+	}
+}
+
+static bool batch_open(struct volume *v)
+{
+	struct slot *s;
+	uint8_t *buf;
+
+	if (v->batch_open)
+		return true;
+	buf = arena_room(v);
+	s = buf ? slot_new(v) : NULL;
+	if (!s)
+		return false;
+	s->bytes = buf;
+	s->start = (size_t)(buf - v->arena);
+	v->arena_empty = false;
+	v->arena_head = s->start;
+	batch_begin(&v->writer, buf, BATCH_SIZE_MAX, &v->desc.volume, v->epoch, core_end(v->core));
+	v->open_slot = s;
+	v->batch_open = true;
+	return true;
+}
+
+static void ring_written(struct ring_write *w, int res)
+{
+	struct slot *s = container_of(w, struct slot, write);
+	struct volume *v = s->v;
+
+	slot_written(s, res);
+	v->flights--;
+	volume_durable(v);
+}
+
+/* ACT_APPEND: the current slot goes to the ring. */
+void volume_append(struct volume *v, struct slot *s)
+{
+	int r;
+
+	s->write.h = s->h;
+	s->write.done = ring_written;
+	s->writes++;
+	s->appended = true;
+	v->flights++;
+	r = ring_append(v->ring, s->bytes, &s->write);
+	if (r)
+		volume_die(v, "journal ring at seq %llu: %s", (unsigned long long)s->h.first_seq,
+			r == -ENOSPC ? "no room, although it was reserved" : strerror(-r));
+	v->count_batches++;
+}
+
+static void batch_close(struct volume *v)
+{
+	struct slot *s = v->open_slot;
+	uint64_t now = clock_mono_ns();
+
+	s->size = batch_finish(&v->writer, core_commit(v->core), clock_real_ns());
+	s->h = v->writer.h;
+	s->closed_ns = now;
+	s->refs++; /* until it is committed */
+	v->last_commit_written = s->h.commit;
+	v->arena_head = s->start + s->size;
+	v->batch_open = false;
+	v->open_slot = NULL;
+	v->staged_bytes += s->size;
+	v->count_bytes += s->size;
+	*v->slots_tail = s;
+	v->slots_tail = &s->next;
+	if (tree_flush_txn(v->tree))
+		volume_die(v, "the metadata store refuses writes");
+	v->current = s;
+	volume_step(v,
+		&(struct core_event){
+			.type = EV_BATCH, .now_ns = now, .batch = {.h = s->h, .bytes = s->bytes}});
+	v->current = NULL;
+	ensure(s->appended); /* the core writes every batch that the active closes */
+}
+
+static bool can_stage(struct volume *v)
+{
+	if (!v->serving || v->stop_staging || v->checkpoint.state == CHECKPOINT_QUIESCE)
+		return false;
+	if (v->staged_bytes > STAGED_BYTES_MAX || v->staged_bytes > ring_size(v->ring) / 4)
+		return false;
+	if (ring_free(v->ring) < 4 * BATCH_SIZE_MAX)
+		return false;
+	if (store_memtable_bytes(v->store) > 2 * v->cfg->memtable)
+		return false;
+	if (!batch_open(v))
+		return false;
+	return v->writer.size - v->writer.used >= ENTRY_SIZE_MAX + BLOCK_SIZE;
+}
+
+/* The entry has its place in the batch: announce its payload and change the tree. */
+static void stage_entry(struct volume *v, struct op *op, struct decision *d)
+{
+	struct entry e = {0};
+	uint8_t *body;
+	size_t len = 0;
+	int r;
+
+	for (unsigned i = 0; i < d->niov; i++)
+		len += d->iov[i].iov_len;
+	op->seq = batch_add(&v->writer, d->type, op->mount_id, op->unique, d->iov, d->niov, &body);
+	e.h.type = d->type;
+	e.h.body_len = (uint32_t)len;
+	e.h.mount_id = op->mount_id;
+	e.h.unique = op->unique;
+	e.h.epoch = v->epoch;
+	e.h.seq = op->seq;
+	e.h.crc = batch_writer_end(&v->writer).chain;
+	e.body = body;
+	if (d->addr.epoch && !d->external) {
+		segments_pending_add(v->segments, d->addr, d->addr_blocks, op->payload, 0, op->seq);
+	} else if (d->addr.epoch) {
+		struct external *x = calloc(1, sizeof(*x));
+
+		ensure(x);
+		x->addr = d->addr;
+		x->epoch = v->epoch;
+		x->blocks = d->addr_blocks;
+		x->crc = d->payload_crc;
+		x->payload = payload_ref(op->payload);
+		x->bytes = op->payload->data;
+		x->active_side = true;
+		x->slot = v->open_slot;
+		x->next = v->open_slot->externals;
+		v->open_slot->externals = x;
+		v->open_slot->writes++;
+		segments_inflight_add(v->segments, x->addr, x->blocks, x->payload);
+		external_write(v, x);
+	}
+	r = apply_entry(v->tree, &e, op);
+	if (r)
+		volume_die(v, "entry %llu could not be applied: %s", (unsigned long long)op->seq,
+			strerror(-r));
+}
+
+/* Returns false when staging must pause; the op stays where it is then. */
+static bool stage_one(struct volume *v, struct op *op)
+{
+	struct decide_ctx c = {.seq = batch_writer_end(&v->writer).seq + 1,
+		.now_ns = clock_real_ns(),
+		.epoch_num = v->epoch.num,
+		.next_block = v->next_block,
+		.free_blocks = atomic_load(&v->free_blocks)};
+	struct decision d = {0};
+	int r = op_decide(v->tree, op, &c, &d);
+
+	if (r == -EINPROGRESS) { /* too many dead ranges: the oldest goes first */
+		v->reap_again = true;
+		return false;
+	}
+	v->ready = op->next;
+	if (!v->ready)
+		v->ready_tail = &v->ready;
+	op->next = NULL;
+	if (r == -EAGAIN) {
+		op_send_to_helper(v, op);
+		return true;
+	}
+	if (r) {
+		v->waiting--;
+		op_finish(v, op, r < 0 ? r : 0);
+		return true;
+	}
+	v->next_block = c.next_block;
+	op->staged_ns = clock_mono_ns();
+	stage_entry(v, op, &d);
+	*v->staged_tail = op;
+	v->staged_tail = &op->next;
+	v->checkpoint.entries++;
+	v->count_ops++;
+	return true;
+}
+
+/* --- reaping --- */
+
+static bool inode_in_use(void *ctx, uint64_t ino)
+{
+	struct volume *v = ctx;
+
+	return v->ll && ll_knows(v->ll, ino);
+}
+
+static void reap_done(struct op *op)
+{
+	struct volume *v = op->ctx;
+
+	v->reaps--;
+	v->reap_again = true;
+	op_free(op);
+}
+
+static void forgotten_take(struct volume *v)
+{
+	pthread_mutex_lock(&v->forgotten_mutex);
+	for (unsigned i = 0; i < v->nforgotten; i++)
+		tree_forgotten(v->tree, v->forgotten[i]);
+	if (v->nforgotten)
+		v->reap_again = true;
+	v->nforgotten = 0;
+	pthread_mutex_unlock(&v->forgotten_mutex);
+}
+
+void volume_forgotten(struct volume *v, uint64_t ino)
+{
+	bool wake;
+
+	pthread_mutex_lock(&v->forgotten_mutex);
+	if (v->nforgotten == v->forgotten_cap) {
+		v->forgotten_cap = v->forgotten_cap ? 2 * v->forgotten_cap : 1024;
+		v->forgotten = realloc(v->forgotten, v->forgotten_cap * sizeof(*v->forgotten));
+		ensure(v->forgotten);
+	}
+	v->forgotten[v->nforgotten++] = ino;
+	wake = v->nforgotten == 1;
+	pthread_mutex_unlock(&v->forgotten_mutex);
+	if (wake)
+		loop_wake(v->loop);
+}
+
+/* Removes what is dead in small steps, a few at a time, so that it never crowds out a client. */
+static void reap_work(struct volume *v)
+{
+	forgotten_take(v);
+	while (v->reap_again && v->reaps < 4) {
+		struct op *op = op_new(OP_REAP), **at;
+
+		if (!op_next_reap(v->tree, inode_in_use, v, op)) {
+			v->reap_again = false;
+			op_free(op);
+			return;
+		}
+		op->ctx = v;
+		op->done = reap_done;
+		op->queued_ns = clock_mono_ns();
+		v->reaps++;
+		v->waiting++;
+		at = &v->ready; /* ahead of the others: somebody may wait for it */
+		op->next = *at;
+		*at = op;
+		if (!op->next)
+			v->ready_tail = &op->next;
+	}
+}
+
+/* --- the loop's part --- */
+
+void volume_stage_work(struct volume *v)
+{
+	inbox_take(v);
+	for (;;) {
+		if (v->serving && !v->stop_staging)
+			reap_work(v);
+		while (v->ready && can_stage(v))
+			if (!stage_one(v, v->ready))
+				break;
+		if (!v->batch_open || !v->writer.h.count)
+			break;
+		/* The flush is idle: send what there is. Otherwise let the batch fill. A quiesce
+		 * waits for the last batch, so that one goes at once. */
+		if (v->flights >= v->cfg->flights)
+			break;
+		batch_close(v);
+	}
+}
+
+void volume_stage_begin(struct volume *v)
+{
+	v->staged_bytes = 0;
+	v->last_commit_written = 0;
+}
+
+bool volume_drained(const struct volume *v)
+{
+	return !v->staged && (!v->batch_open || !v->writer.h.count);
+}
+
+/* An empty batch tells ring, standby and recovery the commit index when nothing else does. */
+static void empty_batch(struct loop_timer *t, uint64_t now_ns)
+{
+	struct volume *v = container_of(t, struct volume, empty_timer);
+
+	if (!v->serving || core_commit(v->core) <= v->last_commit_written || v->flights)
+		return;
+	if (v->batch_open && v->writer.h.count)
+		return;
+	if (ring_free(v->ring) < 2 * BATCH_SIZE_MAX || !batch_open(v))
+		return;
+	batch_close(v);
+	uring_submit(v->uring);
+}
+
+static void latency_account(
+	struct volume *v, const struct slot *s, const struct op *op, uint64_t now)
+{
+	latency_count(&v->latency, now);
+	latency_add(&v->latency, LATENCY_QUEUE, op->staged_ns - op->queued_ns);
+	latency_add(&v->latency, LATENCY_TOTAL, now - op->queued_ns);
+	if (!s)
+		return;
+	if (s->local_ns)
+		latency_add(&v->latency, LATENCY_LOCAL, s->local_ns - s->closed_ns);
+	if (s->acked_ns) {
+		uint64_t whole = s->acked_ns - s->closed_ns, rtt = MIN(v->rtt_ns, whole);
+
+		latency_add(&v->latency, LATENCY_NETWORK, rtt);
+		latency_add(&v->latency, LATENCY_REMOTE, whole - rtt);
+	}
+}
+
+/* ACT_COMMIT on the active: everything up to seq is durable wherever it must be. */
+void volume_commit(struct volume *v, uint64_t seq)
+{
+	uint64_t now = clock_mono_ns();
+	struct slot *s = v->slots, *next;
+
+	while (v->staged && v->staged->seq <= seq) {
+		struct op *op = v->staged;
+
+		v->staged = op->next;
+		if (!v->staged)
+			v->staged_tail = &v->staged;
+		v->waiting--;
+		while (s && (!s->h.count || batch_last_seq(&s->h) < op->seq))
+			s = s->next;
+		latency_account(v, s, op, now);
+		op_finish(v, op, 0);
+	}
+	for (s = v->slots; s; s = next) {
+		next = s->next;
+		if (s->committed || batch_last_seq(&s->h) > seq)
+			continue;
+		s->committed = true;
+		v->staged_bytes -= s->size;
+		slot_unref(s); /* may free the slot */
+	}
+	latency_add(&v->latency, LATENCY_REPLY, clock_mono_ns() - now);
+	if (!v->empty_timer.slot) {
+		v->empty_timer.expired = empty_batch;
+		loop_timer_set(v->loop, &v->empty_timer, now + EMPTY_BATCH_NS);
+	}
+}
+
+/* The mount goes away: nobody may wait for ever. What was staged may still be in the history; its
+ * client is told EIO, which promises nothing. */
+void volume_fail_all(struct volume *v, int error)
+{
+	atomic_store(&v->fenced, true);
+	inbox_take(v);
+	while (v->ready) {
+		struct op *op = v->ready;
+
+		v->ready = op->next;
+		op_finish(v, op, error);
+	}
+	v->ready_tail = &v->ready;
+	while (v->staged) {
+		struct op *op = v->staged;
+
+		v->staged = op->next;
+		op_finish(v, op, error);
+	}
+	v->staged_tail = &v->staged;
+	v->waiting = 0;
+	pthread_mutex_lock(&v->park_mutex);
+	while (v->parked && !v->unparking) {
+		struct parked *p = v->parked;
+
+		v->parked = p->next;
+		pthread_mutex_unlock(&v->park_mutex);
+		op_finish(v, p->op, error);
+		free(p);
+		pthread_mutex_lock(&v->park_mutex);
+	}
+	pthread_mutex_unlock(&v->park_mutex);
+}
