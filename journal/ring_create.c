@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ring's files: creating, opening and locking them. They are made under a temporary name beside the final one, written with
- * zeros and synced, and then renamed: a crash leaves either no ring, or a whole one, and perhaps a
- * temporary directory, which the next creation removes.
+ * The ring's files: creating, opening and locking them. They are made under a temporary name beside
+ * the final one, written with zeros and synced, and then renamed: a crash leaves either no ring, or a
+ * whole one, and perhaps a temporary directory, which the next creation removes.
  */
 #include <errno.h>
 #include <fcntl.h>

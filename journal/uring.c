@@ -131,6 +131,13 @@ static bool attempt_done(struct uring_req *r, int res)
 	return false;
 }
 
+/* Passes on the result of one attempt: to `finished`, or back to `pending`. */
+static void take_result(struct uring *u, struct uring_req *r, int res)
+{
+	u->in_flight--;
+	list_push(attempt_done(r, res) ? &u->finished : &u->pending, r);
+}
+
 /* Counts one attempt for uring_inject(). */
 static void inject_next(struct uring *u, struct uring_req *r)
 {
@@ -153,25 +160,21 @@ void uring_inject(struct uring *u, unsigned n, unsigned repeat, int error)
 
 /* --- the threads -------------------------------------------------------------------------------- */
 
+/* One attempt; r->res is what the system call gave, as a completion's would be. */
 static void pool_perform(struct uring_req *r)
 {
-	int res;
+	ssize_t n;
 
-	do {
-		if (r->fault < 0)
-			res = r->fault;
-		else if (r->sync_only)
-			res = fdatasync(r->fd) < 0 ? -errno : 0;
-		else {
-			ssize_t n;
-
-			r->iov.iov_base = (uint8_t *)r->buf + r->written;
-			r->iov.iov_len = attempt_len(r);
-			n = pwritev2(r->fd, &r->iov, 1, (off_t)(r->off + r->written), r->rwf_flags);
-			res = n < 0 ? -errno : (int)n;
-		}
-		r->fault = 0;
-	} while (!attempt_done(r, res));
+	if (r->fault < 0) {
+		r->res = r->fault;
+	} else if (r->sync_only) {
+		r->res = fdatasync(r->fd) < 0 ? -errno : 0;
+	} else {
+		r->iov.iov_base = (uint8_t *)r->buf + r->written;
+		r->iov.iov_len = attempt_len(r);
+		n = pwritev2(r->fd, &r->iov, 1, (off_t)(r->off + r->written), r->rwf_flags);
+		r->res = n < 0 ? -errno : (int)n;
+	}
 }
 
 static void *pool_thread(void *arg)
@@ -261,17 +264,18 @@ static void pool_submit(struct uring *u)
 static void pool_collect(struct uring *u)
 {
 	struct pool *p = &u->pool;
-	struct list done;
+	struct list done = {0};
+	struct uring_req *r;
 	uint64_t count;
 
-	LOCK_SCOPE(&p->lock);
-	if (read(p->event_fd, &count, sizeof(count)) < 0)
-		return; /* nothing has finished since */
-	done = p->done;
-	p->done.first = NULL;
-	for (struct uring_req *r = done.first; r; r = r->next)
-		u->in_flight--;
-	list_move(&u->finished, &done);
+	{
+		LOCK_SCOPE(&p->lock);
+		if (read(p->event_fd, &count, sizeof(count)) < 0)
+			return; /* nothing has finished since */
+		list_move(&done, &p->done);
+	}
+	while ((r = list_pop(&done)))
+		take_result(u, r, r->res);
 }
 
 /* --- io_uring ----------------------------------------------------------------------------------- */
@@ -331,7 +335,7 @@ static void ring_prepare(struct uring *u, struct uring_req *r)
 	u->in_flight++;
 }
 
-/* Takes what has completed off the ring: to `finished`, or back to `pending`. */
+/* Takes what has completed off the ring. */
 static void ring_collect(struct uring *u)
 {
 	struct io_uring_cqe *cqes[32];
@@ -340,11 +344,8 @@ static void ring_collect(struct uring *u)
 	while ((n = io_uring_peek_batch_cqe(&u->ring, cqes, ARRAY_SIZE(cqes))) > 0) {
 		for (unsigned i = 0; i < n; i++) {
 			struct uring_req *r = io_uring_cqe_get_data(cqes[i]);
-			int res = r->fault < 0 ? r->fault : cqes[i]->res;
 
-			u->in_flight--;
-			r->fault = 0;
-			list_push(attempt_done(r, res) ? &u->finished : &u->pending, r);
+			take_result(u, r, r->fault < 0 ? r->fault : cqes[i]->res);
 		}
 		io_uring_cq_advance(&u->ring, n);
 	}
@@ -486,14 +487,12 @@ unsigned uring_reap(struct uring *u)
 	struct uring_req *r;
 	unsigned n = 0;
 
-	if (u->threads) {
+	if (u->threads)
 		pool_collect(u);
-	} else {
+	else
 		ring_collect(u);
-		/* What was cut short, and what found no room before. */
-		if (u->pending.first)
-			ring_submit(u);
-	}
+	if (u->pending.first) /* what was cut short, and what found no room before */
+		uring_submit(u);
 	while ((r = list_pop(&u->finished))) {
 		n++;
 		r->done(r);
