@@ -40,12 +40,13 @@ int segments_prepare(struct segments *s, struct addr a, unsigned ahead);
 
 /* The O_DIRECT descriptor and offset for a run inside one segment file; the file is created when it
  * is missing. Borrowed until segments_close(). */
-int segments_direct(struct segments *s, struct addr a, uint32_t blocks, int *ret_fd, uint64_t *ret_off);
+int segments_direct(
+	struct segments *s, struct addr a, uint32_t blocks, int *ret_fd, uint64_t *ret_off);
 
 /* Announces that the bytes of `blocks` blocks at a are in memory at p->data + off, and queues them
  * for writing; takes a reference of its own. Readers see them at once. seq: the entry's. */
-void segments_pending_add(
-	struct segments *s, struct addr a, uint32_t blocks, struct payload *p, uint32_t off, uint64_t seq);
+void segments_pending_add(struct segments *s, struct addr a, uint32_t blocks, struct payload *p,
+	uint32_t off, uint64_t seq);
 /* The same for a large write that somebody else writes: only served to readers until
  * segments_pending_remove(). */
 void segments_inflight_add(struct segments *s, struct addr a, uint32_t blocks, struct payload *p);
@@ -61,8 +62,8 @@ int segments_sync(struct segments *s);
 
 /* Reads whole blocks and verifies each against crcs[] (from the map). From memory where pending.
  * 0; -EBADMSG with *ret_bad the index of the first block that does not match; -EIO. Any thread. */
-int segments_read(struct segments *s, struct addr a, uint32_t blocks, void *buf, const uint32_t *crcs,
-	uint32_t *ret_bad);
+int segments_read(struct segments *s, struct addr a, uint32_t blocks, void *buf,
+	const uint32_t *crcs, uint32_t *ret_bad);
 /* The same without checksums: reads a run and compares the CRC-32C of the whole with `crc`. 0,
  * -EBADMSG, -EIO. For recovery (is a large write whole?) and for catching a peer up. */
 int segments_read_run(struct segments *s, struct addr a, uint32_t blocks, void *buf, uint32_t crc);

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of the FUSE side, shared by the fs/ll_*.c files; the only ones that know libfuse.
+ *
+ * Threads: workers read requests, answer what only reads, and make operations of the rest; the
+ * commit thread answers those (the `done` callbacks). A struct ll is counted: the owner, every
+ * worker, every helper thread and every operation on its way hold a reference, so that a fence need
+ * not wait for what hangs.
+ */
+#ifndef FS_LL_IMPL_H
+#define FS_LL_IMPL_H
+
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "ll.h"
+#include "volume.h"
+
+#define LL_CACHE_SECONDS 1e6 /* one mount at a time: the kernel may keep what it knows */
+#define LL_KNOWN_SHARDS 64u /* a power of two */
+#define LL_READ_SIZE (WRITE_SIZE_MAX + 2 * BLOCK_SIZE)
+
+/* Lookup counts: open addressing, linear probing; ino 0 is a free place. */
+struct ll_known_entry {
+	uint64_t ino;
+	uint64_t count : 63;
+	uint64_t orphan : 1; /* its last name is gone: volume_forgotten() when count is zero */
+};
+
+struct ll_known {
+	pthread_mutex_t lock;
+	struct ll_known_entry *entries;
+	size_t used, cap; /* cap: 0 or a power of two */
+} __attribute__((aligned(64)));
+
+struct ll_worker {
+	struct ll *l;
+	pthread_t thread;
+	struct fuse_buf buf;
+	uint8_t *data; /* LL_READ_SIZE bytes, BLOCK_SIZE-aligned: what replies are made in */
+	/* of the request at hand, as the kernel sent it; libfuse's parser drops these */
+	uint64_t unique;
+	uint32_t raw_flags;
+};
+
+struct ll {
+	struct volume *v;
+	struct tree *tree;
+	struct segments *segments;
+	struct payload_pool *pool;
+	struct fuse_session *se;
+	int fd; /* /dev/fuse; the session's */
+	char mountpoint[4096];
+	char source[VOLUME_NAME_MAX + 16];
+	uint64_t mount_id;
+	unsigned dev_major, dev_minor; /* of the mount; the minor names the connection */
+	unsigned nthreads;
+	struct ll_worker *workers; /* workers[nthreads]: what ll_mount() reads INIT with */
+	atomic_uint refs, running;
+	atomic_bool fenced;
+	atomic_ulong bad_reads;
+	/* INIT: what the kernel offers, to be amended in the answer (ll_init.c) */
+	uint64_t init_unique, init_offered;
+	bool init_done, setxattr_ext;
+	struct ll_known known[LL_KNOWN_SHARDS];
+};
+
+/* The calling worker; NULL on other threads. */
+extern __thread struct ll_worker *ll_self;
+
+/* ll.c */
+struct ll *ll_ref(struct ll *l);
+void ll_unref(struct ll *l);
+
+/* ll_init.c: the session, and everything about the protocol that libfuse does not know. */
+int ll_session_new(struct ll *l, struct err *e);
+/* One request that was read into w->buf: amended, answered or handed to libfuse. */
+void ll_dispatch(struct ll_worker *w);
+/* Answers an open with flags that struct fuse_file_info does not have. */
+void ll_reply_open(fuse_req_t req, uint32_t open_flags);
+/* The flags that an open with these O_ flags is answered with. */
+uint32_t ll_open_flags(int o_flags);
+/* Answers a create; 0 or what fuse_reply_entry() returns. */
+int ll_reply_create_raw(fuse_req_t req, const struct inode *i, uint32_t open_flags);
+
+/* ll_known.c */
+void ll_known_init(struct ll *l);
+void ll_known_free(struct ll *l);
+void ll_known_add(struct ll *l, uint64_t ino, uint64_t n);
+void ll_known_sub(struct ll *l, uint64_t ino, uint64_t n);
+/* The inode's last name is gone. */
+void ll_known_orphan(struct ll *l, uint64_t ino);
+/* Copies all numbers; the caller frees *ret. -ENOMEM. */
+int ll_known_list(struct ll *l, uint64_t **ret, size_t *ret_n);
+
+/* ll_mount.c: the mount table and what hangs. */
+struct ll_mount_entry {
+	bool found;
+	unsigned dev_major, dev_minor;
+	char fstype[64], source[128];
+};
+/* What is mounted at the path, the topmost when there are several. */
+int ll_mount_find(const char *path, struct ll_mount_entry *ret_m);
+/* The path without symbolic links in what is before its last part; does not touch that part. */
+int ll_mount_resolve(const char *path, char *ret, size_t size, struct err *e);
+int ll_mount_attach(struct ll *l, const struct ll_config *cfg, struct err *e);
+/* Aborts the connection and takes the mount away; lazily, whoever uses it. May hang. */
+void ll_mount_force(struct ll *l);
+/* Unmounts when nobody uses it. */
+int ll_mount_detach_idle(struct ll *l);
+
+/* Helpers for the callbacks. */
+
+static inline struct ll *ll_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* An operation for this request, with a reference to l; `done` ends with ll_op_end(). */
+struct op *ll_op_new(fuse_req_t req, enum op_type type, void (*done)(struct op *op));
+void ll_op_end(struct op *op);
+/* Copies a name; -ENAMETOOLONG. */
+int ll_op_name(char *dst, const char *name);
+/* Ends an operation that is not submitted, with an error for the kernel. */
+void ll_op_refuse(struct op *op, int error);
+/* `done` for what is answered with 0 or an error; marks an orphan. */
+void ll_done_err(struct op *op);
+/* Answers with an entry, the lookup count raised. */
+void ll_reply_entry(struct ll *l, fuse_req_t req, const struct inode *i);
+
+/* Callbacks, by file. */
+void ll_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void ll_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n);
+void ll_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
+void ll_readlink(fuse_req_t req, fuse_ino_t ino);
+void ll_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
+void ll_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void ll_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void ll_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+	struct fuse_file_info *fi);
+void ll_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void ll_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void ll_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+	const char *newname, unsigned flags);
+void ll_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname);
+
+void ll_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void ll_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void ll_readdirplus(
+	fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+
+void ll_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void ll_setattr(
+	fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi);
+void ll_statfs(fuse_req_t req, fuse_ino_t ino);
+void ll_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void ll_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
+	int flags);
+void ll_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void ll_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+
+void ll_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void ll_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void ll_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void ll_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+	struct fuse_file_info *fi);
+void ll_fallocate(
+	fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi);
+void ll_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);
+
+#endif
