@@ -102,7 +102,7 @@ void conn_update_events(struct net_conn *c)
 		events = EPOLLRDHUP;
 		break;
 	default:
-		events = c->paused ? 0 : EPOLLIN;
+		events = c->paused ? EPOLLRDHUP : EPOLLIN;
 		break;
 	}
 	if (c->blocked)
@@ -446,8 +446,8 @@ static void conn_ready(struct loop_source *s, uint32_t events)
 	case CONN_UP:
 		if (events & EPOLLOUT)
 			net_flush(c);
-		if (c->paused && (events & (EPOLLERR | EPOLLHUP)))
-			conn_end(c, 0, "connection lost");
+		if (c->paused && (events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)))
+			conn_end(c, 0, "closed by the other side");
 		else if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
 			conn_read(c);
 		break;
