@@ -67,6 +67,11 @@ void record_copy(struct record *dst, const struct record *src);
  * full), the new version gets number + 1 and `id`. The caller then edits the other fields. */
 void record_next(struct record *r, uint64_t id, bool forced);
 
+/* The version that `v` names is r's own, or an ancestor of it with no forced step since. */
+bool record_follows(const struct record *r, const struct record_version *v);
+/* As record_next(), to a version that exists already (its number is higher than the current one). */
+void record_pass(struct record *r, const struct record_version *v);
+
 /* Index of the replica or -1. */
 int record_find(const struct record *r, const struct uuid *replica);
 bool record_domain_known(const struct record *r, const char *domain);
@@ -85,11 +90,19 @@ bool record_valid(const struct record *r);
 int record_load(const char *path, struct record *ret_r, struct err *e);
 int record_store(const char *path, const struct record *r, struct err *e);
 
+#define FACTS_PROPOSED_MAX 16u
+
 /* Local facts, kept outside the record because they are no agreement: `<replica>/facts`. */
 struct replica_facts {
 	bool demoted;		/* a forced demote: wait for an operator's promote */
 	uint32_t bad_starts;	/* I/O errors that ended the process in a row (I9); 3: suspect */
 	uint64_t committed;	/* highest commit index known when last written; informative */
+	/* Versions that this replica proposed to others on top of its record `base`, without having
+	 * adopted one itself: somebody may hold them, so the next record counts them as ancestors,
+	 * or a proposal that a crash left half agreed would look like a fork. The core's alone. */
+	struct record_version base;
+	unsigned nproposed;
+	struct record_version proposed[FACTS_PROPOSED_MAX]; /* oldest first */
 };
 /* A missing file gives all zeros. */
 int facts_load(const char *path, struct replica_facts *ret_f, struct err *e);
