@@ -1,0 +1,464 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# What every system test starts with: two sites on one machine, in two directories below a private
+# work directory and two network namespaces with a cable between them; helpers to start, kill, cut and
+# compare; and a cleanup that leaves nothing behind, whatever happened.
+#
+#	. "$(dirname "$0")/../lib.sh"
+#	sites_up                     # certificates, format, start, wait: A active, B in sync
+#	load_start tree run a        # a workload on A's mount
+#	...
+#
+# A site is called a or b here; its domain is site-a or site-b. A test ends with status 0, or 77 for
+# skipped. Every command that fails ends the test (set -e); what must fail is wrapped in expect_fail.
+#
+# Environment: B or TANDEMFS_BIN (directory of the programs), TANDEMFS_TOOLS (of the test programs),
+# SEED (replays), ROUNDS (20), KEEP=1 (keeps the work directory), TRANSPORT (tls), VERBOSE=1.
+
+set -Eeuo pipefail
+umask 022
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+NAME=$(basename "$0" .sh)
+BUILD=${B:-build}
+[[ $BUILD = /* ]] || BUILD=$ROOT/$BUILD
+BIN=${TANDEMFS_BIN:-$BUILD}
+[[ $BIN = /* ]] || BIN=$ROOT/$BIN
+TOOLS=${TANDEMFS_TOOLS:-$BUILD/test}
+ROUNDS=${ROUNDS:-20}
+TRANSPORT=${TRANSPORT:-tls}
+VOLUME=db
+LOGS=${TEST_LOGS:-$BUILD/test-logs}/$NAME
+export TANDEMFS_TEST_TAG=${TANDEMFS_TEST_TAG:-tfs$$}
+TAG=$TANDEMFS_TEST_TAG
+STARTED=$(date +%s%N)
+SEED=${SEED:-$((RANDOM * 32768 + RANDOM))}
+RANDOM=$SEED
+declare -A PID=() LOAD=()
+WORK=
+
+# --- saying and expecting ------------------------------------------------------------------------
+
+step() {
+	local ms=$((($(date +%s%N) - STARTED) / 1000000))
+	printf '%4d.%03d  %s\n' $((ms / 1000)) $((ms % 1000)) "$*"
+}
+
+fail() {
+	step "FAIL: $*"
+	exit 1
+}
+
+skip() {
+	echo "skipped: $*"
+	exit 77
+}
+
+# Says where a test without a message of its own ended.
+on_error() {
+	local status=$? i
+	echo "failed (status $status): line ${BASH_LINENO[0]}: $BASH_COMMAND"
+	for ((i = 1; i < ${#FUNCNAME[@]} - 1; i++)); do
+		echo "	in ${FUNCNAME[$i]}, called from line ${BASH_LINENO[$i]}"
+	done
+}
+trap on_error ERR
+
+expect_eq() { # what, actual, expected
+	[[ $2 = "$3" ]] || fail "$1: '$2', not '$3'"
+}
+
+expect_match() { # what, actual, extended regular expression (without regard to case)
+	grep -qiE -- "$3" <<<"$2" || fail "$1: expected /$3/ in: $2"
+}
+
+# Runs a command that must fail; its output is in $OUT, its status in $STATUS.
+expect_fail() {
+	STATUS=0
+	OUT=$("$@" 2>&1) || STATUS=$?
+	[[ $STATUS != 0 ]] || fail "should have failed: $* (said: $OUT)"
+	[[ $STATUS -lt 124 ]] || fail "ended with status $STATUS: $* (said: $OUT)"
+}
+
+# Repeats a command quietly until it succeeds.
+wait_for() { # seconds, what, command...
+	local end=$(($(date +%s%N) + $1 * 1000000000)) what=$2
+	shift 2
+	until "$@" >/dev/null 2>&1; do
+		[[ $(date +%s%N) -lt $end ]] || fail "did not happen in time: $what; $(sites_say)"
+		sleep 0.03
+	done
+}
+
+# Both sites in a few words, for messages.
+sites_say() {
+	local s text='"\(.role) mounted=\(.mounted) in-sync=\(.in_sync) inactive=\(.inactive)'
+	text+=' peer=\(.peers[0].state) waiting=\(.waiting_ops) \(.trouble) \(.peers[0].text)"'
+	for s in a b; do
+		[[ -z ${PID[$s]:-} ]] || echo "site $s: $(status "$s" "$text")"
+	done
+}
+
+now_ns() { date +%s%N; }
+pause_ms() { sleep "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))"; }
+random_ms() { echo $((RANDOM % ($2 - $1) + $1)); } # from, to
+
+# --- the two sites --------------------------------------------------------------------------------
+
+other() { [[ $1 = a ]] && echo b || echo a; }
+dir_of() { echo "$WORK/$1"; }
+mnt() { echo "$WORK/$1/mnt"; }
+domain() { echo "site-$1"; }
+address() { [[ $1 = a ]] && echo 10.77.0.1:7400 || echo 10.77.0.2:7400; }
+in_site() { # site, command... : in its network
+	local s=$1
+	shift
+	nsenter --net="/run/netns/$TAG-$s" -- "$@"
+}
+
+work_new() {
+	local base=${TEST_TMP:-/var/tmp}
+	mkdir -p "$base"
+	WORK=$(mktemp -d "$base/$TAG.XXXXXX")
+	chmod 755 "$WORK"
+	trap cleanup EXIT
+	trap 'exit 143' TERM
+	trap 'exit 130' INT
+	export ASAN_OPTIONS=log_path=$WORK/sanitizer:detect_leaks=1:abort_on_error=0
+	export UBSAN_OPTIONS=log_path=$WORK/sanitizer:print_stacktrace=1
+	export LSAN_OPTIONS=log_path=$WORK/sanitizer
+}
+
+# A cable between the two sites, each in a network namespace of its own.
+net_new() {
+	local s
+	for s in a b; do
+		ip netns add "$TAG-$s"
+		ip -n "$TAG-$s" link set lo up
+	done
+	ip link add cable netns "$TAG-a" type veth peer name cable netns "$TAG-b"
+	ip -n "$TAG-a" addr add 10.77.0.1/24 dev cable
+	ip -n "$TAG-b" addr add 10.77.0.2/24 dev cable
+	link_heal
+}
+link_cut() { ip -n "$TAG-${1:-a}" link set cable down; }
+link_heal() {
+	ip -n "$TAG-a" link set cable up
+	ip -n "$TAG-b" link set cable up
+}
+
+certificate() { # directory, domain, ca directory
+	openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1/$2.key" \
+		-out "$1/$2.csr" -subj "/CN=$2" -addext "subjectAltName=DNS:$2" 2>/dev/null
+	openssl x509 -req -in "$1/$2.csr" -CA "$3/ca.pem" -CAkey "$3/ca.key" -CAcreateserial -days 30 \
+		-copy_extensions copy -out "$1/$2.pem" 2>/dev/null
+}
+authority() { # directory
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1/ca.key" \
+		-out "$1/ca.pem" -days 30 -subj "/CN=test authority" 2>/dev/null
+}
+
+# Sections that a test wants to differ: CONF_VOLUME, CONF_JOURNAL, CONF_LIMITS hold lines.
+CONF_VOLUME=
+CONF_JOURNAL="size = 64M"
+CONF_LIMITS=
+CONF_TIMEOUT=2s
+site_config() { # site
+	local s=$1 o d
+	o=$(other "$s")
+	d=$(dir_of "$s")
+	mkdir -p "$d/mnt" "$d/run"
+	cat >"$d/conf" <<-END
+		[volume]
+		name = $VOLUME
+		directory = $d/replica
+		mount = $d/mnt
+		$CONF_VOLUME
+		[site]
+		domain = $(domain "$s")
+		listen = $(address "$s")
+		[peer $(domain "$o")]
+		address = $(address "$o")
+		[transport]
+		mode = $TRANSPORT
+		heartbeat = 200ms
+		timeout = $CONF_TIMEOUT
+		$([[ $TRANSPORT != tls ]] || printf '%s\n' "ca = $WORK/pki/ca.pem" \
+			"certificate = $WORK/pki/$(domain "$s").pem" "key = $WORK/pki/$(domain "$s").key")
+		[journal]
+		$CONF_JOURNAL
+		[limits]
+		$CONF_LIMITS
+	END
+}
+
+sites_format() { # [size]
+	mkdir -p "$WORK/pki"
+	if [[ $TRANSPORT = tls ]]; then
+		authority "$WORK/pki"
+		certificate "$WORK/pki" site-a "$WORK/pki"
+		certificate "$WORK/pki" site-b "$WORK/pki"
+	fi
+	site_config a
+	site_config b
+	"$BIN/tandemfs" format --config "$WORK/a/conf" --size "${1:-2G}" \
+		--descriptor "$WORK/$VOLUME.desc" >>"$WORK/a/log" 2>&1
+	"$BIN/tandemfs" format --join "$WORK/$VOLUME.desc" --config "$WORK/b/conf" >>"$WORK/b/log" 2>&1
+}
+
+site_start() { # site
+	local d
+	d=$(dir_of "$1")
+	! site_alive "$1" || fail "site $1 runs already"
+	echo "--- started at $(date +%H:%M:%S.%3N)" >>"$d/log"
+	in_site "$1" "$BIN/tandemfs" run --config "$d/conf" --run-dir "$d/run" ${VERBOSE:+--verbose} \
+		>>"$d/log" 2>&1 </dev/null &
+	PID[$1]=$!
+}
+
+# A zombie is not alive.
+pid_alive() {
+	local state
+	state=$(sed "s/.*) //" "/proc/$1/stat" 2>/dev/null) && [[ -n $state && $state != Z* ]]
+}
+site_alive() { [[ -n ${PID[$1]:-} ]] && pid_alive "${PID[$1]}"; }
+
+site_kill9() { # site...
+	local s
+	for s in "$@"; do
+		site_alive "$s" || fail "the daemon of site $s ended by itself: $(tail -n 3 "$WORK/$s/log")"
+		kill -9 "${PID[$s]}"
+	done
+	for s in "$@"; do
+		wait "${PID[$s]}" 2>/dev/null || true
+		unset "PID[$s]"
+	done
+}
+
+# A clean stop: ends in time, with status 0.
+site_stop() { # site [seconds]
+	local status=0 pid=${PID[$1]:-}
+	site_alive "$1" || fail "the daemon of site $1 ended by itself: $(tail -n 3 "$WORK/$1/log")"
+	kill -TERM "$pid"
+	wait_for "${2:-15}" "site $1 stops after SIGTERM" eval "! site_alive $1"
+	wait "$pid" || status=$?
+	unset "PID[$1]"
+	expect_eq "exit status of site $1 after SIGTERM" "$status" 0
+}
+
+ctl() { # site, arguments of tandemctl...
+	local s=$1
+	shift
+	timeout 60 "$BIN/tandemctl" --run-dir "$WORK/$s/run" "$@" </dev/null
+}
+
+# A command of tandemctl that must succeed.
+order() { # site, arguments...
+	ctl "$@" >"$WORK/order.out" 2>&1 ||
+		fail "site $1: tandemctl ${*:2}: status $?: $(cat "$WORK/order.out")"
+}
+
+# A member of the status, as jq prints it; "down" where no daemon answers.
+status() { # site, jq expression
+	local json
+	if json=$(ctl "$1" status -o json 2>/dev/null) && [[ -n $json ]]; then
+		jq -r "(if type == \"array\" then .[0] else . end) | $2" <<<"$json"
+	else
+		echo down
+	fi
+}
+role() { status "$1" .role; }
+has_role() { [[ $(role "$1") = "$2" ]]; }
+is_mounted() { grep -q " $WORK/$1/mnt " /proc/self/mountinfo; }
+is_serving() { [[ $(status "$1" '"\(.role) \(.mounted)"') = "active true" ]] && is_mounted "$1"; }
+in_sync_count() { status "$1" '.in_sync | length'; }
+peer_state() { status "$1" '.peers[0].state'; }
+
+site_wait_role() { wait_for "${3:-20}" "site $1 becomes $2" has_role "$1" "$2"; }
+site_wait_active() { wait_for "${2:-20}" "site $1 becomes active and mounts" is_serving "$1"; }
+# Seen from the active site: the other one is in the set and level.
+site_wait_in_sync() { # active site [seconds]
+	wait_for "${2:-20}" "the peer of site $1 is in sync" \
+		eval '[[ $(status '"$1"' "\"\(.in_sync|length) \(.peers[0].state)\"") = "2 in-sync" ]]'
+}
+
+sites_up() { # [size]
+	echo "seed $SEED"
+	work_new
+	net_new
+	sites_format "${1:-2G}"
+	sites_start
+	step "both sites are up"
+}
+sites_start() {
+	site_start b
+	site_start a
+	site_wait_active a
+	site_wait_in_sync a
+}
+
+# What the daemon of a site said since the last start, or altogether.
+site_log() { cat "$WORK/$1/log"; }
+
+site_check() { # site, more options...
+	local s=$1
+	shift
+	"$BIN/tandemfs" check --config "$WORK/$s/conf" "$@" ||
+		fail "check of site $s: status $?"
+}
+
+levels() { status "$1" '"\(.seq.committed) \(.seq.durable)"'; }
+is_level() {
+	local a b
+	a=$(levels a) b=$(levels b)
+	[[ $a = "$b" && ${a% *} = "${a#* }" ]]
+}
+
+# Stops both sites, checks both with all their data, and compares what they hold.
+sites_stop_and_compare() {
+	local s out digest=() active=a
+	[[ $(role b) != active ]] || active=b
+	wait_for 30 "both sites hold the same" is_level
+	site_stop "$active"
+	site_stop "$(other "$active")"
+	for s in a b; do
+		out=$(site_check "$s" --data --digest)
+		digest+=("$(grep '^digest ' <<<"$out")")
+	done
+	expect_eq "digest of site b" "${digest[1]}" "${digest[0]}"
+	step "both sites are clean and equal: ${digest[0]}"
+}
+
+# --- workloads ------------------------------------------------------------------------------------
+
+# load_start NAME run|stamp SITE [options]: files in NAME/ on the mount, logs in the work directory.
+load_start() {
+	local name=$1 verb=$2 s=$3
+	shift 3
+	mkdir -p "$(mnt "$s")/$name"
+	"$TOOLS/load" "$verb" --dir "$(mnt "$s")/$name" --log "$WORK/$name" --seed $RANDOM "$@" \
+		>>"$WORK/$name.out" 2>&1 &
+	LOAD[$name]=$!
+}
+# Waits for its end; the status must be one of the given ones: 0 in order, 3 the mount went away.
+load_wait() { # NAME STATUS...
+	local name=$1 pid=${LOAD[$1]} status=0 want
+	shift
+	wait_for 60 "the workload $name ends" eval "! pid_alive $pid"
+	wait "$pid" || status=$?
+	unset "LOAD[$name]"
+	for want in "$@"; do
+		[[ $status != "$want" ]] || return 0
+	done
+	fail "workload $name ended with status $status: $(tail -n 4 "$WORK/$name.out")"
+}
+load_stop() { # NAME
+	kill -TERM "${LOAD[$1]}"
+	load_wait "$1" 0
+}
+load_verify() { # NAME run|stamp SITE [options]
+	local name=$1 verb=$2 s=$3
+	shift 3
+	[[ $verb = run ]] && verb=verify || verb=stamp-verify
+	"$TOOLS/load" $verb --dir "$(mnt "$s")/$name" --log "$WORK/$name" "$@" >>"$WORK/$name.out" 2>&1 ||
+		fail "site $s does not hold what $name was acknowledged: $(tail -n 6 "$WORK/$name.out")"
+}
+# How many changes of a workload were acknowledged between two times.
+load_acked() { # NAME after before
+	"$TOOLS/load" acked --log "$WORK/$1" --after "$2" --before "$3" 2>/dev/null
+}
+# The usual mixture, 4 threads of each kind.
+mix_start() { # SITE
+	load_start tree run "$1"
+	load_start blocks stamp "$1"
+}
+mix_wait() { # STATUS...
+	load_wait tree "$@"
+	load_wait blocks "$@"
+}
+mix_stop() {
+	kill -TERM "${LOAD[tree]}" "${LOAD[blocks]}"
+	mix_wait 0
+}
+mix_verify() { # SITE
+	load_verify tree run "$1"
+	load_verify blocks stamp "$1"
+}
+mix_acked() { # after before
+	echo $(($(load_acked tree "$1" "$2") + $(load_acked blocks "$1" "$2")))
+}
+
+# The mount of a site answers everything but changes within a second.
+probe() { # SITE [limit in ms]
+	timeout 30 "$TOOLS/probe" answer "$(mnt "$1")/probe" "${2:-1000}" ||
+		fail "the mount of site $1 does not answer while writes wait"
+}
+
+# --- cleaning up ----------------------------------------------------------------------------------
+
+# Processes with our tag in their environment, or children of this shell; not this shell itself.
+tagged() {
+	local e pid
+	for e in /proc/[0-9]*/environ; do
+		pid=${e#/proc/} pid=${pid%/environ}
+		[[ $pid != "$$" && $pid != "$BASHPID" && $pid != "$PPID" ]] || continue
+		if tr '\0' '\n' <"$e" 2>/dev/null | grep -qx "TANDEMFS_TEST_TAG=$TAG"; then
+			echo "$pid"
+		fi
+	done 2>/dev/null
+}
+
+cleanup() {
+	local status=$? s pid m i
+	trap - ERR EXIT
+	trap '' TERM INT
+	set +e
+	if [[ $status = 0 ]]; then
+		for s in "${!PID[@]}"; do
+			site_alive "$s" && continue
+			step "FAIL: the daemon of site $s ended by itself: $(tail -n 3 "$WORK/$s/log")"
+			status=1
+		done
+	fi
+	for i in 1 2 3 4 5; do
+		# shellcheck disable=SC2046
+		kill -CONT $(jobs -p) $(tagged) 2>/dev/null
+		# shellcheck disable=SC2046
+		kill -9 $(jobs -p) $(tagged) 2>/dev/null || break
+		sleep 0.1
+	done
+	wait 2>/dev/null
+	# Twice: a mount may lie on another one.
+	for m in $(awk '{print $5}' /proc/self/mountinfo | grep "^$WORK/" | tac) \
+		$(awk '{print $5}' /proc/self/mountinfo | grep "^$WORK/" | tac); do
+		umount -l "$m" 2>/dev/null
+	done
+	for s in a b; do
+		[[ ! -e /run/netns/$TAG-$s ]] || ip netns del "$TAG-$s"
+	done
+	if compgen -G "$WORK/sanitizer*" >/dev/null; then
+		step "FAIL: a sanitizer reported something:"
+		head -n 40 "$WORK"/sanitizer*
+		[[ $status != 0 && $status != 77 ]] || status=1
+	fi
+	rm -rf "$LOGS"
+	if [[ $status != 0 && $status != 77 ]]; then
+		step "seed $SEED; logs are in $LOGS"
+		mkdir -p "$LOGS"
+		cp "$WORK"/*.out "$WORK"/sanitizer* "$LOGS" 2>/dev/null
+		for s in a b; do
+			[[ -d $WORK/$s ]] || continue
+			cp "$WORK/$s/log" "$LOGS/site-$s.log" 2>/dev/null
+			cp "$WORK/$s/conf" "$LOGS/site-$s.conf" 2>/dev/null
+			echo "--- end of the log of site $s"
+			tail -n 8 "$WORK/$s/log" 2>/dev/null
+		done
+	fi
+	if [[ -n ${KEEP:-} ]]; then
+		echo "kept: $WORK"
+	else
+		rm -rf --one-file-system "$WORK"
+	fi
+	exit "$status"
+}

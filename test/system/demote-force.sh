@@ -1,0 +1,40 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: switch
+# budget: 120
+# demote --force while the peer is silent: waiting operations end with EIO, nothing hangs for ever.
+. "$(dirname "$0")/../lib.sh"
+
+sites_up
+for silent in stopped killed; do
+	mix_start a
+	pause_ms 700
+	if [[ $silent = stopped ]]; then
+		kill -STOP "${PID[b]}"
+	else
+		site_kill9 b
+	fi
+	pause_ms 1000
+	[[ $(status a .waiting_ops) -gt 0 ]] || fail "no operation waits"
+	begin=$(now_ns)
+	order a demote $VOLUME --force
+	wait_for 10 "the mount goes away" eval '! is_mounted a'
+	for pid in "${LOAD[tree]}" "${LOAD[blocks]}"; do
+		wait_for 10 "the waiting operations end" eval "! pid_alive $pid"
+	done
+	step "$silent peer: everything ended after $((($(now_ns) - begin) / 1000000)) ms"
+	mix_wait 3
+	site_wait_role a standby
+	if [[ $silent = stopped ]]; then
+		kill -CONT "${PID[b]}"
+	else
+		site_start b
+	fi
+	pause_ms 500
+	! is_mounted a || fail "site a mounted again unasked"
+	order a promote $VOLUME --yes
+	site_wait_active a
+	site_wait_in_sync a
+	mix_verify a
+done
+sites_stop_and_compare

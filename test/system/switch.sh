@@ -1,0 +1,49 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: switch
+# budget: 150
+# Planned changes: demote and promote, to and fro, also under load; and what is refused.
+. "$(dirname "$0")/../lib.sh"
+
+sites_up
+expect_fail ctl b promote $VOLUME --yes
+expect_match "promote while the active answers" "$OUT" "active|demote"
+expect_fail ctl b demote $VOLUME
+expect_match "demote on a standby" "$OUT" "not active|standby|nothing"
+expect_fail ctl b deactivate clusterdomain site-a --yes # forwarded, and refused there
+expect_match "deactivate of the active's own domain" "$OUT" "active|demote|failover"
+expect_fail ctl a deactivate clusterdomain nowhere --yes
+expect_match "deactivate of an unknown domain" "$OUT" "nowhere"
+has_role a active && is_serving a || fail "site a does not serve any more"
+
+active=a
+for ((round = 1; round <= 4; round++)); do
+	standby=$(other $active)
+	mix_start $active
+	pause_ms "$(random_ms 300 900)"
+	((round > 2)) || mix_stop # the later rounds demote under load
+	begin=$(now_ns)
+	order $active demote $VOLUME
+	((round <= 2)) || mix_wait 3 0
+	wait_for 15 "the mount of site $active goes away" eval '! is_mounted '$active
+	site_wait_role $active standby
+	wait_for 10 "site $standby sees the peer" eval '[[ $(status '$standby' ".peers[0].connected") = true ]]'
+	pause_ms 300
+	! is_mounted $standby || fail "site $standby mounted unasked"
+	order $standby promote $VOLUME --yes
+	site_wait_active $standby
+	ms=$((($(now_ns) - begin) / 1000000))
+	site_wait_in_sync $standby
+	mix_verify $standby
+	step "round $round: from $active to $standby in $ms ms"
+	active=$standby
+done
+
+# With the peer dead, demote refuses and says what can be done.
+site_kill9 $standby
+expect_fail ctl $active demote $VOLUME
+expect_match "demote without the peer" "$OUT" "force"
+is_serving $active || fail "a refused demote changed something"
+site_start $standby
+site_wait_in_sync $active
+sites_stop_and_compare
