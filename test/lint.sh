@@ -99,7 +99,7 @@ check_owners() {
 		awk '
 		function owner(h) {
 			if (h ~ /^liburing/) return "^journal/uring\\.c$"
-			if (h ~ /^rocksdb\//) return "^fs/store\\.c$"
+			if (h ~ /^rocksdb\//) return "^fs/store(_[a-z]+)?\\.[ch]$"
 			if (h ~ /^(linux\/)?fuse/) return "^fs/ll(_[a-z0-9_]*)?\\.[ch]$"
 			if (h ~ /^openssl\//) return "^peer/tls\\.c$"
 			if (h ~ /^(json-c\/|json\.h|json_)/) return "^peer/json\\.c$"
