@@ -1,0 +1,155 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: config
+# budget: 90
+# Mistakes of people: each is refused with a message that says what is wrong, and a status.
+. "$(dirname "$0")/../lib.sh"
+
+echo "seed $SEED"
+work_new
+net_new
+sites_format 256M
+t=$BIN/tandemfs
+
+refused() { # what, regular expression, command...
+	local what=$1 re=$2
+	shift 2
+	expect_fail timeout 20 "$@"
+	expect_match "$what" "$OUT" "$re"
+	[[ $STATUS -le 2 ]] || fail "$what: status $STATUS"
+	step "$what: $(head -n 1 <<<"$OUT")"
+}
+edited() { # sed expression: site a's configuration, changed
+	sed "$1" "$WORK/a/conf" >"$WORK/edited.conf"
+}
+run_edited() { in_site a "$t" run --config "$WORK/edited.conf" --run-dir "$WORK/a/run"; }
+export -f in_site
+bad_config() { # what, sed expression, regular expression
+	edited "$2"
+	refused "$1" "edited.conf:[0-9]+.*($3)|($3).*edited.conf" \
+		nsenter --net="/run/netns/$TAG-a" -- "$t" run --config "$WORK/edited.conf" --run-dir "$WORK/a/run"
+}
+bad_run() { # what, sed expression, regular expression
+	edited "$2"
+	refused "$1" "$3" \
+		nsenter --net="/run/netns/$TAG-a" -- "$t" run --config "$WORK/edited.conf" --run-dir "$WORK/a/run"
+}
+
+# The file.
+bad_config "an unknown key" 's/^mount/mountt/' "mountt"
+bad_config "an unknown section" 's/^\[journal\]/[journall]/' "journall"
+bad_config "a missing key" '/^directory/d' "directory"
+bad_config "a repeated key" 's/^name = .*/&\n&/' "name"
+bad_config "an unknown mode" 's/^mode = .*/mode = carrier-pigeon/' "mode"
+bad_config "a relative mount point" 's|^mount = .*|mount = srv/db|' "mount"
+bad_config "a bad duration" 's/^heartbeat = .*/heartbeat = soon/' "heartbeat"
+bad_config "an acknowledgement mode to come" 's/^mount = .*/&\nack = fsync/' "ack"
+bad_config "a bad address" 's/^listen = .*/listen = here/' "listen"
+bad_config "a bad volume name" 's/^name = .*/name = a b\/c/' "name"
+bad_config "no peer" '/^\[peer/d; /^address/d' "peer"
+bad_config "a line that is none" 's/^\[limits\]/&\nwhat is this/' "what is this|=|line"
+bad_config "tls without a key" '/^key = /d' "key"
+refused "a missing file" "nowhere.conf" "$t" run --config "$WORK/nowhere.conf"
+refused "no configuration" "config" "$t" run
+refused "an unknown command" "frobnicate" "$t" frobnicate
+
+# The surroundings.
+bad_run "a missing certificate" 's|^ca = .*|ca = /nonexistent.pem|' "/nonexistent.pem"
+bad_run "a key that is none" "s|^key = .*|key = $WORK/pki/ca.pem|" "key|ca.pem"
+bad_run "a missing mount point" 's|^mount = .*|mount = /nonexistent/mnt|' "/nonexistent/mnt"
+bad_run "a replica of another volume" 's/^name = .*/name = other/' "other|$VOLUME"
+bad_run "a replica of another domain" 's/^domain = site-a/domain = site-c/' "site-c|site-a"
+bad_run "a directory that is not formatted" "s|^directory = .*|directory = $WORK/empty|" "format|$WORK/empty"
+
+# Formatting.
+refused "format over a replica" "exists|already|replica" "$t" format --config "$WORK/a/conf" --size 1G \
+	--descriptor "$WORK/new.desc"
+[[ ! -e $WORK/new.desc ]] || fail "a refused format left its descriptor behind"
+edited "s|^directory = .*|directory = $WORK/fresh|"
+refused "format over a descriptor" "$VOLUME.desc" "$t" format --config "$WORK/edited.conf" --size 1G \
+	--descriptor "$WORK/$VOLUME.desc"
+refused "a size that is none" "size" "$t" format --config "$WORK/edited.conf" --size many \
+	--descriptor "$WORK/new.desc"
+refused "a missing descriptor" "nowhere.desc" "$t" format --config "$WORK/edited.conf" \
+	--join "$WORK/nowhere.desc"
+[[ ! -e $WORK/fresh ]] || fail "a refused format left its directory behind"
+refused "check of nothing" "fresh" "$t" check --config "$WORK/edited.conf"
+
+# Running.
+sites_start
+refused "a second daemon" "run|use|lock|busy" nsenter --net="/run/netns/$TAG-a" -- "$t" run \
+	--config "$WORK/a/conf" --run-dir "$WORK/a/run2"
+refused "check of a running replica" "run|use|lock|busy" "$t" check --config "$WORK/a/conf"
+refused "tandemctl without a daemon" "no|run" "$BIN/tandemctl" --run-dir "$WORK" status
+refused "tandemctl for another volume" "nowhere" "$BIN/tandemctl" --run-dir "$WORK/a/run" status nowhere
+is_serving a || fail "site a was disturbed"
+site_stop a
+site_stop b
+
+# The port and the mount point are taken.
+in_site a bash -c 'exec 3<>/dev/null; exec sleep 60' &
+if command -v ncat >/dev/null || command -v nc >/dev/null; then
+	in_site a "$(command -v ncat || command -v nc)" -l 10.77.0.1 7400 </dev/null >/dev/null 2>&1 &
+	holder=$!
+	pause_ms 300
+	if pid_alive $holder; then
+		bad_run "a port in use" '' "7400"
+		kill $holder
+	fi
+fi
+site_start b
+mount -t tmpfs tmpfs "$(mnt a)"
+site_start a
+wait_for 10 "site a says that something is mounted" eval 'grep -qiE "mnt.*(busy|mounted|use)|(busy|mounted).*mnt" "$WORK/a/log"'
+expect_eq "what is mounted" "$(awk -v m="$(mnt a)" '$5 == m' /proc/self/mountinfo | grep -c ' - tmpfs ')" 1
+if site_alive a; then kill -9 "${PID[a]}"; fi
+wait "${PID[a]}" 2>/dev/null || true
+unset "PID[a]"
+umount "$(mnt a)"
+touch "$(mnt a)/something"
+site_start a
+wait_for 10 "site a says that the mount point is not empty" eval 'grep -qi "not empty" "$WORK/a/log"'
+! is_mounted a || fail "mounted over a file"
+if site_alive a; then kill -9 "${PID[a]}"; fi
+wait "${PID[a]}" 2>/dev/null || true
+unset "PID[a]"
+rm "$(mnt a)/something"
+step "the mount point must be free and empty"
+
+# A peer that may not be one.
+mkdir "$WORK/foreign"
+authority "$WORK/foreign"
+certificate "$WORK/foreign" site-a "$WORK/foreign"
+certificate "$WORK/pki" site-x "$WORK/pki"
+for wrong in "foreign/site-a" "pki/site-x"; do
+	edited "s|^certificate = .*|certificate = $WORK/$wrong.pem|; s|^key = .*|key = $WORK/$wrong.key|"
+	cp "$WORK/a/conf" "$WORK/good.conf"
+	cp "$WORK/edited.conf" "$WORK/a/conf"
+	before=$(wc -l <"$WORK/b/log")
+	site_start a
+	wait_for 10 "site b refuses the certificate $wrong" \
+		eval 'tail -n +$((before + 1)) "$WORK/b/log" | grep -qiE "certificate|site-x|verif|unknown ca|tls"'
+	pause_ms 500
+	! is_mounted a || fail "site a mounted with a wrong certificate"
+	expect_eq "the connection with a wrong certificate" "$(status b '.peers[0].connected')" false
+	site_stop a
+	cp "$WORK/good.conf" "$WORK/a/conf"
+	step "refused: $wrong"
+done
+
+# Another volume at the other end.
+site_stop b
+mkdir "$WORK/stranger"
+sed "s|^directory = .*|directory = $WORK/stranger/replica|; s|^domain = .*|domain = site-a|" \
+	"$WORK/a/conf" >"$WORK/stranger/conf"
+"$t" format --config "$WORK/stranger/conf" --size 256M --descriptor "$WORK/stranger/desc" >/dev/null 2>&1
+cp "$WORK/stranger/conf" "$WORK/a/conf"
+site_start b
+site_start a
+wait_for 10 "the strangers are refused" \
+	eval 'cat "$WORK/a/log" "$WORK/b/log" | grep -qiE "(other|another|different|wrong|not the same|mismatch|foreign).*(cluster|volume|replica)|(cluster|volume|replica).*(other|another|differ|wrong|not the same|mismatch|foreign|does not know|unknown)"'
+pause_ms 500
+! is_mounted a && ! is_mounted b || fail "mounted with a stranger as peer"
+site_stop a
+site_stop b
+step "refused: another volume"
