@@ -243,6 +243,7 @@ static int find_history(struct scan *s, struct pos from)
 {
 	struct pos end = {0};
 	size_t anchor = find_anchor(s, from, false);
+	bool old = false;
 
 	if (anchor == NONE)
 		anchor = find_anchor(s, from, true);
@@ -253,14 +254,17 @@ static int find_history(struct scan *s, struct pos from)
 		s->path_len = walk_forward(s, anchor, s->path, &end);
 		return 0;
 	}
-	if (s->count)
+	/* If everything is beyond `from`, the batch that follows it is missing; see check_end(). */
+	for (size_t i = 0; i < s->count; i++)
+		old |= ring_batch_last(&s->batches[i]) <= from.seq;
+	if (old)
 		return err_set(s->e, -EBADMSG,
 			"journal '%s': no batch ends or starts at seq %llu (chain %08x), where the "
 			"volume's state stands; this journal and this state do not belong "
 			"together, "
 			"or the journal is damaged",
 			s->r->dir, (unsigned long long)from.seq, from.chain);
-	if (s->foreign) {
+	if (s->foreign && !s->count) {
 		char text[UUID_TEXT_SIZE];
 
 		return err_set(s->e, -EBADMSG, "journal '%s': belongs to volume %s", s->r->dir,
@@ -416,15 +420,19 @@ static int walk_backward(struct scan *s)
 
 /* --- together ----------------------------------------------------------------------------------- */
 
-/* Is there a batch that continues the history, but is torn? Counted only; trimming zeroes it. */
-static bool torn_at(struct scan *s, uint32_t block, struct pos end)
+/* Looks at a place where the next batch would be: one that is torn is to be zeroed as well. */
+static void check_torn(struct scan *s, uint32_t block, struct ring_recovered *rec)
 {
+	struct ring *r = s->r;
 	struct batch_header h;
 
-	return !ring_pread(ring_fd(s->r, block), s->buf, BLOCK_SIZE, ring_offset(s->r, block)) &&
-	       !batch_decode_header(s->buf, BLOCK_SIZE, &h) &&
-	       uuid_equal(&h.volume, &s->r->volume) && h.first_seq == end.seq + 1 &&
-	       h.chain_before == end.chain && batch_at(s, block) == NONE;
+	if (batch_at(s, block) != NONE ||
+		ring_pread(ring_fd(r, block), s->buf, BLOCK_SIZE, ring_offset(r, block)) ||
+		batch_decode_header(s->buf, BLOCK_SIZE, &h) || !uuid_equal(&h.volume, &r->volume) ||
+		h.first_seq != r->end.seq + 1 || h.chain_before != r->end.chain)
+		return;
+	r->leftover[r->nleftover++] = block;
+	rec->dropped++;
 }
 
 static int fill_ring(struct scan *s, struct pos from, struct ring_recovered *rec)
@@ -458,18 +466,16 @@ static int fill_ring(struct scan *s, struct pos from, struct ring_recovered *rec
 	rec->first_seq = ring_first_seq(r);
 	rec->before = s->path_len ? ring_batch_before(ring_batch(r, r->head)) : r->end;
 
-	r->leftover = calloc(s->count + 1, sizeof(*r->leftover));
+	r->leftover = calloc(s->count + 2, sizeof(*r->leftover));
 	if (!r->leftover)
 		return err_set(s->e, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < s->count; i++)
 		if (is_leftover(&s->batches[i], r->end))
 			r->leftover[r->nleftover++] = s->batches[i].block;
 	rec->dropped = r->nleftover;
-	if (r->cur_block < r->seg_blocks &&
-		torn_at(s, r->cur * r->seg_blocks + r->cur_block, r->end))
-		rec->dropped++;
-	else if (torn_at(s, (r->cur + 1) % r->nsegs * r->seg_blocks, r->end))
-		rec->dropped++;
+	if (r->cur_block < r->seg_blocks)
+		check_torn(s, r->cur * r->seg_blocks + r->cur_block, rec);
+	check_torn(s, (r->cur + 1) % r->nsegs * r->seg_blocks, rec);
 	return 0;
 }
 
