@@ -354,7 +354,7 @@ load_wait() { # NAME STATUS...
 	fail "workload $name ended with status $status: $(tail -n 4 "$WORK/$name.out")"
 }
 load_stop() { # NAME
-	kill -TERM "${LOAD[$1]}"
+	kill -TERM "${LOAD[$1]}" 2>/dev/null || true
 	load_wait "$1" 0
 }
 load_verify() { # NAME run|stamp SITE [options]
@@ -378,7 +378,7 @@ mix_wait() { # STATUS...
 	load_wait blocks "$@"
 }
 mix_stop() {
-	kill -TERM "${LOAD[tree]}" "${LOAD[blocks]}"
+	kill -TERM "${LOAD[tree]}" "${LOAD[blocks]}" 2>/dev/null || true
 	mix_wait 0
 }
 mix_verify() { # SITE
@@ -397,16 +397,13 @@ probe() { # SITE [limit in ms]
 
 # --- cleaning up ----------------------------------------------------------------------------------
 
-# Processes with our tag in their environment, or children of this shell; not this shell itself.
+# Processes with our tag in their environment; not this shell and who runs it.
 tagged() {
-	local e pid
-	for e in /proc/[0-9]*/environ; do
-		pid=${e#/proc/} pid=${pid%/environ}
-		[[ $pid != "$$" && $pid != "$BASHPID" && $pid != "$PPID" ]] || continue
-		if tr '\0' '\n' <"$e" 2>/dev/null | grep -qx "TANDEMFS_TEST_TAG=$TAG"; then
-			echo "$pid"
-		fi
-	done 2>/dev/null
+	local e
+	for e in $(grep -lzxs "TANDEMFS_TEST_TAG=$TAG" /proc/[0-9]*/environ); do
+		e=${e#/proc/} e=${e%/environ}
+		[[ $e = "$$" || $e = "$BASHPID" || $e = "$PPID" ]] || echo "$e"
+	done
 }
 
 cleanup() {
@@ -421,6 +418,7 @@ cleanup() {
 			status=1
 		done
 	fi
+	exec 3>&2 2>/dev/null # bash would tell of each one that is killed
 	for i in 1 2 3 4 5; do
 		# shellcheck disable=SC2046
 		kill -CONT $(jobs -p) $(tagged) 2>/dev/null
@@ -428,7 +426,8 @@ cleanup() {
 		kill -9 $(jobs -p) $(tagged) 2>/dev/null || break
 		sleep 0.1
 	done
-	wait 2>/dev/null
+	wait
+	exec 2>&3 3>&-
 	# Twice: a mount may lie on another one.
 	for m in $(awk '{print $5}' /proc/self/mountinfo | grep "^$WORK/" | tac) \
 		$(awk '{print $5}' /proc/self/mountinfo | grep "^$WORK/" | tac); do
