@@ -127,7 +127,8 @@ work_new() {
 	trap 'exit 130' INT
 	export ASAN_OPTIONS=log_path=$WORK/sanitizer:detect_leaks=1:abort_on_error=0
 	export UBSAN_OPTIONS=log_path=$WORK/sanitizer:print_stacktrace=1
-	export LSAN_OPTIONS=log_path=$WORK/sanitizer
+	export LSAN_OPTIONS=print_suppressions=0
+	[[ ! -f $ROOT/test/lsan.supp ]] || LSAN_OPTIONS+=:suppressions=$ROOT/test/lsan.supp
 }
 
 # A cable between the two sites, each in a network namespace of its own.

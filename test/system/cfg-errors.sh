@@ -22,8 +22,6 @@ refused() { # what, regular expression, command...
 edited() { # sed expression: site a's configuration, changed
 	sed "$1" "$WORK/a/conf" >"$WORK/edited.conf"
 }
-run_edited() { in_site a "$t" run --config "$WORK/edited.conf" --run-dir "$WORK/a/run"; }
-export -f in_site
 bad_config() { # what, sed expression, regular expression
 	edited "$2"
 	refused "$1" "edited.conf:[0-9]+.*($3)|($3).*edited.conf" \
@@ -87,17 +85,13 @@ site_stop a
 site_stop b
 
 # The port and the mount point are taken.
-in_site a bash -c 'exec 3<>/dev/null; exec sleep 60' &
-if command -v ncat >/dev/null || command -v nc >/dev/null; then
-	in_site a "$(command -v ncat || command -v nc)" -l 10.77.0.1 7400 </dev/null >/dev/null 2>&1 &
-	holder=$!
-	pause_ms 300
-	if pid_alive $holder; then
-		bad_run "a port in use" '' "7400"
-		kill $holder
-	fi
-fi
+mkdir -p "$WORK/stranger/mnt"
 site_start b
+sed "s|^directory = .*|directory = $WORK/stranger/port|; s|^mount = .*|mount = $WORK/stranger/mnt|; s|^name = .*|name = other|" \
+	"$WORK/b/conf" >"$WORK/edited.conf"
+"$t" format --config "$WORK/edited.conf" --size 256M --descriptor "$WORK/stranger/port.desc" >/dev/null 2>&1
+refused "a port in use" "10.77.0.2:7400|7400.*use|use.*7400" nsenter --net="/run/netns/$TAG-b" -- \
+	"$t" run --config "$WORK/edited.conf" --run-dir "$WORK/stranger/run"
 mount -t tmpfs tmpfs "$(mnt a)"
 site_start a
 wait_for 10 "site a says that something is mounted" eval 'grep -qiE "mnt.*(busy|mounted|use)|(busy|mounted).*mnt" "$WORK/a/log"'
@@ -139,7 +133,6 @@ done
 
 # Another volume at the other end.
 site_stop b
-mkdir "$WORK/stranger"
 sed "s|^directory = .*|directory = $WORK/stranger/replica|; s|^domain = .*|domain = site-a|" \
 	"$WORK/a/conf" >"$WORK/stranger/conf"
 "$t" format --config "$WORK/stranger/conf" --size 256M --descriptor "$WORK/stranger/desc" >/dev/null 2>&1
