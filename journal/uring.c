@@ -163,16 +163,17 @@ void uring_inject(struct uring *u, unsigned n, unsigned repeat, int error)
 /* One attempt; r->res is what the system call gave, as a completion's would be. */
 static void pool_perform(struct uring_req *r)
 {
-	ssize_t n;
-
 	if (r->fault < 0) {
 		r->res = r->fault;
 	} else if (r->sync_only) {
 		r->res = fdatasync(r->fd) < 0 ? -errno : 0;
 	} else {
-		r->iov.iov_base = (uint8_t *)r->buf + r->written;
-		r->iov.iov_len = attempt_len(r);
-		n = pwritev2(r->fd, &r->iov, 1, (off_t)(r->off + r->written), r->rwf_flags);
+		struct iovec iov = {
+			.iov_base = (uint8_t *)r->buf + r->written,
+			.iov_len = attempt_len(r),
+		};
+		ssize_t n = pwritev2(r->fd, &iov, 1, (off_t)(r->off + r->written), r->rwf_flags);
+
 		r->res = n < 0 ? -errno : (int)n;
 	}
 }

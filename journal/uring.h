@@ -38,7 +38,6 @@ struct uring_req {
 	int fault; /* what uring_inject() has for this attempt */
 	unsigned stalls;
 	bool sync_only;
-	struct iovec iov;
 	struct uring_req *next;
 };
 
