@@ -21,8 +21,8 @@ struct volume;
 struct ll_config {
 	const char *mountpoint; /* absolute, an existing directory */
 	const char *volume_name;
-	unsigned threads;	/* workers; 0: 4 */
-	bool suid, dev;		/* default nosuid,nodev */
+	unsigned threads; /* workers; 0: 4 */
+	bool suid, dev; /* default nosuid,nodev */
 };
 
 /* Mounts and starts the workers. The mount id is drawn here. -EBUSY when something else is mounted on

@@ -25,14 +25,14 @@
 
 enum op_type {
 	OP_CREATE = 1, /* parent, name, mode (with type), rdev, symlink target; uid, gid, umask */
-	OP_UNLINK,     /* parent, name: anything but a directory */
+	OP_UNLINK, /* parent, name: anything but a directory */
 	OP_RMDIR,
 	OP_RENAME, /* parent, name -> newparent, newname; flags RENAME_NOREPLACE, RENAME_EXCHANGE */
-	OP_LINK,   /* ino -> newparent, newname */
+	OP_LINK, /* ino -> newparent, newname */
 	OP_SETATTR, /* ino, attr_mask, attr */
-	OP_WRITE,   /* ino, off, len, payload, kill_priv */
+	OP_WRITE, /* ino, off, len, payload, kill_priv */
 	OP_FALLOCATE, /* ino, off, len, flags (FALLOC_FL_*) */
-	OP_SETXATTR,  /* ino, name, value, flags (XATTR_CREATE, XATTR_REPLACE), kill_sgid */
+	OP_SETXATTR, /* ino, name, value, flags (XATTR_CREATE, XATTR_REPLACE), kill_sgid */
 	OP_REMOVEXATTR,
 	OP_REAP, /* internal: one bounded step of removing what is dead */
 	OP_TYPE_MAX,
@@ -67,9 +67,9 @@ struct op {
 	uint32_t mode, rdev, flags;
 	bool kill_priv, kill_sgid;
 	uint32_t attr_mask;
-	struct inode attr;	/* for OP_SETATTR: the fields that attr_mask names */
-	uint64_t off, len;	/* bytes */
-	const void *value;	/* xattr value or symlink target; malloc()ed, owned by the op */
+	struct inode attr; /* for OP_SETATTR: the fields that attr_mask names */
+	uint64_t off, len; /* bytes */
+	const void *value; /* xattr value or symlink target; malloc()ed, owned by the op */
 	size_t value_len;
 	/*
 	 * OP_WRITE: whole blocks from off rounded down to off + len rounded up, the edges merged in.
@@ -80,10 +80,10 @@ struct op {
 	struct op_edge head, tail;
 
 	/* results */
-	int error;	     /* 0 or -errno */
-	uint64_t seq;	     /* 0: nothing was staged (an error, or nothing to do) */
+	int error; /* 0 or -errno */
+	uint64_t seq; /* 0: nothing was staged (an error, or nothing to do) */
 	struct inode result; /* CREATE, LINK: the inode; SETATTR: the new attributes */
-	uint64_t orphan;     /* inode whose last name went with this op (UNLINK, RMDIR, RENAME), or 0 */
+	uint64_t orphan; /* inode whose last name went with this op (UNLINK, RMDIR, RENAME), or 0 */
 
 	/* what op_warm() found for the next op_decide() */
 	struct store_preload *preload;
@@ -96,7 +96,7 @@ struct op {
 
 	/* owned by the submitter */
 	void (*done)(struct op *op); /* commit thread; frees the op */
-	void *req;		     /* the FUSE request */
+	void *req; /* the FUSE request */
 	void *ctx;
 };
 

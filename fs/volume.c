@@ -145,6 +145,10 @@ static void standby_work(struct volume *v)
 	behind = a->queued_bytes > (v->ack_withheld ? APPLY_LAG_MAX / 4 : APPLY_LAG_MAX / 2) &&
 		 a->target > applied + 2000;
 	pthread_mutex_unlock(&a->mutex);
+	if (v->rx_paused) {
+		v->rx_paused = false;
+		net_resume(v->net);
+	}
 	if (behind == v->ack_withheld)
 		return;
 	v->ack_withheld = behind;

@@ -58,6 +58,7 @@ static void truncate_log(struct volume *v, struct pos pos)
 		(unsigned long long)pos.seq);
 	ensure(atomic_load(&v->apply.applied) <= pos.seq);
 	apply_stop(v); /* its queue may hold batches of the tail */
+	v->ack_withheld = false;
 	while (v->slots) { /* writes in flight must end before the ring is cut */
 		uring_submit(v->uring);
 		if (!uring_reap(v->uring)) {
@@ -71,7 +72,25 @@ static void truncate_log(struct volume *v, struct pos pos)
 		volume_die(v, "the journal could not be cut at seq %llu: %s",
 			(unsigned long long)pos.seq, e.msg);
 	v->durable_told = pos.seq;
+	for (unsigned i = 0; i < v->ndeferred; i++) /* of the tail, while it was waited for */
+		if (v->deferred[i].type == EV_DURABLE)
+			v->deferred[i].seq = MIN(v->deferred[i].seq, pos.seq);
 	apply_start(v);
+}
+
+/* Payloads whose batch will never come on this connection. */
+static void rx_externals_drop(struct volume *v)
+{
+	while (v->rx_externals) {
+		struct external *x = v->rx_externals;
+
+		v->rx_externals = x->next;
+		if (x->req.done)
+			x->orphan = true; /* the write is under way */
+		else
+			external_free(x);
+	}
+	v->rx_externals_count = 0;
 }
 
 static void act(struct volume *v, const struct core_action *a)
@@ -118,6 +137,7 @@ static void act(struct volume *v, const struct core_action *a)
 	case ACT_CLOSE:
 		net_drop(v->net, a->peer, a->text);
 		fetch_cancel(v, a->peer);
+		rx_externals_drop(v);
 		break;
 	case ACT_ANSWER:
 		control_answer_core(v, a->id, a->code, a->text);
@@ -225,21 +245,6 @@ static void net_up(void *ctx, unsigned peer, uint64_t conn)
 	volume_step(ctx, &(struct core_event){.type = EV_PEER_UP, .peer = peer, .conn = conn});
 }
 
-/* Payloads whose batch will never come on this connection. */
-static void rx_externals_drop(struct volume *v)
-{
-	while (v->rx_externals) {
-		struct external *x = v->rx_externals;
-
-		v->rx_externals = x->next;
-		if (x->req.done)
-			x->orphan = true; /* the write is under way */
-		else
-			external_free(x);
-	}
-	v->rx_externals_count = 0;
-}
-
 static void net_down(void *ctx, unsigned peer, uint64_t conn, const char *reason)
 {
 	struct volume *v = ctx;
@@ -262,10 +267,15 @@ static struct payload *payload_of(void *bytes)
 static void *net_payload_alloc(void *ctx, unsigned peer, const struct msg_frame *f)
 {
 	struct volume *v = ctx;
-	struct payload *p = payload_new(v->rx_pool, f->payload_len + BLOCK_SIZE);
+	struct payload *p = NULL;
 
-	if (!p)
+	/* The ring is nearly full: a checkpoint will make room. Until then TCP holds the sender. */
+	if (f->type != MSG_APPEND || ring_free(v->ring) > ring_size(v->ring) / 8)
+		p = payload_new(v->rx_pool, f->payload_len + BLOCK_SIZE);
+	if (!p) {
+		v->rx_paused = true;
 		return NULL;
+	}
 	memcpy(p->data, &p, sizeof(p)); /* the first block leads back to the buffer */
 	return p->data + BLOCK_SIZE;
 }
@@ -275,41 +285,94 @@ static void net_payload_free(void *ctx, void *payload)
 	payload_unref(payload_of(payload));
 }
 
-static void receive_append(
-	struct volume *v, unsigned peer, uint64_t conn, const struct msg *m, struct payload *p)
+static struct external *rx_external_take(struct volume *v, const struct entry_payload *p)
 {
-	struct slot *s = slot_new(v);
-	struct external *x;
+	for (struct external **at = &v->rx_externals; *at; at = &(*at)->next) {
+		struct external *x = *at;
 
-	if (!s) { /* acknowledgements are far behind: begin again from the handshake */
-		payload_unref(p);
-		net_drop(v->net, peer, "too many batches are waiting for the disk");
-		net_down(v, peer, conn, "too many batches are waiting for the disk");
-		return;
+		if (x->addr.epoch != p->addr.epoch || x->addr.block != p->addr.block ||
+			x->blocks != p->blocks || x->crc != p->crc)
+			continue;
+		*at = x->next;
+		v->rx_externals_count--;
+		return x;
 	}
-	s->h = m->append.h;
-	s->payload = p;
-	s->bytes = p->data + BLOCK_SIZE;
-	s->closed_ns = clock_mono_ns();
-	v->current = s;
-	volume_step(v, &(struct core_event){.type = EV_MSG, .peer = peer, .conn = conn, .msg = m});
-	v->current = NULL;
-	if (!s->appended) { /* refused, or had it already */
-		payload_unref(s->payload);
-		s->next = v->slot_free;
-		v->slot_free = s;
-		rx_externals_drop(v);
-		return;
-	}
-	while ((x = v->rx_externals)) {
-		v->rx_externals = x->next;
+	return NULL;
+}
+
+/* Every large payload that the batch names must have come ahead of it on this connection: the
+ * acknowledgement will mean that it is durable here. */
+static bool rx_externals_attach(struct volume *v, struct slot *s)
+{
+	struct entry e;
+	size_t at = 0;
+
+	while (batch_next_entry(s->bytes, &s->h, &at, &e)) {
+		struct entry_payload p;
+		struct external *x;
+
+		if (!apply_payload(&e, &p) || !p.external)
+			continue;
+		x = rx_external_take(v, &p);
+		if (!x)
+			return false;
 		x->slot = s;
 		x->next = s->externals;
 		s->externals = x;
 		if (x->req.done)
 			s->writes++;
 	}
-	v->rx_externals_count = 0;
+	return true;
+}
+
+static void slot_refuse(struct volume *v, struct slot *s)
+{
+	while (s->externals) {
+		struct external *x = s->externals;
+
+		s->externals = x->next;
+		x->slot = NULL;
+		x->next = v->rx_externals;
+		v->rx_externals = x;
+	}
+	payload_unref(s->payload);
+	s->next = v->slot_free;
+	v->slot_free = s;
+	rx_externals_drop(v);
+}
+
+static void connection_break(struct volume *v, unsigned peer, uint64_t conn, const char *reason)
+{
+	net_drop(v->net, peer, reason);
+	net_down(v, peer, conn, reason);
+}
+
+static void receive_append(
+	struct volume *v, unsigned peer, uint64_t conn, const struct msg *m, struct payload *p)
+{
+	struct slot *s = slot_new(v);
+
+	if (!s) { /* acknowledgements are far behind: begin again from the handshake */
+		payload_unref(p);
+		connection_break(v, peer, conn, "too many batches are waiting for the disk");
+		return;
+	}
+	s->h = m->append.h;
+	s->payload = p;
+	s->bytes = p->data + BLOCK_SIZE;
+	s->closed_ns = clock_mono_ns();
+	if (m->append.h.first_seq > core_end(v->core).seq && !rx_externals_attach(v, s)) {
+		slot_refuse(v, s);
+		connection_break(v, peer, conn, "a batch names data that did not come ahead of it");
+		return;
+	}
+	v->current = s;
+	volume_step(v, &(struct core_event){.type = EV_MSG, .peer = peer, .conn = conn, .msg = m});
+	v->current = NULL;
+	if (!s->appended) { /* refused, or had it already */
+		slot_refuse(v, s);
+		return;
+	}
 	*v->slots_tail = s;
 	v->slots_tail = &s->next;
 	apply_queue(v, s);

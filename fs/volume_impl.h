@@ -194,6 +194,7 @@ struct volume {
 	unsigned rx_externals_count;
 	struct apply apply;
 	bool ack_withheld;
+	bool rx_paused; /* a frame waits for memory or for room in the ring */
 
 	struct fetch fetch[REPLICAS_MAX];
 	struct checkpoint checkpoint;

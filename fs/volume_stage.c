@@ -75,11 +75,11 @@ static uint8_t *arena_room(struct volume *v)
 	if (v->arena_head >= v->arena_tail) { /* used: [tail, head) */
 		if (ARENA_SIZE - v->arena_head >= BATCH_SIZE_MAX)
 			return v->arena + v->arena_head;
-		if (v->arena_tail >= BATCH_SIZE_MAX)
+		if (v->arena_tail > BATCH_SIZE_MAX)
 			return v->arena;
 		return NULL;
 	}
-	if (v->arena_tail - v->arena_head >= BATCH_SIZE_MAX)
+	if (v->arena_tail - v->arena_head > BATCH_SIZE_MAX) /* never exactly full: that is empty */
 		return v->arena + v->arena_head;
 	return NULL;
 }

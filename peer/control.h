@@ -29,7 +29,7 @@ struct control_server;
 struct control_request {
 	const char *verb;
 	const struct json *args; /* the request's object */
-	void *owner;		 /* private */
+	void *owner; /* private */
 };
 
 /*

@@ -40,39 +40,39 @@
 #define CORE_TEXT_MAX 1024u
 
 enum core_role {
-	CORE_STANDBY,	 /* follows; also when the record has no active */
+	CORE_STANDBY, /* follows; also when the record has no active */
 	CORE_CONFIRMING, /* the record names this replica active, nobody confirmed it yet */
-	CORE_STARTING,	 /* confirmed: logs are being equalled, then the new epoch proposed */
+	CORE_STARTING, /* confirmed: logs are being equalled, then the new epoch proposed */
 	CORE_ACTIVE,
-	CORE_DRAINING,	 /* active; staging stopped for a demotion */
-	CORE_FENCED,	 /* ends: a restart is the only way on */
+	CORE_DRAINING, /* active; staging stopped for a demotion */
+	CORE_FENCED, /* ends: a restart is the only way on */
 };
 
 enum core_peer_state {
-	CORE_PEER_DOWN,	     /* no connection */
-	CORE_PEER_HELLO,     /* connected; handshake not finished */
-	CORE_PEER_FORK,	     /* two records, neither follows the other: a person decides */
-	CORE_PEER_INACTIVE,  /* its domain is inactive: it gets the record and nothing else */
-	CORE_PEER_BEYOND,    /* the ring does not reach back to it (or it was replaced) */
+	CORE_PEER_DOWN, /* no connection */
+	CORE_PEER_HELLO, /* connected; handshake not finished */
+	CORE_PEER_FORK, /* two records, neither follows the other: a person decides */
+	CORE_PEER_INACTIVE, /* its domain is inactive: it gets the record and nothing else */
+	CORE_PEER_BEYOND, /* the ring does not reach back to it (or it was replaced) */
 	CORE_PEER_CATCHING_UP, /* streaming from the ring; not in the in-sync set or not yet level */
-	CORE_PEER_IN_SYNC,   /* in the set and level */
-	CORE_PEER_FOLLOWED,  /* seen from a standby: this one is the active */
-	CORE_PEER_IDLE,	     /* two standbys, nothing to do */
+	CORE_PEER_IN_SYNC, /* in the set and level */
+	CORE_PEER_FOLLOWED, /* seen from a standby: this one is the active */
+	CORE_PEER_IDLE, /* two standbys, nothing to do */
 };
 
 enum core_event_type {
 	EV_TICK,
-	EV_PEER_UP,   /* peer, conn: a connection stands (identity proven, preface exchanged) */
+	EV_PEER_UP, /* peer, conn: a connection stands (identity proven, preface exchanged) */
 	EV_PEER_DOWN, /* peer, conn */
-	EV_MSG,	      /* peer, conn, msg (borrowed) */
-	EV_BATCH,     /* the active closed a batch: batch.h, batch.bytes; it is the next in the history */
-	EV_DURABLE,   /* seq: the own ring holds everything up to here durably, with its payloads */
-	EV_FETCHED,   /* peer, conn, seq: answer to FETCH: batches up to seq were sent; code: 0, -ENOENT
+	EV_MSG, /* peer, conn, msg (borrowed) */
+	EV_BATCH, /* the active closed a batch: batch.h, batch.bytes; it is the next in the history */
+	EV_DURABLE, /* seq: the own ring holds everything up to here durably, with its payloads */
+	EV_FETCHED, /* peer, conn, seq: answer to FETCH: batches up to seq were sent; code: 0, -ENOENT
 			 (nothing durable beyond), -ESTALE (released meanwhile), other: an I/O error */
-	EV_STATUS,    /* applied, flushed, floor (lowest seq in the ring), grant: what ACKs report */
-	EV_DRAINED,   /* after STOP_STAGING: everything staged is committed and answered */
-	EV_OPERATOR,  /* op */
-	EV_STOP,      /* SIGTERM, after the drain: tell the peers */
+	EV_STATUS, /* applied, flushed, floor (lowest seq in the ring), grant: what ACKs report */
+	EV_DRAINED, /* after STOP_STAGING: everything staged is committed and answered */
+	EV_OPERATOR, /* op */
+	EV_STOP, /* SIGTERM, after the drain: tell the peers */
 };
 
 struct core_operator {
@@ -91,8 +91,8 @@ struct core_event {
 	enum core_event_type type;
 	uint64_t now_ns; /* monotonic */
 	uint64_t chance; /* fresh random bits, for ids of records and epochs */
-	unsigned peer;	 /* index into the record's replicas */
-	uint64_t conn;	 /* the connection's number; events of an older one are ignored */
+	unsigned peer; /* index into the record's replicas */
+	uint64_t conn; /* the connection's number; events of an older one are ignored */
 	int code;
 	uint64_t seq;
 	union {
@@ -110,22 +110,22 @@ struct core_event {
 
 enum core_action_type {
 	ACT_PERSIST_RECORD, /* core_record(), durably, now */
-	ACT_PERSIST_FACTS,  /* facts, durably, now */
-	ACT_TRUNCATE,	    /* pos: drop the log after it, durably, now; what it held was never applied */
-	ACT_SEND,	    /* peer, msg (owned by the core until the next step) */
-	ACT_SEND_BATCH,	    /* peer: the batch of this EV_BATCH as an APPEND, its payloads ahead of it */
-	ACT_APPEND,	    /* the batch of this event goes to the own ring */
-	ACT_FETCH,	    /* peer, seq: read the ring from seq on, send APPENDs (payloads ahead) as the
+	ACT_PERSIST_FACTS, /* facts, durably, now */
+	ACT_TRUNCATE, /* pos: drop the log after it, durably, now; what it held was never applied */
+	ACT_SEND, /* peer, msg (owned by the core until the next step) */
+	ACT_SEND_BATCH, /* peer: the batch of this EV_BATCH as an APPEND, its payloads ahead of it */
+	ACT_APPEND, /* the batch of this event goes to the own ring */
+	ACT_FETCH, /* peer, seq: read the ring from seq on, send APPENDs (payloads ahead) as the
 			       connection takes them, then report EV_FETCHED */
-	ACT_COMMIT,	    /* seq: the new commit index. Active: answer; standby: apply up to it */
-	ACT_SERVE,	    /* epoch: apply everything to the end, mount, stage under this epoch */
-	ACT_STOP_STAGING,   /* stage no more; report EV_DRAINED */
-	ACT_FENCE,	    /* text: fail everything on the mount, unmount, start again */
-	ACT_CLOSE,	    /* peer, text: close this connection, dial again after the back-off */
-	ACT_ANSWER,	    /* id, code, text: answer to an operator */
-	ACT_WAKE,	    /* at_ns: send EV_TICK then (replaces an earlier one) */
-	ACT_RESTART,	    /* text: start again from recovery, not serving */
-	ACT_EXIT,	    /* after EV_STOP: all that can be told is told */
+	ACT_COMMIT, /* seq: the new commit index. Active: answer; standby: apply up to it */
+	ACT_SERVE, /* epoch: apply everything to the end, mount, stage under this epoch */
+	ACT_STOP_STAGING, /* stage no more; report EV_DRAINED */
+	ACT_FENCE, /* text: fail everything on the mount, unmount, start again */
+	ACT_CLOSE, /* peer, text: close this connection, dial again after the back-off */
+	ACT_ANSWER, /* id, code, text: answer to an operator */
+	ACT_WAKE, /* at_ns: send EV_TICK then (replaces an earlier one) */
+	ACT_RESTART, /* text: start again from recovery, not serving */
+	ACT_EXIT, /* after EV_STOP: all that can be told is told */
 };
 
 /* Answers beyond -errno: */
@@ -155,14 +155,15 @@ struct core_actions {
 struct core_config {
 	struct uuid self;
 	char volume_name[VOLUME_NAME_MAX + 1]; /* for messages */
-	uint64_t heartbeat_ns;	    /* between heartbeats; 500 ms */
-	uint64_t peer_timeout_ns;   /* silence after which a connection is closed; 5 s */
+	uint64_t heartbeat_ns; /* between heartbeats; 500 ms */
+	uint64_t peer_timeout_ns; /* silence after which a connection is closed; 5 s */
 };
 
 struct core; /* large; opaque to the driver except through the getters below */
 
 struct core_log { /* what recovery found */
-	struct pos end, flushed, before; /* durable end; in RocksDB's files; before the ring's first */
+	struct pos end, flushed,
+		before; /* durable end; in RocksDB's files; before the ring's first */
 	uint64_t first_seq, commit;
 	unsigned nspans; /* newest first */
 	struct log_span spans[CORE_SPANS_MAX];
@@ -191,10 +192,10 @@ struct core_peer_view { /* for status */
 	enum core_peer_state state;
 	bool connected;
 	uint64_t acked, applied, flushed; /* seqs */
-	uint64_t last_heard_ns;		  /* monotonic; 0: never since the start */
-	uint64_t rtt_ns;		  /* 0: unknown */
+	uint64_t last_heard_ns; /* monotonic; 0: never since the start */
+	uint64_t rtt_ns; /* 0: unknown */
 	struct msg_grant grant;
-	char text[CORE_TEXT_MAX];	  /* why it is in this state, and what to do; may be empty */
+	char text[CORE_TEXT_MAX]; /* why it is in this state, and what to do; may be empty */
 };
 void core_peer_view(const struct core *c, unsigned peer, struct core_peer_view *ret_v);
 /* The lowest seq that some peer in the record may still want from the ring (acked by all, + 1). */

@@ -38,17 +38,17 @@
 
 enum msg_type {
 	MSG_PREFACE = 1, /* first frame of a connection: who dials, and what for */
-	MSG_HELLO,	 /* the handshake: the whole position of a replica */
-	MSG_RECORD,	 /* adopt this record durably, then answer */
+	MSG_HELLO, /* the handshake: the whole position of a replica */
+	MSG_RECORD, /* adopt this record durably, then answer */
 	MSG_RECORD_ACK,
-	MSG_FETCH,	/* send me the history after a position (the active adopts a tail) */
-	MSG_APPEND,	/* payload: one batch */
-	MSG_ACK,	/* everything up to a seq is durable here */
-	MSG_HEARTBEAT,	/* carries the commit index */
-	MSG_DATA,	/* payload: the bytes of a large write, ahead of the batch that names it */
-	MSG_REFUSED,	/* why the connection is of no use; it is closed behind this */
-	MSG_STOPPED,	/* a courtesy: the sender's process ends in order */
-	MSG_FORWARD,	/* an operator's word typed at the other side */
+	MSG_FETCH, /* send me the history after a position (the active adopts a tail) */
+	MSG_APPEND, /* payload: one batch */
+	MSG_ACK, /* everything up to a seq is durable here */
+	MSG_HEARTBEAT, /* carries the commit index */
+	MSG_DATA, /* payload: the bytes of a large write, ahead of the batch that names it */
+	MSG_REFUSED, /* why the connection is of no use; it is closed behind this */
+	MSG_STOPPED, /* a courtesy: the sender's process ends in order */
+	MSG_FORWARD, /* an operator's word typed at the other side */
 	MSG_FORWARD_REPLY,
 	MSG_TYPE_MAX,
 };
@@ -58,7 +58,7 @@ enum msg_purpose { MSG_PURPOSE_COMMIT = 1, MSG_PURPOSE_BULK = 2 };
 /* What a replica has granted to the active (design 4.2): it may be used, nobody else gets it. */
 struct msg_grant {
 	uint64_t data_blocks; /* highest number of live data blocks promised in total */
-	uint64_t ring_bytes;  /* free in the ring */
+	uint64_t ring_bytes; /* free in the ring */
 	uint64_t meta_bytes;
 	uint64_t disk_free, disk_total; /* bytes, informative */
 };
@@ -72,14 +72,14 @@ struct msg_preface {
 
 struct msg_hello {
 	uint32_t entry_format_max; /* highest format level this build understands */
-	uint8_t serving;	   /* this replica has the volume mounted now */
-	struct pos end;		   /* durable end of the history */
-	struct pos flushed;	   /* in RocksDB's files */
+	uint8_t serving; /* this replica has the volume mounted now */
+	struct pos end; /* durable end of the history */
+	struct pos flushed; /* in RocksDB's files */
 	uint64_t commit;
-	uint64_t first_seq;	   /* lowest seq in the ring */
-	struct pos before;	   /* position before first_seq */
+	uint64_t first_seq; /* lowest seq in the ring */
+	struct pos before; /* position before first_seq */
 	struct msg_grant grant;
-	unsigned nspans;	   /* newest first */
+	unsigned nspans; /* newest first */
 	struct log_span spans[MSG_SPANS_MAX];
 	const struct record *record; /* decoding: points at the caller's buffer, see msg_decode() */
 };
@@ -112,15 +112,15 @@ struct msg_ack {
 
 struct msg_heartbeat {
 	uint64_t commit;
-	uint64_t end;	   /* the sender's last seq */
-	uint64_t sent_ns;  /* sender's monotonic clock; echoed for the round trip */
-	uint64_t echo_ns;  /* the last sent_ns received from the peer, plus the time it was held */
+	uint64_t end; /* the sender's last seq */
+	uint64_t sent_ns; /* sender's monotonic clock; echoed for the round trip */
+	uint64_t echo_ns; /* the last sent_ns received from the peer, plus the time it was held */
 };
 
 struct msg_data {
 	uint32_t epoch_num; /* the address: data segments of this epoch, */
 	uint64_t epoch_id;
-	uint64_t block;	    /* first block */
+	uint64_t block; /* first block */
 	uint32_t blocks;
 	uint32_t crc; /* CRC-32C of the payload */
 	uint8_t gone; /* the bytes were punched since: no payload, nobody will read them */
@@ -132,11 +132,16 @@ struct msg_refused {
 	char text[MSG_TEXT_MAX];
 };
 
-enum operator_verb { OPERATOR_PROMOTE = 1, OPERATOR_DEMOTE, OPERATOR_DEACTIVATE, OPERATOR_ACTIVATE };
-#define OPERATOR_YES 1u		     /* the person has been asked */
-#define OPERATOR_FORCE 2u	     /* demote although the peer is silent */
+enum operator_verb {
+	OPERATOR_PROMOTE = 1,
+	OPERATOR_DEMOTE,
+	OPERATOR_DEACTIVATE,
+	OPERATOR_ACTIVATE
+};
+#define OPERATOR_YES 1u /* the person has been asked */
+#define OPERATOR_FORCE 2u /* demote although the peer is silent */
 #define OPERATOR_ACCEPT_DATA_LOSS 4u /* promote although not in sync */
-#define OPERATOR_FORWARDED 8u	     /* came from the other side; never forwarded again */
+#define OPERATOR_FORWARDED 8u /* came from the other side; never forwarded again */
 
 struct msg_forward {
 	uint64_t nonce;

@@ -40,9 +40,10 @@ struct net_config {
 	bool tls;
 	char ca[4096], certificate[4096], key[4096]; /* PEM files, re-read when they change */
 	unsigned npeers;
-	struct net_peer_config peers[REPLICAS_MAX]; /* indexed like the record's replicas; self empty */
+	struct net_peer_config
+		peers[REPLICAS_MAX]; /* indexed like the record's replicas; self empty */
 	uint64_t connect_timeout_ns, handshake_timeout_ns; /* 3 s, 3 s */
-	uint64_t backoff_min_ns, backoff_max_ns;	   /* 100 ms, 2 s */
+	uint64_t backoff_min_ns, backoff_max_ns; /* 100 ms, 2 s */
 };
 
 struct net_callbacks {
@@ -59,7 +60,8 @@ struct net_callbacks {
 	void (*payload_free)(void *ctx, void *payload);
 	/* A whole, valid message. m and the record in it are borrowed; the payload now belongs to the
 	 * callee (m->append.batch or m->data.bytes; NULL when there is none). */
-	void (*message)(void *ctx, unsigned peer, uint64_t conn, const struct msg *m, void *payload);
+	void (*message)(
+		void *ctx, unsigned peer, uint64_t conn, const struct msg *m, void *payload);
 	void (*down)(void *ctx, unsigned peer, uint64_t conn, const char *reason);
 	/* The queue of this connection went below the low mark (256 KiB). */
 	void (*drained)(void *ctx, unsigned peer, uint64_t conn);

@@ -25,12 +25,12 @@
 
 #define RECORD_ANCESTORS_MAX 4096u
 #define RECORD_ENCODED_MAX (160u << 10) /* bytes */
-#define RECORD_FORMAT_LEVEL 1u		/* what this build writes */
+#define RECORD_FORMAT_LEVEL 1u /* what this build writes */
 
 struct record_version {
 	uint64_t number; /* 1 at birth, one more at each change */
-	uint64_t id;	 /* random */
-	bool forced;	 /* this step was made with --accept-data-loss */
+	uint64_t id; /* random */
+	bool forced; /* this step was made with --accept-data-loss */
 };
 
 struct record_replica {
@@ -94,9 +94,9 @@ int record_store(const char *path, const struct record *r, struct err *e);
 
 /* Local facts, kept outside the record because they are no agreement: `<replica>/facts`. */
 struct replica_facts {
-	bool demoted;		/* a forced demote: wait for an operator's promote */
-	uint32_t bad_starts;	/* I/O errors that ended the process in a row (I9); 3: suspect */
-	uint64_t committed;	/* highest commit index known when last written; informative */
+	bool demoted; /* a forced demote: wait for an operator's promote */
+	uint32_t bad_starts; /* I/O errors that ended the process in a row (I9); 3: suspect */
+	uint64_t committed; /* highest commit index known when last written; informative */
 	/* Versions that this replica proposed to others on top of its record `base`, without having
 	 * adopted one itself: somebody may hold them, so the next record counts them as ancestors,
 	 * or a proposal that a crash left half agreed would look like a fork. The core's alone. */

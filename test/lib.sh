@@ -14,7 +14,8 @@
 # skipped. Every command that fails ends the test (set -e); what must fail is wrapped in expect_fail.
 #
 # Environment: B or TANDEMFS_BIN (directory of the programs), TANDEMFS_TOOLS (of the test programs),
-# SEED (replays), ROUNDS (20), KEEP=1 (keeps the work directory), TRANSPORT (tls), VERBOSE=1.
+# SEED (replays), ROUNDS (20), KEEP=1 (keeps the work directory), TRANSPORT (tls), EXTRA_JOURNAL (lines
+# for the section [journal]), VERBOSE=1.
 
 set -Eeuo pipefail
 umask 022
@@ -189,6 +190,7 @@ site_config() { # site
 			"certificate = $WORK/pki/$(domain "$s").pem" "key = $WORK/pki/$(domain "$s").key")
 		[journal]
 		$CONF_JOURNAL
+		${EXTRA_JOURNAL:-}
 		[limits]
 		$CONF_LIMITS
 	END
@@ -398,12 +400,16 @@ probe() { # SITE [limit in ms]
 
 # --- cleaning up ----------------------------------------------------------------------------------
 
-# Processes with our tag in their environment; not this shell and who runs it.
+# Processes with our tag in their environment; not this shell and those above it.
 tagged() {
-	local e
+	local e above=" $BASHPID " pid=$$
+	while [[ $pid -gt 1 ]]; do
+		above+="$pid "
+		pid=$(awk '{ sub(/.*\) /, ""); print $2 }' "/proc/$pid/stat")
+	done
 	for e in $(grep -lzxs "TANDEMFS_TEST_TAG=$TAG" /proc/[0-9]*/environ); do
 		e=${e#/proc/} e=${e%/environ}
-		[[ $e = "$$" || $e = "$BASHPID" || $e = "$PPID" ]] || echo "$e"
+		[[ $above = *" $e "* ]] || echo "$e"
 	done
 }
 
