@@ -103,7 +103,7 @@ install: $(PROGS)
 		install -D -m 644 $$p $(MANDIR)/man$${p##*.}/$${p##*/}; done
 	@set -e; for p in $(COMPLETIONS); do f=$${p##*/}; \
 		install -D -m 644 $$p $(COMPLETIONDIR)/$${f%.bash}; done
-	@set -e; for p in $(UNITS); do install -D -m 644 $$p $(UNITDIR)/$${p##*/}; done
+	@set -e; for p in $(UNITS); do install -d $(UNITDIR); sed "s,/usr/local,$(PREFIX)," $$p >$(UNITDIR)/$${p##*/}; done
 uninstall:
 	rm -f $(addprefix $(SBINDIR)/,$(notdir $(PROGS)))
 	@for p in $(MAN_PAGES); do rm -f $(MANDIR)/man$${p##*.}/$${p##*/}; done
