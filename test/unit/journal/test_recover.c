@@ -523,6 +523,49 @@ Test(recover, a_dropped_tail_cannot_bear_witness_later)
 	expect_prefix(4, "torn", 0);
 }
 
+/* Puts a whole batch where the next one would be, without appending it. */
+static void put_behind(const struct rig_batch *last, struct pos before, struct epoch epoch)
+{
+	struct rig_batch *b;
+
+	rig.end = before;
+	rig.epoch = epoch;
+	b = rig_build(1, 3000, 0);
+	rig_poke(rig_at(last) + batch_size(&last->h), b->bytes, batch_size(&b->h));
+	rig_forget(rig.n - 1);
+}
+
+Test(recover, what_does_not_continue_seq_chain_and_epoch_is_not_history)
+{
+	const struct epoch epoch = {.id = 4, .num = 4};
+	const struct rig_batch *last;
+	struct pos end, other;
+
+	rig_new(URING_AUTO, 2 * MIB);
+	rig.epoch = epoch;
+	rig_append(1, 3000, 0);
+	last = rig_append(1, 3000, 0);
+	end = rig.end;
+	rig_stop();
+	other = (struct pos){end.seq, end.chain ^ 1};
+	put_behind(last, other, epoch);
+	expect_prefix(2, "another chain", 0);
+	other = (struct pos){end.seq + 1, end.chain};
+	put_behind(last, other, epoch);
+	expect_prefix(2, "a seq too far", 0);
+	other = (struct pos){end.seq - 1, end.chain};
+	put_behind(last, other, epoch);
+	expect_prefix(2, "a seq again", 0);
+	put_behind(last, end, (struct epoch){.id = 4, .num = 3});
+	expect_prefix(2, "an older epoch", 0);
+	put_behind(last, end, (struct epoch){.id = 5, .num = 4});
+	expect_prefix(2, "a fork's epoch", 0);
+	/* The same with all three right is history, so the above could have failed. */
+	put_behind(last, end, (struct epoch){.id = 5, .num = 5});
+	cr_assert(zero(int, rig_open((struct pos){0}, NULL, NULL)));
+	cr_assert(eq(u64, rig.rec.end.seq, 3));
+}
+
 Test(recover, old_batches_in_the_place_of_the_next_one_do_not_continue_the_history)
 {
 	rig_new(URING_AUTO, 2 * MIB);
