@@ -21,7 +21,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 B=${B:-build}
-JOBS=${JOBS:-$(nproc)}
+MAKE_JOBS=${MAKE_JOBS:-$(nproc)}
 CRITERION_OPTS=${CRITERION_OPTS:-}
 SIM_STEPS=${SIM_STEPS:-30000}
 SIM_SEEDS=${SIM_SEEDS:-8}
@@ -70,7 +70,7 @@ build() {
 	local group=$1 t0 log=$out/build-$1.log
 	shift
 	t0=$(now_ms)
-	if ! env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -j"$JOBS" "$@" >"$log" 2>&1; then
+	if ! env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -j"$MAKE_JOBS" "$@" >"$log" 2>&1; then
 		record "$group" build 0 1 0 $(($(now_ms) - t0))
 		show_tail "$log"
 		return 1
