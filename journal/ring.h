@@ -65,7 +65,8 @@ struct ring_recovered {
 /*
  * Opens the ring and finds the history. `from` is a position that the caller knows to be in the
  * history (the flushed position, {0,0} for a new volume): the history must reach it, or
- * -EBADMSG. If the ring is empty, the history is `from`.
+ * -EBADMSG. If the ring is empty, or the batch after `from` is missing and nothing older is there, the
+ * history is `from`.
  *
  * verify_tail, when given, is called for each batch above the highest commit index found, in
  * order: it says whether the large payloads that the batch names are whole (0), or -EBADMSG, which
