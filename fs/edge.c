@@ -21,7 +21,7 @@
 
 /* Reads one file block as it is now. 0; -EIO; -EBADMSG when its checksum is wrong at a mapping that
  * stays. */
-static int read_edge(struct tree *t, struct segments *s, uint64_t ino, uint64_t block,
+static int read_edge(struct tree *t, const struct edge_source *s, uint64_t ino, uint64_t block,
 	struct op_edge *ret_e, uint8_t *buf)
 {
 	struct addr last = {0};
@@ -30,7 +30,7 @@ static int read_edge(struct tree *t, struct segments *s, uint64_t ino, uint64_t 
 	for (int tries = 0; tries < READ_TRIES; tries++) {
 		struct extent x;
 		struct inode i;
-		uint32_t crc, bad;
+		uint32_t crc;
 
 		r = tree_inode(t, ino, &i);
 		if (r)
@@ -43,7 +43,7 @@ static int read_edge(struct tree *t, struct segments *s, uint64_t ino, uint64_t 
 			memset(buf, 0, BLOCK_SIZE);
 			return 0;
 		}
-		r = segments_read(s, x.addr, 1, buf, &crc, &bad);
+		r = s->read(s->ctx, x.addr, buf, crc);
 		if (r != -EBADMSG || (last.epoch == x.addr.epoch && last.block == x.addr.block))
 			return r;
 		last = x.addr;
@@ -52,7 +52,7 @@ static int read_edge(struct tree *t, struct segments *s, uint64_t ino, uint64_t 
 }
 
 /* Puts the old bytes [from, to) of the block into p. */
-static int merge_edge(struct tree *t, struct segments *s, uint64_t ino, uint64_t block,
+static int merge_edge(struct tree *t, const struct edge_source *s, uint64_t ino, uint64_t block,
 	struct op_edge *e, uint8_t *p, size_t from, size_t to)
 {
 	uint8_t old[BLOCK_SIZE] __attribute__((aligned(4096)));
@@ -63,7 +63,7 @@ static int merge_edge(struct tree *t, struct segments *s, uint64_t ino, uint64_t
 	return r;
 }
 
-static int write_edges(struct tree *t, struct segments *s, struct op *op)
+static int write_edges(struct tree *t, const struct edge_source *s, struct op *op)
 {
 	uint64_t end = op->off + op->len, first = op->off / BLOCK_SIZE,
 		 last = (end - 1) / BLOCK_SIZE;
@@ -90,7 +90,7 @@ static int write_edges(struct tree *t, struct segments *s, struct op *op)
 }
 
 /* Zeroes bytes [from, to) of the block in the payload's block *n; a hole takes none. */
-static int zero_edge(struct tree *t, struct segments *s, struct op *op, struct op_edge *e,
+static int zero_edge(struct tree *t, const struct edge_source *s, struct op *op, struct op_edge *e,
 	uint64_t block, size_t from, size_t to, unsigned *n)
 {
 	uint8_t *p = op->payload->data + (size_t)*n * BLOCK_SIZE;
@@ -103,7 +103,8 @@ static int zero_edge(struct tree *t, struct segments *s, struct op *op, struct o
 	return 0;
 }
 
-static int zero_edges(struct tree *t, struct segments *s, struct op *op, uint64_t off, uint64_t end)
+static int zero_edges(
+	struct tree *t, const struct edge_source *s, struct op *op, uint64_t off, uint64_t end)
 {
 	uint64_t first = off / BLOCK_SIZE, last = end / BLOCK_SIZE;
 	unsigned n = 0;
@@ -122,7 +123,8 @@ static int zero_edges(struct tree *t, struct segments *s, struct op *op, uint64_
 	return r;
 }
 
-int op_read_edges(struct tree *t, struct segments *s, struct payload_pool *pool, struct op *op)
+int edges_read(
+	struct tree *t, const struct edge_source *s, struct payload_pool *pool, struct op *op)
 {
 	uint64_t off, end;
 	struct inode i;
@@ -161,4 +163,18 @@ int op_read_edges(struct tree *t, struct segments *s, struct payload_pool *pool,
 	if (!op->payload)
 		return -ENOMEM;
 	return zero_edges(t, s, op, off, end);
+}
+
+static int read_segment(void *ctx, struct addr a, uint8_t *buf, uint32_t crc)
+{
+	uint32_t bad;
+
+	return segments_read(ctx, a, 1, buf, &crc, &bad);
+}
+
+int op_read_edges(struct tree *t, struct segments *s, struct payload_pool *pool, struct op *op)
+{
+	struct edge_source source = {.read = read_segment, .ctx = s};
+
+	return edges_read(t, &source, pool, op);
 }

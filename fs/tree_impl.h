@@ -155,6 +155,18 @@ int decide_kill_priv(struct decide *d, const struct inode *i, struct body_change
 int decide_remove_xattr(
 	struct decide *d, const struct inode *i, struct body_change *b, const char *name);
 
+/* --- edges --- */
+
+/* Where the bytes of a block come from; read: 0, -EBADMSG (the checksum is wrong), -EIO. */
+struct edge_source {
+	int (*read)(void *ctx, struct addr a, uint8_t *buf, uint32_t crc);
+	void *ctx;
+};
+
+/* op_read_edges() over any source. */
+int edges_read(
+	struct tree *t, const struct edge_source *s, struct payload_pool *pool, struct op *op);
+
 /* --- garbage --- */
 
 void garbage_add(struct tree *t, uint64_t ino, enum garbage_kind kind);
