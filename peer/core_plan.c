@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A plan: a change of the record that others accept, durably, before this replica adopts it itself.
+ * There is one at a time. The record that is planned is c->next.
+ *
+ *   START       the record's active takes the next epoch; everyone in the set accepts
+ *   PROMOTE     this replica becomes the record's active; who is left in the set accepts
+ *   DEACTIVATE  a domain leaves; its reached replicas accept first (the leaver first)
+ *   DEMOTE      nobody is active; everyone in the set accepts
+ *
+ * Failure modes: an acceptor is lost before it answered. START and DEMOTE are tried again when it is
+ * back, PROMOTE is told to the operator as failed, DEACTIVATE goes on without it. Either way the
+ * acceptor may hold the planned record: the version was noted in the facts before it was sent, and
+ * becomes an ancestor of whatever this replica plans next (core.c says why).
+ */
+#include "core_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+void core_plan_begin(struct core *c, bool forced)
+{
+	ensure(c->plan.kind == PLAN_NONE);
+	record_copy(c->next, c->rec);
+	for (unsigned i = 0; i < c->facts.nproposed; i++)
+		if (c->facts.proposed[i].number > c->next->version.number)
+			record_pass(c->next, &c->facts.proposed[i]);
+	record_next(c->next, core_chance(c), forced);
+	c->plan.origin.kind = ORIGIN_NONE;
+	c->plan.done[0] = 0;
+	c->plan.word = false;
+}
+
+void core_plan_epoch(struct core *c)
+{
+	c->next->epoch.num += 1 + c->facts.nproposed;
+	c->next->epoch.id = core_chance(c);
+}
+
+bool core_plan_is(const struct core *c, const struct record_version *v)
+{
+	return c->plan.kind != PLAN_NONE && version_equal(&c->next->version, v);
+}
+
+/* Before anybody else can hold this version, this replica knows durably that somebody may. */
+static void note_proposal(struct core *c)
+{
+	struct replica_facts *f = &c->facts;
+
+	if (f->nproposed == FACTS_PROPOSED_MAX) {
+		memmove(f->proposed, f->proposed + 1,
+			(FACTS_PROPOSED_MAX - 1) * sizeof(f->proposed[0]));
+		f->nproposed--;
+	}
+	f->base = c->rec->version;
+	f->proposed[f->nproposed++] = c->next->version;
+	core_act(c, ACT_PERSIST_FACTS)->facts = *f;
+}
+
+void core_plan_propose(struct core *c, enum core_plan_kind kind, unsigned acceptors)
+{
+	ensure(record_valid(c->next));
+	c->plan.kind = kind;
+	c->plan.nonce = core_chance(c);
+	c->plan.waiting = acceptors;
+	if (acceptors)
+		note_proposal(c);
+	for_each_peer (c, i) {
+		struct msg *m;
+
+		if (!(acceptors & 1u << i))
+			continue;
+		if (kind == PLAN_PROMOTE) { /* where it stands, it says after it has accepted */
+			c->peers[i].relation = RELATION_UNKNOWN;
+			core_stream_reset(c, i);
+		}
+		m = core_send(c, i, MSG_RECORD);
+		m->record.nonce = c->plan.nonce;
+		m->record.record = c->next;
+	}
+}
+
+static void swap_in(struct core *c)
+{
+	struct record *old = c->rec;
+
+	c->rec = c->next;
+	c->next = old;
+	core_record_changed(c, old);
+}
+
+void core_plan_adopt(struct core *c, unsigned restart)
+{
+	ensure(c->plan.kind == PLAN_NONE && record_valid(c->next));
+	swap_in(c);
+	core_spread(c, restart);
+}
+
+static void carried_out(struct core *c, enum core_plan_kind kind)
+{
+	switch (kind) {
+	case PLAN_START: /* the others hear of it when this replica serves */
+		c->role = CORE_STARTING;
+		c->epoch_mine = true;
+		break;
+	case PLAN_PROMOTE:
+		c->role = CORE_STARTING;
+		c->epoch_mine = true;
+		c->word = c->plan.word;
+		c->promote = c->plan.origin;
+		memcpy(c->promote_done, c->plan.done, sizeof(c->promote_done));
+		core_spread(c, ~0u);
+		break;
+	default:
+		core_answer(c, &c->plan.origin, CORE_ANSWER_OK, core_text(c, "%s", c->plan.done));
+		if (c->role != CORE_FENCED)
+			core_spread(c, 0);
+		break;
+	}
+}
+
+void core_plan_settle(struct core *c)
+{
+	enum core_plan_kind kind = c->plan.kind;
+
+	if (kind == PLAN_NONE || c->plan.waiting)
+		return;
+	if (c->record_changed) {
+		c->again = true;
+		return;
+	}
+	c->plan.kind = PLAN_NONE;
+	swap_in(c);
+	carried_out(c, kind);
+}
+
+void core_plan_accepted(struct core *c, unsigned peer)
+{
+	c->plan.waiting &= ~(1u << peer);
+}
+
+void core_plan_lost(struct core *c, unsigned peer)
+{
+	if (c->plan.kind == PLAN_NONE || !(c->plan.waiting & 1u << peer))
+		return;
+	c->again = true;
+	if (c->plan.kind == PLAN_DEACTIVATE) {
+		c->plan.waiting &= ~(1u << peer);
+		return;
+	}
+	c->plan.kind = PLAN_NONE;
+	core_answer(c, &c->plan.origin, -ECONNRESET,
+		core_text(c,
+			"the connection to %s broke before it had agreed: nothing was changed "
+			"here. Look "
+			"at 'tandemctl status', then type it again",
+			core_domain(c, peer)));
+}
+
+void core_plan_overtaken(struct core *c)
+{
+	if (c->plan.kind == PLAN_NONE)
+		return;
+	c->plan.kind = PLAN_NONE;
+	core_answer(c, &c->plan.origin, -ESTALE,
+		"the other side has changed the volume's record meanwhile: nothing was changed "
+		"here. Look "
+		"at 'tandemctl status', then type it again if it is still wanted");
+}
