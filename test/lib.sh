@@ -215,7 +215,8 @@ site_start() { # site
 	d=$(dir_of "$1")
 	! site_alive "$1" || fail "site $1 runs already"
 	echo "--- started at $(date +%H:%M:%S.%3N)" >>"$d/log"
-	in_site "$1" "$BIN/tandemfs" run --config "$d/conf" --run-dir "$d/run" ${VERBOSE:+--verbose} \
+	nsenter --net="/run/netns/$TAG-$1" -- \
+		"$BIN/tandemfs" run --config "$d/conf" --run-dir "$d/run" ${VERBOSE:+--verbose} \
 		>>"$d/log" 2>&1 </dev/null &
 	PID[$1]=$!
 }
