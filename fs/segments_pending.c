@@ -52,7 +52,7 @@ static struct run *pending_insert(struct segments *s, struct addr a, uint32_t bl
 	unsigned nnodes = groups_of(a, blocks), bucket;
 	struct run *r = malloc(sizeof(*r) + nnodes * sizeof(r->nodes[0]));
 
-	ensure(r && blocks && off % BLOCK_SIZE == 0);
+	ensure(r && blocks);
 	ensure(a.block % DATA_SEGMENT_BLOCKS + blocks <= DATA_SEGMENT_BLOCKS);
 	ensure((uint64_t)off + (uint64_t)blocks * BLOCK_SIZE <= p->size);
 	*r = (struct run){
