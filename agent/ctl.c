@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of commands and the command line. Options may stand anywhere; each is spelled out (a
+ * prefix of --accept-data-loss does not count), and belongs to the commands that name it.
+ *
+ * Failure modes: whatever is not understood ends with the usage and status 2 before any daemon is
+ * asked anything.
+ */
+#include "ctl.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control.h"
+
+#define ARGS_MAX 16u
+#define TIMEOUT_S_MAX 86400
+
+static int cmd_help(struct ctl *c, unsigned nargs, const char *const *args);
+static int cmd_version(struct ctl *c, unsigned nargs, const char *const *args);
+
+static const struct ctl_command commands[] = {
+	{"status", 0, 1, CTL_OPTION_OUTPUT, cmd_status, "[VOLUME] [-o table|wide|json]",
+		"what the volumes of this node do, and what to type next"},
+	{"deactivate", 2, 2, CTL_OPTION_YES | CTL_OPTION_DATA_LOSS, cmd_deactivate,
+		"clusterdomain DOMAIN [--yes] [--accept-data-loss]",
+		"go on without a site, and take over what was active there"},
+	{"activate", 2, 2, CTL_OPTION_YES, cmd_activate, "clusterdomain DOMAIN [--yes]",
+		"let a site come back: it catches up and joins again"},
+	{"promote", 1, 1, CTL_OPTION_YES | CTL_OPTION_DATA_LOSS, cmd_promote,
+		"VOLUME [--yes] [--accept-data-loss]",
+		"make the replica of this node the active one"},
+	{"demote", 1, 1, CTL_OPTION_YES | CTL_OPTION_FORCE, cmd_demote, "VOLUME [--yes] [--force]",
+		"drain and unmount here, so that the other site can be promoted"},
+	{"version", 0, 0, 0, cmd_version, "", "the version of this program"},
+	{"help", 0, 1, 0, cmd_help, "[COMMAND]", "this text, or a command's usage"},
+};
+
+static const struct {
+	const char *name;
+	unsigned mask; /* 0: belongs to all commands */
+} options[] = {
+	{"--run-dir", 0},
+	{"--timeout", 0},
+	{"--help", 0},
+	{"--yes", CTL_OPTION_YES},
+	{"--accept-data-loss", CTL_OPTION_DATA_LOSS},
+	{"--force", CTL_OPTION_FORCE},
+	{"--output", CTL_OPTION_OUTPUT},
+};
+
+static const struct ctl_command *command_find(const char *name)
+{
+	for (unsigned i = 0; name && i < ARRAY_SIZE(commands); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+static void print_command_usage(FILE *f, const struct ctl_command *cmd)
+{
+	fprintf(f, "usage: tandemctl %s%s%s\n", cmd->name, cmd->usage[0] ? " " : "", cmd->usage);
+}
+
+static void print_usage(FILE *f)
+{
+	fputs("usage: tandemctl [--run-dir DIR] [--timeout SECONDS] COMMAND ...\n\n", f);
+	for (unsigned i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(f, "  %s%s%s\n      %s\n", commands[i].name,
+			commands[i].usage[0] ? " " : "", commands[i].usage, commands[i].help);
+	fputs("\n"
+	      "  --run-dir DIR      where the daemons' sockets are (" CONTROL_RUN_DIR ")\n"
+	      "  --timeout SECONDS  how long to wait for an answer (status 5, others 60)\n"
+	      "\n"
+	      "Exit status: 0 done, 1 failed, 2 wrong usage, 3 a question needs --yes.\n"
+	      "See tandemctl(8).\n",
+		f);
+}
+
+int ctl_fail(struct ctl *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("tandemctl: ", c->err);
+	va_start(ap, fmt);
+	vfprintf(c->err, fmt, ap);
+	va_end(ap);
+	fputc('\n', c->err);
+	return CTL_FAILED;
+}
+
+int ctl_usage_error(struct ctl *c, const char *command, const char *fmt, ...)
+{
+	const struct ctl_command *cmd = command_find(command);
+	va_list ap;
+
+	fputs("tandemctl: ", c->err);
+	va_start(ap, fmt);
+	vfprintf(c->err, fmt, ap);
+	va_end(ap);
+	fputc('\n', c->err);
+	if (cmd)
+		print_command_usage(c->err, cmd);
+	else
+		fputs("usage: tandemctl COMMAND ...; 'tandemctl help' lists the commands\n",
+			c->err);
+	return CTL_USAGE;
+}
+
+void ctl_print(FILE *f, const char *prefix, const char *text)
+{
+	fputs(prefix, f);
+	for (const char *p = text; *p; p++) {
+		if (*p == '\n' && !p[1])
+			break;
+		fputc(*p, f);
+		if (*p == '\n')
+			fputs("    ", f);
+	}
+}
+
+static int cmd_help(struct ctl *c, unsigned nargs, const char *const *args)
+{
+	const struct ctl_command *cmd;
+
+	if (!nargs) {
+		print_usage(c->out);
+		return CTL_OK;
+	}
+	cmd = command_find(args[0]);
+	if (!cmd)
+		return ctl_usage_error(c, NULL, "there is no command '%s'", args[0]);
+	print_command_usage(c->out, cmd);
+	fprintf(c->out, "  %s\n", cmd->help);
+	return CTL_OK;
+}
+
+static int cmd_version(struct ctl *c, unsigned nargs, const char *const *args)
+{
+	fputs("tandemctl " TANDEMCTL_VERSION "\n", c->out);
+	return CTL_OK;
+}
+
+/* ---- the command line ---- */
+
+struct line {
+	struct ctl *c;
+	const char *args[ARGS_MAX]; /* the command's name, then its arguments */
+	unsigned nargs;
+	unsigned used; /* mask of the options that were given */
+	bool help;
+};
+
+static int take_timeout(struct line *l, const char *command, const char *text)
+{
+	char *end;
+	double s = strtod(text, &end);
+
+	if (end == text || *end || !isfinite(s) || s <= 0 || s > TIMEOUT_S_MAX)
+		return ctl_usage_error(l->c, command,
+			"--timeout '%s': seconds, more than 0 and at "
+			"most %d",
+			text, TIMEOUT_S_MAX);
+	l->c->timeout_ms = (unsigned)ceil(s * 1000);
+	return CTL_OK;
+}
+
+static int take_output(struct line *l, const char *command, const char *text)
+{
+	if (strcmp(text, "table") == 0)
+		l->c->output = CTL_OUTPUT_TABLE;
+	else if (strcmp(text, "wide") == 0)
+		l->c->output = CTL_OUTPUT_WIDE;
+	else if (strcmp(text, "json") == 0)
+		l->c->output = CTL_OUTPUT_JSON;
+	else
+		return ctl_usage_error(l->c, command, "--output '%s': table, wide or json", text);
+	return CTL_OK;
+}
+
+/* An option without a value. False when there is none of this name. */
+static bool take_flag(struct line *l, const char *name)
+{
+	if (strcmp(name, "--help") == 0)
+		l->help = true;
+	else if (strcmp(name, "--yes") == 0)
+		l->c->yes = true;
+	else if (strcmp(name, "--accept-data-loss") == 0)
+		l->c->accept_data_loss = true;
+	else if (strcmp(name, "--force") == 0)
+		l->c->force = true;
+	else
+		return false;
+	return true;
+}
+
+static int take_value(struct line *l, const char *command, const char *name, const char *value)
+{
+	if (strcmp(name, "--run-dir") == 0) {
+		if (!value[0])
+			return ctl_usage_error(l->c, command, "--run-dir is empty");
+		l->c->run_dir = value;
+		return CTL_OK;
+	}
+	if (strcmp(name, "--timeout") == 0)
+		return take_timeout(l, command, value);
+	return take_output(l, command, value);
+}
+
+/* Takes the option at argv[*at], and its value, which may be the next argument. */
+static int take_option(struct line *l, int argc, const char *const *argv, int *at)
+{
+	const char *text = argv[*at], *value = NULL, *command = l->nargs ? l->args[0] : NULL;
+	char name[32];
+	unsigned which;
+
+	if (text[1] != '-') { /* -h, -y, -o VALUE, -oVALUE */
+		if ((text[1] != 'h' && text[1] != 'y' && text[1] != 'o') ||
+			(text[1] != 'o' && text[2]))
+			return ctl_usage_error(l->c, command, "there is no option '%s'", text);
+		snprintf(name, sizeof(name), "%s",
+			text[1] == 'h'	 ? "--help"
+			: text[1] == 'y' ? "--yes"
+					 : "--output");
+		if (text[1] == 'o' && text[2])
+			value = text + 2;
+	} else {
+		size_t len = strcspn(text, "=");
+
+		if (len >= sizeof(name))
+			return ctl_usage_error(l->c, command, "there is no option '%s'", text);
+		memcpy(name, text, len);
+		name[len] = '\0';
+		if (text[len])
+			value = text + len + 1;
+	}
+	for (which = 0; which < ARRAY_SIZE(options); which++)
+		if (strcmp(options[which].name, name) == 0)
+			break;
+	if (which == ARRAY_SIZE(options))
+		return ctl_usage_error(l->c, command, "there is no option '%s'", name);
+	l->used |= options[which].mask;
+	if (!value && take_flag(l, name))
+		return CTL_OK;
+	if (value && take_flag(&(struct line){.c = &(struct ctl){0}}, name))
+		return ctl_usage_error(l->c, command, "option '%s' takes no value", name);
+	if (!value && *at + 1 >= argc)
+		return ctl_usage_error(l->c, command, "option '%s' needs a value", name);
+	return take_value(l, command, name, value ? value : argv[++*at]);
+}
+
+static int read_line(struct line *l, int argc, const char *const *argv)
+{
+	bool only_args = false;
+
+	for (int i = 1; i < argc; i++) {
+		if (!only_args && strcmp(argv[i], "--") == 0) {
+			only_args = true;
+		} else if (!only_args && argv[i][0] == '-' && argv[i][1]) {
+			int status = take_option(l, argc, argv, &i);
+
+			if (status)
+				return status;
+		} else {
+			if (l->nargs == ARGS_MAX)
+				return ctl_usage_error(l->c, l->args[0], "too many arguments");
+			l->args[l->nargs++] = argv[i];
+		}
+	}
+	return CTL_OK;
+}
+
+int ctl_run(struct ctl *c, int argc, const char *const *argv)
+{
+	struct line l = {.c = c};
+	const struct ctl_command *cmd;
+	unsigned nargs;
+	int status;
+
+	c->run_dir = CONTROL_RUN_DIR;
+	status = read_line(&l, argc, argv);
+	if (status)
+		return status;
+	if (!l.nargs && l.help) {
+		print_usage(c->out);
+		return CTL_OK;
+	}
+	if (!l.nargs) {
+		print_usage(c->err);
+		return CTL_USAGE;
+	}
+	cmd = command_find(l.args[0]);
+	if (!cmd)
+		return ctl_usage_error(c, NULL, "there is no command '%s'", l.args[0]);
+	if (l.help)
+		return cmd_help(c, 1, l.args);
+	for (unsigned i = 0; i < ARRAY_SIZE(options); i++)
+		if (l.used & options[i].mask & ~cmd->options)
+			return ctl_usage_error(c, cmd->name, "option '%s' does not belong to '%s'",
+				options[i].name, cmd->name);
+	nargs = l.nargs - 1;
+	if (nargs < cmd->args_min || nargs > cmd->args_max)
+		return ctl_usage_error(c, cmd->name,
+			nargs < cmd->args_min ? "'%s' needs more arguments"
+					      : "'%s' takes fewer arguments",
+			cmd->name);
+	return cmd->run(c, nargs, l.args + 1);
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tandemctl: the command line for people and scripts. Each command is a function in a file of its
+ * own (cmd_*.c); ctl.c has their table, reads the command line, finds the volumes of this node and
+ * asks their daemons; ctl_main.c is main().
+ *
+ * Exit status: CTL_OK, CTL_FAILED (something was not done, the message says what), CTL_USAGE (the
+ * command line is wrong, nothing was done), CTL_NEEDS_YES (a question needs an answer and there is
+ * nobody to ask; repeat with --yes).
+ *
+ * Everything is written to the streams in struct ctl, so that a test can read it. One thread, but for
+ * the calls to the daemons, which run at the same time.
+ */
+#ifndef AGENT_CTL_H
+#define AGENT_CTL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "check.h"
+#include "json.h"
+#include "limits.h"
+
+#define TANDEMCTL_VERSION "0.1.0"
+#define CTL_VOLUMES_MAX 256u
+
+#define CTL_OK 0
+#define CTL_FAILED 1
+#define CTL_USAGE 2
+#define CTL_NEEDS_YES 3
+
+enum ctl_output { CTL_OUTPUT_TABLE, CTL_OUTPUT_WIDE, CTL_OUTPUT_JSON };
+
+struct ctl {
+	FILE *in, *out, *err;
+	bool terminal; /* there is somebody to ask at `in` */
+
+	/* from the command line */
+	const char *run_dir;
+	unsigned timeout_ms; /* of one call; 0: the command's default */
+	bool yes, accept_data_loss, force;
+	enum ctl_output output;
+};
+
+struct ctl_volume { /* a volume of this node, and a call to its daemon */
+	char name[VOLUME_NAME_MAX + 1];
+	char path[256];
+	struct json *answer; /* NULL: no answer, `e` says why */
+	struct err e;
+	uint64_t took_ns; /* of all calls to it */
+	bool selected; /* the next ctl_call() goes to it */
+};
+
+struct ctl_volumes {
+	unsigned count;
+	struct ctl_volume v[CTL_VOLUMES_MAX];
+};
+
+/* Options, for the commands' masks. --run-dir, --timeout and --help belong to all of them. */
+#define CTL_OPTION_YES 1u
+#define CTL_OPTION_DATA_LOSS 2u
+#define CTL_OPTION_FORCE 4u
+#define CTL_OPTION_OUTPUT 8u
+
+struct ctl_command {
+	const char *name;
+	unsigned args_min, args_max;
+	unsigned options;
+	int (*run)(struct ctl *c, unsigned nargs, const char *const *args);
+	const char *usage; /* its arguments and options */
+	const char *help; /* one line */
+};
+
+/* The whole program but for main(): argv[0] is skipped. */
+int ctl_run(struct ctl *c, int argc, const char *const *argv);
+
+/* ---- for the commands ---- */
+
+/* "tandemctl: ..." to c->err; returns CTL_FAILED. */
+int ctl_fail(struct ctl *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same with the command's usage behind it; returns CTL_USAGE. */
+int ctl_usage_error(struct ctl *c, const char *command, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Text of several lines behind "prefix"; the other lines are indented by four blanks. */
+void ctl_print(FILE *f, const char *prefix, const char *text);
+
+/* All volumes of this node, or the one called `name` (may be NULL), in the order of their names, all
+ * selected. CTL_OK, or CTL_FAILED after a message when there is none. Free with ctl_volumes_free(). */
+int ctl_volumes_find(struct ctl *c, const char *name, struct ctl_volumes **ret_vs);
+void ctl_volumes_free(struct ctl_volumes *vs);
+/* Sends the request to every selected volume at the same time and waits for the answers; earlier
+ * answers of those are freed. */
+void ctl_call(struct ctl *c, struct ctl_volumes *vs, const struct json *request,
+	unsigned default_timeout_ms);
+/* The answer's code; the call's own error when there was no answer. */
+int ctl_code(const struct ctl_volume *v);
+/* The answer's words, or the call's error. */
+const char *ctl_text(const struct ctl_volume *v);
+
+/*
+ * An operator's word to each of the volumes, asking once for all where a daemon has a question, then
+ * a line for each with what was done and the time it took. `skip` (0 or a -errno) is an answer that
+ * means that a volume is not concerned. Takes request. Returns an exit status.
+ */
+int ctl_operate(struct ctl *c, struct ctl_volumes *vs, struct json *request, int skip);
+
+int cmd_status(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_activate(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_deactivate(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_promote(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_demote(struct ctl *c, unsigned nargs, const char *const *args);
+
+#endif
