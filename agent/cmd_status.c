@@ -87,7 +87,8 @@ static void table_add(struct table *t, unsigned row, unsigned *column, const cha
 	if (*column == COLUMNS_MAX)
 		return;
 	snprintf(t->cell[row][*column], CELL_MAX, "%s", text && text[0] ? text : "-");
-	t->columns = MAX(t->columns, ++*column);
+	++*column;
+	t->columns = MAX(t->columns, *column);
 }
 
 static void table_print(const struct table *t, FILE *f)
