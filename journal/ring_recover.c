@@ -9,6 +9,7 @@
  *    follows it, is in the history for sure.
  * 3. Forward, from the anchor: a batch's successor is right behind it, or first in the next segment,
  *    and continues seq, chain and epoch. The first one missing ends the history at E.
+ *    (An empty batch that is missing at the end of a segment is not missed: it has no entry.)
  * 4. Torn or corrupt? If any intact batch says that something above E was committed, then what is
  *    missing had been durable here before that batch was written (ring.h), and is damaged now:
  *    -EBADMSG. Stale batches cannot raise a false alarm: a batch's commit index is below its own

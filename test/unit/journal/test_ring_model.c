@@ -111,30 +111,58 @@ static void restart(void)
 	}
 }
 
+/* Undoes, for one batch, what the power failure did not let through; true when it is whole still. */
+static bool tear(const struct rig_batch *b, const uint8_t *before)
+{
+	uint32_t size = batch_size(&b->h);
+	unsigned how = rig_random(3);
+	bool same = true;
+
+	for (uint32_t at = 0; how && at < size; at += BLOCK_SIZE) {
+		if (how == 2 && rig_random(2))
+			continue;
+		rig_poke(rig_at(b) + at, before + at, BLOCK_SIZE);
+		same &= memcmp(before + at, b->bytes + at, BLOCK_SIZE) == 0;
+	}
+	return same;
+}
+
+/*
+ * Where the history goes on after the missing batch i, or rig.n. An empty one has no entry and is not
+ * missed if what follows it can be found without it: at the start of the next segment, or, when
+ * nothing was in the ring, anywhere. It may stay in the model, where it leaves no trace either.
+ */
+static unsigned skip_empty(unsigned i, unsigned first, const bool *whole, bool was_empty)
+{
+	while (i < rig.n && !whole[i - first] && !rig.batches[i]->h.count)
+		i++;
+	if (i == rig.n || !whole[i - first])
+		return rig.n;
+	return was_empty || rig.batches[i]->block % rig.r->seg_blocks == 0 ? i : rig.n;
+}
+
 /* Power is lost with a group in flight: each of its writes happened, or did not, or partly. */
 static void crash(void)
 {
+	bool was_empty = rig.r->head == rig.r->tail, whole[GROUP_MAX];
 	uint8_t *before[GROUP_MAX] = {NULL};
-	unsigned n = append_group(before), first = rig.n - n, good = rig.n;
+	unsigned n = append_group(before), first = rig.n - n;
 
-	rig_stop();
 	for (unsigned i = 0; i < n; i++) {
-		struct rig_batch *b = rig.batches[first + i];
-		uint32_t size = batch_size(&b->h);
-		unsigned how = rig_random(3);
-		bool same = true;
-
-		for (uint32_t at = 0; how && at < size; at += BLOCK_SIZE) {
-			if (how == 2 && rig_random(2))
-				continue;
-			rig_poke(rig_at(b) + at, before[i] + at, BLOCK_SIZE);
-			same &= memcmp(before[i] + at, b->bytes + at, BLOCK_SIZE) == 0;
-		}
-		if (!same)
-			good = MIN(good, first + i);
+		whole[i] = tear(rig.batches[first + i], before[i]);
 		free(before[i]);
 	}
-	rig_forget(good);
+	for (unsigned i = first; i < rig.n; i++) {
+		unsigned next;
+
+		if (whole[i - first])
+			continue;
+		next = skip_empty(i, first, whole, was_empty && i == first);
+		if (next == rig.n)
+			rig_forget(i);
+		i = next;
+	}
+	rig_stop();
 	commit = MIN(commit, rig.end.seq);
 	restart();
 }
