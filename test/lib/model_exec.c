@@ -364,7 +364,8 @@ static int read_file(
 	bool direct = !below(g, 3);
 	uint64_t off = below(g, n->size + 1), len = 1 + below(g, 1u << 18), expect;
 	int fd = openat(dirfd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | (direct ? O_DIRECT : 0));
-	ssize_t got;
+	ssize_t got = 0, n_read;
+	int err;
 
 	if (fd < 0)
 		return -errno;
@@ -373,13 +374,15 @@ static int read_file(
 		len = (len + PAGE - 1) / PAGE * PAGE;
 	}
 	expect = off + len <= n->size ? len : n->size - off;
-	got = pread(fd, buf, len, (off_t)off);
-	if (got < 0) {
-		got = -errno;
-		close(fd);
-		return (int)got;
-	}
+	/* A short count is the beginning of a read that the mount's end cut off: the rest tells. */
+	do {
+		n_read = pread(fd, buf + got, len - (uint64_t)got, (off_t)off + got);
+		err = n_read < 0 ? -errno : 0;
+		got += n_read > 0 ? n_read : 0;
+	} while (n_read > 0 && (uint64_t)got < expect);
 	close(fd);
+	if (err)
+		return err;
 	if ((uint64_t)got != expect || (expect && memcmp(buf, n->data + off, expect))) {
 		fprintf(stderr,
 			"load: read %llu at %llu: got %zd, expected %llu of file size %llu%s\n",

@@ -214,16 +214,21 @@ static int step(struct stamp_worker *w, uint64_t chance)
 /* An own slot must read as the thread wrote it last. */
 static int read_back(struct stamp_worker *w, uint64_t chance)
 {
-	uint32_t slot = SHARED + (uint32_t)(chance % (SLOTS - SHARED)), size = slot_size(slot);
+	uint32_t slot = SHARED + (uint32_t)(chance % (SLOTS - SHARED)), size = slot_size(slot), got;
 	ssize_t n;
 
 	if (!w->last[slot])
 		return 0;
-	n = pread(w->fd, w->check, size, (off_t)slot_offset(w->number, slot));
-	if (interrupted(n))
-		return 3;
+	for (got = 0; got < size; got += (uint32_t)n) { /* short when the mount goes away meanwhile */
+		n = pread(w->fd, w->check + got, size - got,
+			(off_t)slot_offset(w->number, slot) + got);
+		if (interrupted(n))
+			return 3;
+		if (n <= 0)
+			break;
+	}
 	stamp_fill(w->buf, w->number, slot, w->last[slot]);
-	if (n == (ssize_t)size && !memcmp(w->buf, w->check, size))
+	if (got == size && !memcmp(w->buf, w->check, size))
 		return 0;
 	fprintf(stderr,
 		"load: thread %u slot %u: a read returned something else than was written\n",

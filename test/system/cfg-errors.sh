@@ -49,7 +49,7 @@ bad_config "a line that is none" 's/^\[limits\]/&\nwhat is this/' "what is this|
 bad_config "tls without a key" '/^key = /d' "key"
 refused "a missing file" "nowhere.conf" "$t" run --config "$WORK/nowhere.conf"
 refused "no configuration" "config" "$t" run
-refused "an unknown command" "frobnicate" "$t" frobnicate
+refused "an unknown command" "unknown command" "$t" frobnicate --config "$WORK/a/conf"
 
 # The surroundings.
 bad_run "a missing certificate" 's|^ca = .*|ca = /nonexistent.pem|' "/nonexistent.pem"

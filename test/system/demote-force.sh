@@ -24,12 +24,12 @@ for silent in stopped killed; do
 	done
 	step "$silent peer: everything ended after $((($(now_ns) - begin) / 1000000)) ms"
 	mix_wait 3
-	site_wait_role a standby
 	if [[ $silent = stopped ]]; then
 		kill -CONT "${PID[b]}"
 	else
 		site_start b
 	fi
+	wait_for 10 "site a is back without serving" eval '[[ $(role a) = confirming ]]'
 	pause_ms 500
 	! is_mounted a || fail "site a mounted again unasked"
 	order a promote $VOLUME --yes

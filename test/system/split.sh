@@ -22,6 +22,7 @@ for active in a b; do
 
 	link_cut $active
 	pause_ms "$(random_ms 0 3000)"
+	wait_for 10 "site $standby misses its peer" eval '[[ $(status '"$standby"' ".peers[0].connected") = false ]]'
 	order $standby promote $VOLUME --yes
 	promoted=$(now_ns)
 	site_wait_active $standby
