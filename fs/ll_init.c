@@ -379,6 +379,7 @@ int ll_session_new(struct ll *l, struct err *e)
 
 	fuse_set_log_func(on_log);
 	l->se = fuse_session_new(&args, &ops, sizeof(ops), l);
+	fuse_opt_free_args(&args);
 	if (!l->se)
 		return err_set(e, -ENOMEM, "libfuse made no session");
 	ret = fuse_session_custom_io(l->se, &io, l->fd);
