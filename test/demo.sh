@@ -20,6 +20,7 @@ dir=${DEMO_DIR:-/var/tmp/tandemfs-demo}
 load_seconds=${LOAD_SECONDS:-15}
 keep=${KEEP:-}
 clients=4
+scale=2
 pg_bin=$(find /usr/lib/postgresql/*/bin -maxdepth 0 2>/dev/null | sort -V | tail -n 1)
 
 # shellcheck source=test/sites.sh
@@ -65,7 +66,7 @@ pg_wait_ready() {
 			tail -n 5 "$dir/pg-$1.log" >&2
 			return 1
 		fi
-		sleep 0.005
+		sleep 0.02
 	done
 }
 
@@ -178,23 +179,23 @@ touch "$dir/pg-a.log" "$dir/pg-b.log"
 t=$(now_ms)
 "${as_postgres[@]}" "$pg_bin/initdb" -D "$dir/a/mnt/pg" -k -A trust -U postgres --locale=C -E UTF8 \
 	>"$dir/initdb.log" 2>&1 || fail "initdb: $(tail -n 2 "$dir/initdb.log")"
+t_initdb=$(now_ms)
 cat >>"$dir/a/mnt/pg/postgresql.conf" <<END
 port = $pg_port
 listen_addresses = ''
 full_page_writes = off       # a write here is never torn
 fsync = on
 synchronous_commit = on
-shared_buffers = 32MB        # small, so that pages are written all the time
-max_wal_size = 64MB          # and checkpoints are frequent
+min_wal_size = 32MB
+max_wal_size = 48MB          # checkpoints follow one another, so that pages are written all the time
 checkpoint_timeout = 30s
-log_checkpoints = off
 END
 pg_start a
 pg_wait_ready a 60 || fail "PostgreSQL did not start at site-a"
 sql a -c 'CREATE TABLE ledger (client int, n int, word text, PRIMARY KEY (client, n))' || fail "no table"
-"$pg_bin/pgbench" -h "$dir/pg-run-a" -p "$pg_port" -U postgres -i -q -s 5 postgres >"$dir/pgbench-init.log" 2>&1 ||
+"$pg_bin/pgbench" -h "$dir/pg-run-a" -p "$pg_port" -U postgres -i -q -s $scale postgres >"$dir/pgbench-init.log" 2>&1 ||
 	fail "pgbench -i: $(tail -n 2 "$dir/pgbench-init.log")"
-say "   initdb, start and 500,000 pgbench accounts took $(($(now_ms) - t)) ms; full_page_writes=off, page checksums on"
+say "   initdb took $((t_initdb - t)) ms, start and $((scale * 100000)) pgbench accounts $(($(now_ms) - t_initdb)) ms; full_page_writes=off, page checksums on"
 
 step "3. Load: pgbench with 4 clients, and $clients clients that write down each acknowledged commit"
 # A number appears in acks.N after the server acknowledged its COMMIT, never before: psql runs one
