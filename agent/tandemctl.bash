@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# Completion for tandemctl(8): commands, options, volumes (the sockets in the run directory) and
+# domains (from the status of the volumes, when a daemon answers at once).
+
+_tandemctl_domains() {
+	tandemctl --run-dir "$1" --timeout 1 status -o json 2>/dev/null |
+		sed -n 's/^.*"domain": *"\([^"]*\)".*$/\1/p' | sort -u
+}
+
+_tandemctl() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+	local run_dir=/run/tandemfs command="" words=() options="--run-dir --timeout --help" i
+
+	COMPREPLY=()
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		--run-dir) run_dir=${COMP_WORDS[++i]} ;;
+		--timeout | --output | -o) ((i++)) ;;
+		-*) ;;
+		*) words+=("${COMP_WORDS[i]}") ;;
+		esac
+	done
+	command=${words[0]:-}
+	case $prev in
+	--run-dir)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		return
+		;;
+	--output | -o)
+		mapfile -t COMPREPLY < <(compgen -W "table wide json" -- "$cur")
+		return
+		;;
+	--timeout) return ;;
+	esac
+	case $command in
+	status) options+=" --output" ;;
+	deactivate | promote) options+=" --yes --accept-data-loss" ;;
+	activate) options+=" --yes" ;;
+	demote) options+=" --yes --force" ;;
+	esac
+	if [[ $cur == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+		return
+	fi
+	case $command:${#words[@]} in
+	:0 | help:1)
+		words=(status deactivate activate promote demote version help)
+		;;
+	activate:1 | deactivate:1) words=(clusterdomain) ;;
+	activate:2 | deactivate:2) mapfile -t words < <(_tandemctl_domains "$run_dir") ;;
+	status:1 | promote:1 | demote:1)
+		mapfile -t words < <(
+			for i in "$run_dir"/*.sock; do
+				[[ -S $i ]] || continue
+				i=${i##*/}
+				echo "${i%.sock}"
+			done
+		)
+		;;
+	*) words=() ;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "${words[*]}" -- "$cur")
+}
+complete -F _tandemctl tandemctl
