@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The invariants, seen from outside: from what the disks hold and what was answered to clients, never
+ * from what a core believes. The truth is one history: for each committed seq the chain after it, which
+ * stands for everything up to it. A position of a disk agrees with the truth, or it does not.
+ *
+ * When persons (and only persons) have forced a fork, there is no one truth any more: from then on
+ * the checker demands that the fork is detected, and that nobody drops or overwrites anything.
+ */
+#include "sim.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void violation(struct world *w, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (w->violation[0])
+		return;
+	va_start(ap, fmt);
+	vsnprintf(w->violation, sizeof(w->violation), fmt, ap);
+	va_end(ap);
+}
+
+void check_reset(struct world *w)
+{
+	w->forked = false;
+	w->committed = w->acked = w->truth_base = 0;
+	w->truth_epoch = (struct epoch){0};
+	w->nserved = 0;
+	if (!w->truth) {
+		w->truth_cap = 1024;
+		w->truth = calloc(w->truth_cap, sizeof(*w->truth));
+	}
+	w->truth[0] = 0;
+}
+
+/* Does the replica's history contain the truth up to seq? */
+static bool agrees(const struct world *w, const struct node *n, uint64_t seq)
+{
+	return n->disk.end.seq >= seq && n->disk.chain[seq] == w->truth[seq];
+}
+
+static void extend_truth(struct world *w, const struct node *n, uint64_t seq)
+{
+	if (seq >= w->truth_cap) {
+		while (seq >= w->truth_cap)
+			w->truth_cap *= 2;
+		w->truth = realloc(w->truth, w->truth_cap * sizeof(*w->truth));
+		ensure(w->truth);
+	}
+	for (uint64_t s = w->committed + 1; s <= seq; s++)
+		w->truth[s] = n->disk.chain[s];
+	if (seq > w->committed)
+		w->committed = seq;
+}
+
+/* --- records --- */
+
+static void look_for_forks(struct world *w, struct node *n)
+{
+	bool legal = w->people == PEOPLE_ANY || w->people == PEOPLE_SANE ||
+		     (w->people == PEOPLE_ONE_WORD && w->n > 2);
+
+	for (unsigned i = 0; i < w->n; i++) {
+		if (i == n->index)
+			continue;
+		if (record_compare(&n->disk.record, &w->node[i].disk.record) != RECORD_FORK)
+			continue;
+		if (!legal) {
+			violation(w,
+				"I3: the records of %u and %u are a fork, and no two persons made "
+				"it",
+				n->index, i);
+			return;
+		}
+		if (!w->forked) {
+			trace(w, "fork between %u and %u", n->index, i);
+			w->forked = true;
+			w->forked_at = w->now;
+			w->forks++;
+		}
+	}
+}
+
+/* What a change may do, whoever wanted it. */
+void check_record(struct world *w, struct node *n, const struct record *old)
+{
+	const struct record *r = &n->disk.record;
+	int self = (int)n->index;
+	bool became = record_find(r, &r->active) == self && record_find(old, &old->active) != self;
+
+	if (!record_valid(r))
+		violation(w, "replica %u writes an impossible record", n->index);
+	if (record_compare(r, old) != RECORD_NEWER && !r->version.forced)
+		violation(
+			w, "replica %u writes a record that does not follow its old one", n->index);
+	if (r->epoch.num < old->epoch.num)
+		violation(w, "I2: replica %u goes back to epoch %u from %u", n->index, r->epoch.num,
+			old->epoch.num);
+	if (became && !r->version.forced && record_compare(r, old) == RECORD_NEWER &&
+		!old->replicas[self].in_sync) {
+		/* it may be that its set was grown and it was promoted in what it adopts: not by itself */
+		violation(w,
+			"I3: replica %u, not in sync, becomes active without --accept-data-loss",
+			n->index);
+	}
+	look_for_forks(w, n);
+}
+
+/* --- serving --- */
+
+void check_serve(struct world *w, struct node *n, struct epoch e)
+{
+	for (size_t i = 0; i < w->nserved; i++)
+		if (epoch_equal(w->served[i], e))
+			violation(
+				w, "I2: epoch %u is served a second time, by %u", e.num, n->index);
+	if (w->nserved == w->served_cap) {
+		w->served_cap = w->served_cap ? 2 * w->served_cap : 64;
+		w->served = realloc(w->served, w->served_cap * sizeof(*w->served));
+		ensure(w->served);
+	}
+	w->served[w->nserved++] = e;
+	if (!epoch_equal(n->disk.record.epoch, e) || !uuid_equal(&n->disk.record.active, &n->uuid))
+		violation(w, "I2: replica %u serves in epoch %u, its disk says otherwise", n->index,
+			e.num);
+	if (record_domain_inactive(&n->disk.record, n->disk.record.replicas[n->index].domain))
+		violation(w, "I6: the inactive replica %u serves", n->index);
+	if (w->forked)
+		return;
+	if (e.num <= w->truth_epoch.num)
+		violation(w, "I2: epoch %u begins after epoch %u", e.num, w->truth_epoch.num);
+	if (!agrees(w, n, w->acked))
+		violation(w, "I4: replica %u serves from %llu, but %llu was acknowledged%s",
+			n->index, (unsigned long long)n->disk.end.seq, (unsigned long long)w->acked,
+			n->disk.end.seq >= w->acked ? " with another history" : "");
+	if (w->violation[0])
+		return;
+	if (!agrees(w, n, w->committed))
+		violation(w, "I4: replica %u serves without %llu, which was committed", n->index,
+			(unsigned long long)w->committed);
+	extend_truth(w, n, n->disk.end.seq);
+	w->truth_epoch = e;
+	w->truth_base = n->disk.end.seq;
+}
+
+static void check_durable_everywhere(struct world *w, struct node *n, uint64_t seq)
+{
+	for (unsigned i = 0; i < w->n; i++) {
+		const struct node *o = &w->node[i];
+
+		if (!n->disk.record.replicas[i].in_sync && i != n->index)
+			continue;
+		if (disk_durable(&o->disk) < seq || o->disk.chain[seq] != n->disk.chain[seq]) {
+			violation(w, "I1: %llu is acknowledged by %u and not durable on %u",
+				(unsigned long long)seq, n->index, i);
+			return;
+		}
+	}
+}
+
+void check_commit(struct world *w, struct node *n, uint64_t seq)
+{
+	bool acks = n->serving;
+
+	w->commits++;
+	if (seq > n->disk.end.seq) {
+		violation(w, "replica %u commits %llu beyond its end", n->index,
+			(unsigned long long)seq);
+		return;
+	}
+	if (disk_durable(&n->disk) < seq)
+		violation(w, "I1: replica %u commits %llu before it is durable there", n->index,
+			(unsigned long long)seq);
+	if (w->forked || w->violation[0])
+		return;
+	if (!acks && uuid_equal(&n->disk.record.active, &n->uuid))
+		return; /* just before it serves: check_serve() looks */
+	if (!acks) { /* a standby learns */
+		if (seq > w->committed || !agrees(w, n, seq))
+			violation(w, "I1: standby %u takes %llu for committed, it is not", n->index,
+				(unsigned long long)seq);
+		return;
+	}
+	check_durable_everywhere(w, n, seq);
+	if (epoch_equal(n->epoch, w->truth_epoch)) {
+		if (!agrees(w, n, MIN(seq, w->committed)))
+			violation(w, "I2: replica %u acknowledges another history", n->index);
+		extend_truth(w, n, seq);
+	} else if (seq > w->truth_base || !agrees(w, n, seq)) {
+		violation(w, "I2: %u acknowledges %llu in epoch %u, epoch %u began at %llu",
+			n->index, (unsigned long long)seq, n->epoch.num, w->truth_epoch.num,
+			(unsigned long long)w->truth_base);
+	}
+	if (seq > w->acked)
+		w->acked = seq;
+}
+
+/* --- the log and the store --- */
+
+void check_append(struct world *w, struct node *n)
+{
+	const struct record *r = &n->disk.record;
+
+	if (record_domain_inactive(r, r->replicas[n->index].domain))
+		violation(w, "I6: the inactive replica %u takes a batch", n->index);
+	if (n->current->h.epoch.num > r->epoch.num)
+		violation(w, "I2: replica %u takes a batch of epoch %u, its record says %u",
+			n->index, n->current->h.epoch.num, r->epoch.num);
+}
+
+void check_truncate(struct world *w, struct node *n, struct pos pos)
+{
+	if (pos.seq < n->disk.flushed.seq)
+		violation(w, "I5: replica %u drops what it has flushed", n->index);
+	if (n->serving)
+		violation(w, "I6: replica %u drops while it serves", n->index);
+	if (w->forked)
+		return;
+	if (pos.seq < w->committed && n->disk.end.seq > pos.seq &&
+		n->disk.chain[pos.seq + 1] == w->truth[pos.seq + 1])
+		violation(w, "I6: replica %u drops %llu, which was committed", n->index,
+			(unsigned long long)pos.seq + 1);
+}
+
+void check_flush(struct world *w, struct node *n, struct pos pos)
+{
+	if (w->forked)
+		return;
+	if (pos.seq > w->committed || w->truth[pos.seq] != pos.chain)
+		violation(w, "I5: replica %u flushes %llu, which is not committed", n->index,
+			(unsigned long long)pos.seq);
+}
+
+/* --- after a while of calm --- */
+
+static const struct node *newest(const struct world *w)
+{
+	const struct node *best = &w->node[0];
+
+	for (unsigned i = 1; i < w->n; i++)
+		if (record_compare(&w->node[i].disk.record, &best->disk.record) == RECORD_NEWER)
+			best = &w->node[i];
+	return best;
+}
+
+static void check_peers(struct world *w, const struct node *active)
+{
+	for (unsigned i = 0; i < w->n; i++) {
+		struct core_peer_view v;
+
+		if (i == active->index)
+			continue;
+		core_peer_view(active->core, i, &v);
+		if (v.state == CORE_PEER_INACTIVE || (v.state == CORE_PEER_BEYOND && w->small_ring))
+			continue;
+		if (v.state != CORE_PEER_IN_SYNC)
+			violation(w, "liveness: %u is %s after the calm: %s", i,
+				core_peer_state_name(v.state), v.text);
+	}
+}
+
+void check_calm(struct world *w)
+{
+	const struct node *best = newest(w), *active;
+	int a = uuid_is_zero(&best->disk.record.active)
+			? -1
+			: record_find(&best->disk.record, &best->disk.record.active);
+
+	if (w->forked || w->violation[0])
+		return;
+	for (unsigned i = 0; i < w->n; i++) {
+		const struct node *n = &w->node[i];
+
+		if (!n->up) {
+			violation(w, "liveness: replica %u is not up after the calm", i);
+			return;
+		}
+		if (n->nasked)
+			violation(w, "an operator at %u was never answered", i);
+		if (record_compare(&n->disk.record, &best->disk.record) != RECORD_SAME)
+			violation(w,
+				"liveness: replicas %u and %u hold different records after the "
+				"calm",
+				i, best->index);
+	}
+	if (a < 0 || w->violation[0] || w->node[a].disk.facts.demoted)
+		return;
+	active = &w->node[a];
+	if (!active->serving) {
+		violation(w, "liveness: replica %d does not serve after the calm: %s, %s", a,
+			core_role_name(core_role(active->core)), core_trouble(active->core));
+		return;
+	}
+	if (!active->stop_staging && core_commit(active->core) + 64 < active->disk.end.seq)
+		violation(w, "liveness: %llu of %llu are committed after the calm",
+			(unsigned long long)core_commit(active->core),
+			(unsigned long long)active->disk.end.seq);
+	check_peers(w, active);
+}
+
+/* Everybody is connected for a while: whoever holds a forked record must know and say so. */
+void check_forked(struct world *w)
+{
+	for (unsigned i = 0; i < w->n; i++) {
+		for (unsigned j = 0; j < w->n; j++) {
+			struct core_peer_view v;
+
+			if (i == j || !w->node[i].up || !w->node[j].up)
+				continue;
+			if (record_compare(&w->node[i].disk.record, &w->node[j].disk.record) !=
+				RECORD_FORK)
+				continue;
+			core_peer_view(w->node[i].core, j, &v);
+			if (v.state != CORE_PEER_FORK || !strstr(v.text, "resync"))
+				violation(w, "replica %u does not see the fork with %u: %s", i, j,
+					core_peer_state_name(v.state));
+		}
+	}
+}

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One replica's daemon: delivers events to its core and executes the actions in their order, as
+ * fs/volume_core.c does. Between any two actions it may crash; then the disk keeps what disk_crash()
+ * leaves, and a new core is made from that.
+ */
+#include "sim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void end_life(struct world *w, struct node *n)
+{
+	n->up = n->serving = n->stop_staging = n->drained = false;
+	n->open = n->flights = 0;
+	n->nasked = 0;
+	n->life++;
+	memset(n->fetch, 0, sizeof(n->fetch));
+	wire_node_gone(w, n->index);
+}
+
+static void start_later(struct world *w, struct node *n, uint64_t delay)
+{
+	sim_at(w, w->now + delay,
+		(struct sim_event){.type = SIM_START, .node = n->index, .life = n->life});
+}
+
+void node_crash(struct world *w, struct node *n, bool power)
+{
+	if (!n->up)
+		return;
+	trace(w, "%u crashes (%s)", n->index, power ? "power" : "process");
+	disk_crash(w, &n->disk, power);
+	end_life(w, n);
+	start_later(w, n, 2 * MS + sim_below(w, w->calm ? 20 * MS : 500 * MS));
+}
+
+void node_start(struct world *w, struct node *n)
+{
+	struct core_config cfg = {.self = n->uuid,
+		.volume_name = "data",
+		.heartbeat_ns = 20 * MS,
+		.peer_timeout_ns = 100 * MS};
+	struct record *r = malloc(sizeof(*r));
+	struct core_log log;
+
+	ensure(r);
+	core_free(n->core);
+	n->core = NULL;
+	record_copy(r, &n->disk.record);
+	if (w->opt.brk == BREAK_REJOIN_UNASKED)
+		r->ninactive = 0;
+	disk_log(&n->disk, &log);
+	ensure(!core_new(&cfg, r, &n->disk.facts, &log, w->now, &n->core));
+	free(r);
+	n->up = true;
+	n->zombie = false;
+	n->durable_told = n->disk.end.seq;
+	n->commit = n->applied = core_commit(n->core);
+	n->wake_at = 0;
+	trace(w, "%u starts: %s, version %llu, end %llu, flushed %llu, commit %llu", n->index,
+		core_role_name(core_role(n->core)),
+		(unsigned long long)n->disk.record.version.number,
+		(unsigned long long)n->disk.end.seq, (unsigned long long)n->disk.flushed.seq,
+		(unsigned long long)n->commit);
+	for (unsigned i = 0; i < w->n; i++)
+		if (i != n->index && !sim_link(w, i, n->index)->dialling) {
+			sim_link(w, i, n->index)->dialling = true;
+			sim_at(w, w->now + sim_below(w, 10 * MS),
+				(struct sim_event){.type = SIM_DIAL, .node = n->index, .peer = i});
+		}
+	node_step(w, n, &(struct core_event){.type = EV_TICK});
+}
+
+void node_peer_gone(struct node *n, unsigned peer)
+{
+	n->fetch[peer].busy = false;
+}
+
+/* --- actions --- */
+
+static void persist_record(struct world *w, struct node *n)
+{
+	static struct record old; /* large; only compared by check_record() */
+
+	record_copy(&old, &n->disk.record);
+	if (w->opt.brk == BREAK_FORGET_RECORD && sim_chance(w, 3))
+		return;
+	record_copy(&n->disk.record, core_record(n->core));
+	if (w->opt.brk == BREAK_PROMOTE_OUTDATED)
+		n->disk.record.version.forced = false;
+	trace(w, "%u writes record %llu/%llx: active %d, epoch %u, set %c%c%c, %u inactive",
+		n->index, (unsigned long long)n->disk.record.version.number,
+		(unsigned long long)n->disk.record.version.id & 0xffff,
+		uuid_is_zero(&n->disk.record.active)
+			? -1
+			: record_find(&n->disk.record, &n->disk.record.active),
+		n->disk.record.epoch.num, n->disk.record.replicas[0].in_sync ? '0' : '-',
+		n->disk.record.replicas[1].in_sync ? '1' : '-',
+		w->n > 2 && n->disk.record.replicas[2].in_sync ? '2' : '-',
+		n->disk.record.ninactive);
+	check_record(w, n, &old);
+}
+
+static void append(struct world *w, struct node *n)
+{
+	ensure(n->current);
+	check_append(w, n);
+	disk_append(w, n, n->current);
+	if (n->serving)
+		n->flights++;
+	else if (w->opt.brk == BREAK_ACK_EARLY)
+		n->stale_durable = n->disk.end.seq;
+}
+
+static void truncate_log(struct world *w, struct node *n, struct pos pos)
+{
+	uint64_t end = n->disk.end.seq;
+
+	trace(w, "%u drops what is after %llu (end %llu)", n->index, (unsigned long long)pos.seq,
+		(unsigned long long)end);
+	if (w->opt.brk == BREAK_CUT_DEEPER && n->disk.nlog > 1 &&
+		batch_end(&n->disk.log[n->disk.nlog - 2].b->h).seq < pos.seq)
+		pos = disk_pos(&n->disk, n->disk.flushed.seq);
+	check_truncate(w, n, pos);
+	if (w->violation[0])
+		return;
+	disk_finish(&n->disk); /* the daemon waits for the writes in flight, */
+	disk_truncate(&n->disk, pos);
+	n->stale_durable = end; /* and reports them, late */
+	n->durable_told = pos.seq;
+}
+
+static void fetch_start(struct world *w, struct node *n, const struct core_action *a)
+{
+	struct fetch_job *f = &n->fetch[a->peer];
+
+	if (f->busy && f->conn == a->conn)
+		violation(w, "replica %u: two FETCHes for %u in flight", n->index, a->peer);
+	*f = (struct fetch_job){.busy = true, .conn = a->conn, .next = a->seq};
+	sim_at(w, w->now + sim_below(w, MS),
+		(struct sim_event){.type = SIM_FETCH,
+			.node = n->index,
+			.peer = a->peer,
+			.life = n->life,
+			.id = a->conn});
+}
+
+static void commit(struct world *w, struct node *n, uint64_t seq)
+{
+	check_commit(w, n, seq);
+	n->commit = seq;
+}
+
+static void serve(struct world *w, struct node *n, struct epoch e)
+{
+	trace(w, "%u serves in epoch %u from %llu", n->index, e.num,
+		(unsigned long long)n->disk.end.seq);
+	check_serve(w, n, e);
+	n->serving = true;
+	n->epoch = e;
+	n->commit = n->applied = n->disk.end.seq;
+	n->last_commit_written = 0;
+	w->starts++;
+}
+
+static void fence(struct world *w, struct node *n, const char *text)
+{
+	trace(w, "%u is fenced: %s", n->index, text);
+	if (w->opt.brk == BREAK_NO_FENCE) {
+		n->zombie = true;
+		return;
+	}
+	n->serving = false;
+	disk_finish(&n->disk);
+	end_life(w, n);
+	start_later(w, n, MS + sim_below(w, 50 * MS));
+}
+
+static void send_msg(struct world *w, struct node *n, const struct core_action *a)
+{
+	if (w->opt.brk == BREAK_DEAF && a->msg->type == MSG_HELLO && w->worlds)
+		return;
+	trace(w, "%u -> %u %s%s%s", n->index, a->peer, msg_type_name(a->msg->type),
+		a->msg->type == MSG_REFUSED ? ": " : "",
+		a->msg->type == MSG_REFUSED ? a->msg->refused.text : "");
+	wire_send(w, n->index, a->peer, a->conn, a->msg, NULL);
+}
+
+static void send_batch(
+	struct world *w, struct node *n, unsigned peer, uint64_t conn, struct sim_batch *b)
+{
+	struct msg m = {.type = MSG_APPEND, .epoch = core_epoch(n->core)};
+
+	m.append.h = b->h;
+	wire_send(w, n->index, peer, conn, &m, b);
+}
+
+static void act(struct world *w, struct node *n, const struct core_action *a)
+{
+	switch (a->type) {
+	case ACT_PERSIST_RECORD:
+		persist_record(w, n);
+		break;
+	case ACT_PERSIST_FACTS:
+		n->disk.facts = a->facts;
+		break;
+	case ACT_TRUNCATE:
+		truncate_log(w, n, a->pos);
+		break;
+	case ACT_SEND:
+		send_msg(w, n, a);
+		break;
+	case ACT_SEND_BATCH:
+		send_batch(w, n, a->peer, a->conn, n->current);
+		break;
+	case ACT_APPEND:
+		append(w, n);
+		break;
+	case ACT_FETCH:
+		fetch_start(w, n, a);
+		break;
+	case ACT_COMMIT:
+		commit(w, n, a->seq);
+		break;
+	case ACT_SERVE:
+		serve(w, n, a->epoch);
+		break;
+	case ACT_STOP_STAGING:
+		n->stop_staging = true;
+		break;
+	case ACT_FENCE:
+		fence(w, n, a->text);
+		break;
+	case ACT_CLOSE:
+		trace(w, "%u closes the connection to %u: %s", n->index, a->peer, a->text);
+		wire_close(w, n->index, a->peer);
+		node_peer_gone(n, a->peer);
+		break;
+	case ACT_ANSWER:
+		people_answer(w, n, a->id, a->code, a->text);
+		break;
+	case ACT_WAKE:
+		n->wake_at = MAX(a->at_ns, w->now);
+		sim_at(w, n->wake_at,
+			(struct sim_event){.type = SIM_WAKE,
+				.node = n->index,
+				.life = n->life,
+				.id = n->wake_at});
+		break;
+	case ACT_RESTART:
+	case ACT_EXIT:
+		break;
+	}
+}
+
+static void step_one(struct world *w, struct node *n, struct core_event *ev)
+{
+	struct core_actions out;
+	uint64_t life = n->life;
+
+	if (!n->up || w->violation[0])
+		return;
+	ev->now_ns = w->now;
+	ev->chance = sim_random(w);
+	w->step++;
+	core_step(n->core, ev, &out);
+	for (unsigned i = 0; i < out.count && n->life == life && !w->violation[0]; i++) {
+		/* a crash between two actions, more often where it hurts */
+		if (w->faults && sim_chance(w, out.a[i].type == ACT_PERSIST_RECORD ? 60 : 20000)) {
+			node_crash(w, n, sim_chance(w, 2));
+			return;
+		}
+		act(w, n, &out.a[i]);
+		if (w->faults && out.a[i].type == ACT_PERSIST_RECORD && sim_chance(w, 60)) {
+			node_crash(w, n, sim_chance(w, 2));
+			return;
+		}
+	}
+}
+
+void node_step(struct world *w, struct node *n, struct core_event *ev)
+{
+	step_one(w, n, ev);
+	while (n->up && n->stale_durable && !w->violation[0]) {
+		struct core_event late = {.type = EV_DURABLE, .seq = n->stale_durable};
+
+		n->stale_durable = 0;
+		step_one(w, n, &late);
+	}
+	n->stale_durable = 0;
+}
+
+/* --- the daemon's other work --- */
+
+void node_drain(struct world *w, struct node *n)
+{
+	if (!n->up || !n->stop_staging || n->drained || n->open || n->commit < n->disk.end.seq)
+		return;
+	n->drained = true;
+	node_step(w, n, &(struct core_event){.type = EV_DRAINED});
+}
+
+void node_written(struct world *w, struct node *n, uint64_t id)
+{
+	uint64_t durable, life = n->life;
+
+	if (!disk_written(&n->disk, id))
+		return;
+	if (n->flights)
+		n->flights--;
+	disk_start_writes(w, n);
+	durable = disk_durable(&n->disk);
+	if (n->zombie)
+		return;
+	n->durable_told = durable;
+	if (w->opt.brk == BREAK_COMMIT_ALONE && n->serving)
+		check_commit(w, n, durable);
+	node_step(w, n, &(struct core_event){.type = EV_DURABLE, .seq = durable});
+	if (n->life == life && n->open && !n->flights)
+		node_close_batch(w, n);
+	if (n->life == life)
+		node_drain(w, n);
+}
+
+void node_close_batch(struct world *w, struct node *n)
+{
+	struct core_event ev = {.type = EV_BATCH};
+	struct sim_batch *b;
+
+	if (!n->up || !n->serving || (n->flights && n->open))
+		return;
+	if (!n->open && (n->stop_staging || n->last_commit_written == n->commit))
+		return;
+	b = batch_new(w, &n->disk.record.volume, n->epoch, n->disk.end, n->open, n->commit);
+	n->open = 0;
+	n->last_commit_written = n->commit;
+	ev.batch.h = b->h;
+	n->current = b;
+	if (n->zombie) { /* BREAK_NO_FENCE: it answers as if nothing had happened */
+		disk_append(w, n, b);
+		disk_finish(&n->disk);
+		check_commit(w, n, n->disk.end.seq);
+	} else {
+		node_step(w, n, &ev);
+	}
+	n->current = NULL;
+	batch_unref(b);
+}
+
+/* Sends some batches from the ring; reports when it has reached the end, or stops somewhere. */
+void node_fetch(struct world *w, struct node *n, unsigned peer)
+{
+	struct fetch_job *f = &n->fetch[peer];
+	struct disk *d = &n->disk;
+	struct core_event ev = {.type = EV_FETCHED, .peer = peer, .conn = f->conn};
+	unsigned sent = 0;
+	size_t lo = 0, hi = d->nlog;
+
+	if (!f->busy || !n->up)
+		return;
+	if (f->next < d->first_seq) {
+		ev.code = -ESTALE;
+		goto done;
+	}
+	while (lo < hi) { /* the first batch that ends at or behind `next` */
+		size_t mid = (lo + hi) / 2;
+
+		if (batch_last_seq(&d->log[mid].b->h) < f->next)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	ev.seq = f->next - 1;
+	ev.code = f->any ? 0 : -ENOENT;
+	for (; lo < d->nlog; lo++) {
+		struct sim_batch *b = d->log[lo].b;
+
+		if (!b->h.count)
+			continue;
+		if (lo >= d->ndone && sim_chance(w, 8)) /* only what is durable */
+			goto done;
+		if (sent == 32) { /* the socket is full: go on later */
+			sim_at(w, w->now + sim_below(w, MS),
+				(struct sim_event){.type = SIM_FETCH,
+					.node = n->index,
+					.peer = peer,
+					.life = n->life,
+					.id = f->conn});
+			return;
+		}
+		send_batch(w, n, peer, f->conn, b);
+		sent++;
+		f->any = true;
+		ev.code = 0;
+		f->next = batch_last_seq(&b->h) + 1;
+		ev.seq = f->next - 1;
+	}
+done:
+	f->busy = false;
+	node_step(w, n, &ev);
+}
+
+/* Now and then: applying, a checkpoint, recycling, and what the core reports to others. */
+void node_status(struct world *w, struct node *n)
+{
+	struct core_event ev = {.type = EV_STATUS};
+	struct disk *d = &n->disk;
+
+	if (!n->up)
+		return;
+	n->applied = n->serving ? d->end.seq : MAX(n->applied, n->commit);
+	if (sim_chance(w, 3)) {
+		uint64_t to = w->opt.brk == BREAK_FLUSH_STAGED ? d->end.seq : n->commit;
+
+		to = MIN(to, disk_durable(d));
+		/* a live active checkpoints where nothing is staged beyond the commit index */
+		if (to > d->flushed.seq && (!n->serving || to == d->end.seq)) {
+			check_flush(w, n, disk_pos(d, to));
+			d->flushed = disk_pos(d, to);
+		}
+		if (w->small_ring || sim_chance(w, 4)) {
+			uint64_t floor = core_wanted_floor(n->core) - 1;
+
+			disk_release(
+				d, w->small_ring ? d->flushed.seq : MIN(floor, d->flushed.seq));
+		}
+	}
+	ev.status.applied = n->applied;
+	ev.status.flushed = d->flushed;
+	ev.status.floor = d->first_seq;
+	ev.status.before = d->before;
+	node_step(w, n, &ev);
+}

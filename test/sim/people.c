@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * People: clients who write to whoever serves, and operators who type. An operator is none, of one
+ * word (without data loss), sane (uses a word of force only on the newest record), or anything goes.
+ */
+#include "sim.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void people_client(struct world *w)
+{
+	for (unsigned i = 0; i < w->n; i++) {
+		struct node *n = &w->node[i];
+
+		if (!n->up || !n->serving || n->stop_staging || sim_chance(w, 3))
+			continue;
+		if (n->disk.end.seq > core_commit(n->core) + 40)
+			continue; /* its staging is full */
+		n->open += 1 + (unsigned)sim_below(w, 3);
+		if (!n->flights || sim_chance(w, 4)) {
+			n->flights = 0;
+			node_close_batch(w, n);
+		}
+	}
+}
+
+void people_answer(struct world *w, struct node *n, uint64_t id, int code, const char *text)
+{
+	trace(w, "%u answers operator %llu: %d %s", n->index, (unsigned long long)id, code, text);
+	if (!text || !*text)
+		violation(w, "replica %u answers an operator without a word", n->index);
+	for (unsigned i = 0; i < n->nasked; i++) {
+		if (n->asked_id[i] != id)
+			continue;
+		n->nasked--;
+		n->asked_id[i] = n->asked_id[n->nasked];
+		return;
+	}
+	violation(w, "replica %u answers an operator twice, or one that did not ask", n->index);
+}
+
+static void type(
+	struct world *w, struct node *n, enum operator_verb verb, uint32_t flags, unsigned domain)
+{
+	static const char *const names[] = {"?", "promote", "demote", "deactivate", "activate"};
+	struct core_event ev = {.type = EV_OPERATOR};
+
+	if (!n->up || n->nasked == 16)
+		return;
+	ev.op = (struct core_operator){.id = ++w->ids, .verb = verb, .flags = flags};
+	if (verb == OPERATOR_DEACTIVATE || verb == OPERATOR_ACTIVATE)
+		snprintf(ev.op.domain, sizeof(ev.op.domain), "site-%c", (char)('a' + domain));
+	n->asked_id[n->nasked++] = ev.op.id;
+	trace(w, "operator %llu types at %u: %s %s (flags %u)", (unsigned long long)ev.op.id,
+		n->index, names[verb], ev.op.domain, flags);
+	node_step(w, n, &ev);
+	node_drain(w, n);
+}
+
+/* Nobody holds a record that this replica's does not follow. */
+static bool holds_newest(const struct world *w, const struct node *n)
+{
+	for (unsigned i = 0; i < w->n; i++) {
+		enum record_order o = record_compare(&n->disk.record, &w->node[i].disk.record);
+
+		if (o != RECORD_SAME && o != RECORD_NEWER)
+			return false;
+	}
+	return true;
+}
+
+void people_operator(struct world *w)
+{
+	struct node *n = &w->node[sim_below(w, w->n)];
+	enum operator_verb verb = (enum operator_verb)(1 + sim_below(w, 4));
+	unsigned domain = (unsigned)sim_below(w, w->n + (sim_chance(w, 30) ? 1 : 0));
+	uint32_t flags = 0;
+
+	if (w->people == PEOPLE_NONE || (w->people == PEOPLE_ONE_WORD && !w->words))
+		return;
+	if (sim_chance(w, 2))
+		flags |= OPERATOR_YES;
+	if (verb == OPERATOR_DEMOTE && sim_chance(w, 3))
+		flags |= OPERATOR_FORCE;
+	if (w->people == PEOPLE_SANE && (!holds_newest(w, n) || w->calm))
+		flags &= ~OPERATOR_YES;
+	if (w->people == PEOPLE_ANY && sim_chance(w, 10))
+		flags |= OPERATOR_ACCEPT_DATA_LOSS;
+	if (w->opt.brk == BREAK_PROMOTE_OUTDATED)
+		flags |= OPERATOR_ACCEPT_DATA_LOSS | OPERATOR_YES;
+	if (w->people == PEOPLE_ONE_WORD)
+		w->words--;
+	type(w, n, verb, flags, domain);
+}
+
+/* In the calm somebody sane puts things right, so that worlds live on: promotes where nobody is
+ * active, activates what is inactive. */
+void people_repair(struct world *w)
+{
+	if (w->people == PEOPLE_NONE || w->forked || sim_chance(w, 4))
+		return;
+	for (unsigned i = 0; i < w->n; i++) {
+		struct node *n = &w->node[i];
+		const struct record *r = &n->disk.record;
+		bool none = uuid_is_zero(&r->active), own = uuid_equal(&r->active, &n->uuid);
+
+		if (!n->up || !holds_newest(w, n))
+			continue;
+		if ((none && r->replicas[i].in_sync) || (own && n->disk.facts.demoted)) {
+			type(w, n, OPERATOR_PROMOTE, 0, 0);
+			return;
+		}
+		if (own && n->serving && r->ninactive) {
+			type(w, n, OPERATOR_ACTIVATE, 0, (unsigned)(r->inactive[0][5] - 'a'));
+			return;
+		}
+	}
+}

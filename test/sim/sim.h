@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The simulator: two or three replication machines in one process, over a clock, disks and a network
+ * that are simulated from a seed, with crashes between any two actions, lost and reordered disk
+ * writes, cut links, slow disks, clients, and operators who may type anything. After each step
+ * check.c looks at invariants I1 to I6.
+ *
+ *   main.c    arguments, --selftest
+ *   world.c   one world: its parameters, its events in time, faults, the calm at the end
+ *   node.c    one replica: executes the core's actions as the daemon does; crash and recovery
+ *   disk.c    its disk: ring, record, facts, what the store has flushed
+ *   wire.c    connections, frames in flight, cuts
+ *   check.c   the invariants, from outside: what every disk holds, what was acknowledged
+ *   people.c  clients and operators
+ *
+ * Everything comes from one generator: a seed replays exactly. One thread.
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core.h"
+
+#define US 1000ull
+#define MS 1000000ull
+#define SEC 1000000000ull
+
+enum sim_break {
+	BREAK_NONE,
+	BREAK_ACK_EARLY, /* a standby reports durable what is not */
+	BREAK_COMMIT_ALONE, /* the active acknowledges when it alone is durable */
+	BREAK_NO_FENCE, /* a fenced active goes on acknowledging */
+	BREAK_FLUSH_STAGED, /* a checkpoint flushes what is not committed */
+	BREAK_LOSE_TAIL, /* recovery loses batches that were durable */
+	BREAK_PROMOTE_OUTDATED, /* --accept-data-loss is not marked in the record */
+	BREAK_CUT_DEEPER, /* truncation drops more than it was told to */
+	BREAK_OTHER_BYTES, /* a standby writes something else than it received */
+	BREAK_REJOIN_UNASKED, /* an inactive replica takes batches */
+	BREAK_FORGET_RECORD, /* a record is not durable when it should be */
+	BREAK_DEAF, /* a connection never comes back: nothing moves any more */
+	BREAK_COUNT,
+};
+
+struct sim_options {
+	uint64_t seed, steps;
+	unsigned replicas;
+	bool trace;
+	enum sim_break brk;
+};
+
+/* A batch: header and, for each entry, the chain after it. Shared by disks and frames. */
+struct sim_batch {
+	unsigned refs;
+	struct batch_header h;
+	uint32_t chain[];
+};
+
+enum write_state { WRITE_HELD, WRITE_FLYING, WRITE_DURABLE };
+
+struct disk_batch {
+	struct sim_batch *b;
+	enum write_state state;
+	uint64_t id;
+};
+
+struct disk { /* what survives a crash, and what is on its way there */
+	struct record record;
+	struct replica_facts facts;
+	struct disk_batch *log; /* oldest first */
+	size_t nlog, cap;
+	size_t ndone; /* so many from the front are durable */
+	struct pos before, end; /* of the log, written or not */
+	uint64_t first_seq;
+	struct pos flushed;
+	uint32_t *chain; /* [seq], of the whole history up to end */
+	size_t chain_cap;
+};
+
+struct fetch_job {
+	bool busy, any;
+	uint64_t conn, next;
+};
+
+struct node {
+	unsigned index;
+	struct uuid uuid;
+	struct disk disk;
+	bool up;
+	uint64_t life; /* events of an earlier life are ignored */
+	struct core *core;
+	bool serving, stop_staging, drained;
+	struct epoch epoch;
+	uint64_t durable_told, commit, applied, stale_durable;
+	unsigned flights; /* of own batches, while serving */
+	unsigned open; /* operations in the open batch */
+	uint64_t wake_at, last_commit_written;
+	struct sim_batch *current; /* of the event in hand */
+	struct fetch_job fetch[REPLICAS_MAX];
+	uint64_t slow_until;
+	bool zombie; /* BREAK_NO_FENCE */
+	uint64_t asked_id[16], asked_at[16]; /* operators that wait */
+	unsigned nasked;
+};
+
+struct link_side {
+	bool up; /* as the daemon there sees it */
+	uint64_t last; /* delivery time of the newest frame towards this side */
+	struct frame *stalled, **stalled_tail; /* towards this side, held up by a cut */
+};
+
+struct link { /* between a < b */
+	uint64_t conn;
+	struct link_side side[2];
+	bool cut[2]; /* frames towards this side do not pass */
+	bool dialling;
+};
+
+struct frame {
+	uint64_t conn;
+	unsigned from, to;
+	bool fin;
+	struct msg m;
+	struct record *record;
+	struct sim_batch *batch;
+	struct frame *next;
+};
+
+enum people { PEOPLE_NONE, PEOPLE_ONE_WORD, PEOPLE_SANE, PEOPLE_ANY, PEOPLE_COUNT };
+
+enum sim_event_type {
+	SIM_FRAME,
+	SIM_WRITTEN,
+	SIM_WAKE,
+	SIM_FETCH,
+	SIM_CLOSE_BATCH,
+	SIM_CLIENT,
+	SIM_DIAL,
+	SIM_FAULT,
+	SIM_OPERATOR,
+	SIM_START,
+	SIM_STATUS,
+	SIM_PHASE,
+};
+
+struct sim_event {
+	uint64_t at, order;
+	enum sim_event_type type;
+	unsigned node, peer;
+	uint64_t life, id;
+	struct frame *frame;
+};
+
+struct world {
+	struct sim_options opt;
+	uint64_t random, now, step, order, ids;
+	uint64_t worlds, forks, commits, starts; /* counters over all worlds */
+	struct sim_event *heap;
+	size_t nheap, heap_cap;
+
+	unsigned n;
+	struct node node[REPLICAS_MAX];
+	struct link link[REPLICAS_MAX][REPLICAS_MAX]; /* [a][b] with a < b */
+	/* parameters of this world */
+	enum people people;
+	unsigned words; /* left for PEOPLE_ONE_WORD */
+	bool calm, small_ring, faults, quiet_start;
+	uint64_t fault_every, op_every, word_every, chaos_end;
+
+	/* the truth, as far as nothing forked */
+	bool forked;
+	uint64_t forked_at;
+	uint32_t *truth; /* [seq]: chain of what is committed */
+	size_t truth_cap;
+	uint64_t committed, acked;
+	struct epoch truth_epoch;
+	uint64_t truth_base; /* end of the history when that epoch began */
+	struct epoch *served; /* every epoch that was ever served */
+	size_t nserved, served_cap;
+
+	char violation[512]; /* empty: none */
+};
+
+#define trace(w, ...)                                                                              \
+	do {                                                                                       \
+		if ((w)->opt.trace)                                                                \
+			sim_trace(w, __VA_ARGS__);                                                 \
+	} while (0)
+void sim_trace(const struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* world.c */
+uint64_t sim_random(struct world *w);
+uint64_t sim_below(struct world *w, uint64_t n); /* 0 .. n-1 */
+bool sim_chance(struct world *w, unsigned one_in);
+void sim_at(struct world *w, uint64_t at, struct sim_event e);
+struct link *sim_link(struct world *w, unsigned a, unsigned b);
+/* Runs until the steps are done or an invariant is broken. */
+bool sim_run(struct world *w);
+
+/* node.c */
+void node_start(struct world *w, struct node *n);
+void node_crash(struct world *w, struct node *n, bool power);
+void node_step(struct world *w, struct node *n, struct core_event *ev);
+void node_written(struct world *w, struct node *n, uint64_t id);
+void node_fetch(struct world *w, struct node *n, unsigned peer);
+void node_close_batch(struct world *w, struct node *n);
+void node_status(struct world *w, struct node *n);
+void node_drain(struct world *w, struct node *n);
+void node_peer_gone(struct node *n, unsigned peer);
+
+/* disk.c */
+void disk_init(struct disk *d, const struct record *r);
+void disk_free(struct disk *d);
+struct sim_batch *batch_new(struct world *w, const struct uuid *volume, struct epoch epoch,
+	struct pos before, unsigned count, uint64_t commit);
+void batch_ref(struct sim_batch *b);
+void batch_unref(struct sim_batch *b);
+void disk_append(struct world *w, struct node *n, struct sim_batch *b);
+uint64_t disk_durable(const struct disk *d); /* seq */
+bool disk_written(struct disk *d, uint64_t id);
+void disk_finish(struct disk *d); /* all writes in flight are done */
+void disk_crash(struct world *w, struct disk *d, bool power);
+void disk_truncate(struct disk *d, struct pos pos);
+void disk_release(struct disk *d, uint64_t seq);
+void disk_log(const struct disk *d, struct core_log *ret_log);
+struct pos disk_pos(const struct disk *d, uint64_t seq);
+void disk_start_writes(struct world *w, struct node *n);
+
+/* wire.c */
+void wire_send(struct world *w, unsigned from, unsigned to, uint64_t conn, const struct msg *m,
+	struct sim_batch *b);
+void wire_close(struct world *w, unsigned from, unsigned to);
+void wire_deliver(struct world *w, struct frame *f);
+void wire_dial(struct world *w, unsigned a, unsigned b);
+void wire_node_gone(struct world *w, unsigned node);
+void wire_set_cut(struct world *w, unsigned from, unsigned to, bool cut);
+void wire_break(struct world *w, unsigned a, unsigned b);
+void frame_free(struct frame *f);
+
+/* check.c */
+void violation(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void check_reset(struct world *w);
+void check_record(struct world *w, struct node *n, const struct record *old);
+void check_serve(struct world *w, struct node *n, struct epoch e);
+void check_commit(struct world *w, struct node *n, uint64_t seq);
+void check_append(struct world *w, struct node *n);
+void check_truncate(struct world *w, struct node *n, struct pos pos);
+void check_flush(struct world *w, struct node *n, struct pos pos);
+void check_calm(struct world *w);
+void check_forked(struct world *w);
+
+/* people.c */
+void people_client(struct world *w);
+void people_operator(struct world *w);
+void people_answer(struct world *w, struct node *n, uint64_t id, int code, const char *text);
+void people_repair(struct world *w);
+
+#endif
