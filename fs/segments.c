@@ -139,7 +139,7 @@ static int take_dirty(struct segments *s, struct seg_file ***ret_files, unsigned
 int segments_sync(struct segments *s)
 {
 	cleanup_free struct seg_file **files = NULL;
-	unsigned n;
+	unsigned n = 0;
 	int ret = pending_drain(s);
 
 	if (!ret)

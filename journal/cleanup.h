@@ -30,8 +30,8 @@ static inline pthread_mutex_t *scope_lock_(pthread_mutex_t *m)
 	return m;
 }
 
-#define cleanup_free __attribute__((cleanup(cleanup_free_)))
-#define cleanup_close __attribute__((cleanup(cleanup_close_)))
+#define cleanup_free __attribute__((cleanup(cleanup_free_), unused))
+#define cleanup_close __attribute__((cleanup(cleanup_close_), unused))
 #define SCOPE_CAT_(a, b) a##b
 #define SCOPE_CAT(a, b) SCOPE_CAT_(a, b)
 /* Holds the mutex until the end of the enclosing scope. */

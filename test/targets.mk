@@ -16,8 +16,17 @@ SIM_PROG := $(if $(wildcard test/sim/*.c),$(B)/sim)
 units-programs: $(UNIT_PROGS)
 sim-program: $(SIM_PROG)
 system-programs: $(SYSTEM_PROGS)
-race-programs: $(RACE_PROGS)
-fuzz-programs: $(FUZZ_PROGS)
+FUZZ_SAN := fuzzer-no-link,address,undefined
+# One make for all programs of such a tree: several at once would write the same objects.
+race-programs:
+	+$(Q)$(if $(RACE_PROGS),$(MAKE) --no-print-directory B=$(B)/tsan SAN=thread \
+		$(patsubst $(B)/race/%,$(B)/tsan/test-race/%,$(RACE_PROGS)) && mkdir -p $(B)/race && \
+		cp $(patsubst $(B)/race/%,$(B)/tsan/test-race/%,$(RACE_PROGS)) $(B)/race/)
+fuzz-programs:
+	+$(Q)$(if $(FUZZ_PROGS),$(MAKE) --no-print-directory B=$(B)/fuzzing CC=$(CLANG) \
+		SAN=$(FUZZ_SAN) \
+		$(patsubst $(B)/fuzz/%,$(B)/fuzzing/test-fuzz/%,$(FUZZ_PROGS)) && mkdir -p $(B)/fuzz && \
+		cp $(patsubst $(B)/fuzz/%,$(B)/fuzzing/test-fuzz/%,$(FUZZ_PROGS)) $(B)/fuzz/)
 bench-programs: $(BENCH_PROGS)
 print-%:
 	@echo $($*)
