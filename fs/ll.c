@@ -26,6 +26,8 @@
 #include "log.h"
 
 #define THREADS_DEFAULT 4u
+#define INVALIDATORS 4u /* a page that hangs stops one of them */
+#define SETTLE_NS (200 * NS_PER_MS)
 
 /* --- references --- */
 
@@ -95,7 +97,9 @@ static void *worker_main(void *arg)
 			log_error("reading from /dev/fuse: %s", strerror(-n));
 		if (n <= 0)
 			break;
+		atomic_fetch_add(&w->phase, 1);
 		ll_dispatch(w);
+		atomic_fetch_add(&w->phase, 1);
 	}
 	ll_self = NULL;
 	atomic_fetch_sub(&l->running, 1);
@@ -217,18 +221,25 @@ bool ll_ended(const struct ll *l)
 
 /* --- ends --- */
 
-static void *invalidate_main(void *arg)
-{
-	struct ll *l = arg;
+/* What the kernel knows, shared by the invalidators; freed by the last one. */
+struct invalidation {
+	struct ll *l;
 	uint64_t *inodes;
 	size_t n;
+	atomic_size_t next;
+	atomic_uint users;
+};
 
-	if (ll_known_list(l, &inodes, &n) == 0) {
-		for (size_t i = 0; i < n; i++)
-			fuse_lowlevel_notify_inval_inode(l->se, inodes[i], 0, 0);
-		if (n)
-			free(inodes);
-		log_info("%zu inodes that the kernel knew are invalid now", n);
+static void *invalidate_main(void *arg)
+{
+	struct invalidation *inv = arg;
+	struct ll *l = inv->l;
+
+	for (size_t i; (i = atomic_fetch_add(&inv->next, 1)) < inv->n;)
+		fuse_lowlevel_notify_inval_inode(l->se, inv->inodes[i], 0, 0);
+	if (atomic_fetch_sub(&inv->users, 1) == 1) {
+		free(inv->inodes);
+		free(inv);
 	}
 	ll_unref(l);
 	return NULL;
@@ -269,6 +280,42 @@ static bool run_until(struct ll *l, void *(*fn)(void *), uint64_t until_ns)
 	return join_until(t, until_ns);
 }
 
+/* false when it did not end in time, or could not begin. */
+static bool invalidate_all(struct ll *l, uint64_t until_ns)
+{
+	struct invalidation *inv = calloc(1, sizeof(*inv));
+	pthread_t threads[INVALIDATORS];
+	unsigned started = 0;
+	bool all = true;
+	size_t n;
+
+	if (!inv || ll_known_list(l, &inv->inodes, &inv->n)) {
+		free(inv);
+		return false;
+	}
+	inv->l = l;
+	n = inv->n;
+	atomic_store(&inv->users, INVALIDATORS + 1); /* and this thread */
+	for (unsigned i = 0; i < INVALIDATORS; i++) {
+		ll_ref(l);
+		if (start_thread(&threads[started], invalidate_main, inv) == 0) {
+			started++;
+		} else {
+			atomic_fetch_sub(&inv->users, 1);
+			ll_unref(l);
+		}
+	}
+	for (unsigned i = 0; i < started; i++)
+		all &= join_until(threads[i], until_ns);
+	if (atomic_fetch_sub(&inv->users, 1) == 1) {
+		free(inv->inodes);
+		free(inv);
+	}
+	if (all && started)
+		log_info("%zu inodes that the kernel knew are invalid now", n);
+	return all && started;
+}
+
 /* Takes the owner's reference. */
 static void end(struct ll *l, uint64_t until_ns)
 {
@@ -283,12 +330,27 @@ static void end(struct ll *l, uint64_t until_ns)
 	ll_unref(l);
 }
 
+void ll_fence_begin(struct ll *l)
+{
+	uint64_t until = clock_mono_ns() + SETTLE_NS;
+
+	if (atomic_exchange(&l->fenced, true))
+		return;
+	for (unsigned i = 0; i < l->nthreads; i++) {
+		struct ll_worker *w = &l->workers[i];
+		unsigned phase = atomic_load(&w->phase);
+
+		while (phase % 2 && atomic_load(&w->phase) == phase && clock_mono_ns() < until)
+			usleep(100);
+	}
+}
+
 void ll_fence(struct ll *l, unsigned timeout_ms)
 {
 	uint64_t start = clock_mono_ns(), total = timeout_ms * NS_PER_MS;
 
-	atomic_store(&l->fenced, true);
-	if (!run_until(l, invalidate_main, start + total / 2))
+	ll_fence_begin(l);
+	if (!invalidate_all(l, start + total / 2))
 		log_warn("invalidating '%s' takes too long; it is aborted", l->mountpoint);
 	run_until(l, force_main, start + total * 3 / 4);
 	end(l, start + total);

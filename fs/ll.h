@@ -33,6 +33,10 @@ uint64_t ll_mount_id(const struct ll *l);
 bool ll_knows(struct ll *l, uint64_t ino);
 /* true when somebody else unmounted it (umount(8)): the workers have ended. */
 bool ll_ended(const struct ll *l);
+/* The first step of a fence, at once: when it returns, every new request is answered with EIO and no
+ * worker is about to submit an operation any more (unless a disk hangs: it waits 200 ms at most). The
+ * caller then fails all its operations and calls ll_fence(). */
+void ll_fence_begin(struct ll *l);
 /*
  * Leaving the active role, or a fence: from now on every request is answered with EIO, every inode
  * the kernel knows is invalidated (dirty pages fail, mappings get SIGBUS), then the connection is

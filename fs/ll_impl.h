@@ -39,6 +39,7 @@ struct ll_worker {
 	pthread_t thread;
 	struct fuse_buf buf;
 	uint8_t *data; /* LL_READ_SIZE bytes, BLOCK_SIZE-aligned: what replies are made in */
+	atomic_uint phase; /* odd while a request is at hand */
 	/* of the request at hand, as the kernel sent it; libfuse's parser drops these */
 	uint64_t unique;
 	uint32_t raw_flags;

@@ -254,7 +254,7 @@ void ll_dispatch(struct ll_worker *w)
 			w->raw_flags = cut_setxattr(w, h);
 		break;
 	}
-	if (atomic_load_explicit(&l->fenced, memory_order_relaxed)) {
+	if (atomic_load(&l->fenced)) { /* after `phase` was raised: see ll_fence_begin() */
 		reply_raw(l, h->unique, -EIO, NULL, 0);
 		return;
 	}

@@ -73,6 +73,7 @@ static int64_t serve_one(struct volume *v, struct ll **l, const struct message *
 		return ll_ended(*l);
 	case HOST_FENCE:
 		fake_volume_serve(v, NULL);
+		ll_fence_begin(*l);
 		fake_volume_fail(v);
 		ll_fence(*l, 3000);
 		*l = NULL;
