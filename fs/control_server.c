@@ -198,7 +198,8 @@ static struct json *status(struct volume *v)
 	json_set_string(j, "epoch_id", text);
 	json_set_int(j, "record_version", (int64_t)r->version.number);
 	status_domains(v, j);
-	json_set_string(j, "trouble", core_trouble(v->core));
+	json_set_string(
+		j, "trouble", v->mount_trouble[0] ? v->mount_trouble : core_trouble(v->core));
 	next_command(v, text, sizeof(text));
 	json_set_string(j, "next", text);
 	json_set(j, "seq", status_seq(v, &info));
@@ -228,21 +229,11 @@ static struct json *status(struct volume *v)
 
 /* --- an operator's word --- */
 
-static void operator_say(struct volume *v, struct control_request *r, enum operator_verb verb)
+static void operator_deliver(struct volume *v, struct control_request *r, enum operator_verb verb)
 {
 	struct core_event ev = {.type = EV_OPERATOR};
-	const char *domain = json_get_string(r->args, "domain", "");
 	unsigned slot = 0;
 
-	if ((verb == OPERATOR_DEACTIVATE || verb == OPERATOR_ACTIVATE) &&
-		!record_domain_known(core_record(v->core), domain)) {
-		char text[256];
-
-		snprintf(text, sizeof(text), "volume '%s' has no replica in domain '%s'",
-			v->cfg->name, domain);
-		control_answer(r, -ENOENT, text, NULL);
-		return;
-	}
 	while (slot < ARRAY_SIZE(v->requests) && v->requests[slot])
 		slot++;
 	if (slot == ARRAY_SIZE(v->requests) || v->stopping) {
@@ -253,15 +244,67 @@ static void operator_say(struct volume *v, struct control_request *r, enum opera
 	v->request_ids[slot] = ++v->next_request;
 	ev.op.id = v->next_request;
 	ev.op.verb = verb;
-	snprintf(ev.op.domain, sizeof(ev.op.domain), "%s", domain);
+	snprintf(ev.op.domain, sizeof(ev.op.domain), "%s", json_get_string(r->args, "domain", ""));
 	if (json_get_bool(r->args, "yes", false))
 		ev.op.flags |= OPERATOR_YES;
 	if (json_get_bool(r->args, "force", false))
 		ev.op.flags |= OPERATOR_FORCE;
 	if (json_get_bool(r->args, "accept_data_loss", false))
 		ev.op.flags |= OPERATOR_ACCEPT_DATA_LOSS;
-	log_info("operator: %s %s", r->verb, domain);
+	log_info("operator: %s %s", r->verb, ev.op.domain);
 	volume_step(v, &ev);
+}
+
+/* Taking over is refused while the active answers. A connection that stands is no answer: the host
+ * behind it may have died this moment. So the word waits until something was heard, or the
+ * connection is gone, or its time-out closed it. */
+static bool active_unproven(struct volume *v, uint64_t since_ns)
+{
+	const struct record *r = core_record(v->core);
+	int active = uuid_is_zero(&r->active) ? -1 : record_find(r, &r->active);
+	struct core_peer_view p;
+
+	if (active < 0 || active == (int)core_self(v->core))
+		return false;
+	core_peer_view(v->core, (unsigned)active, &p);
+	return p.connected && p.last_heard_ns <= since_ns;
+}
+
+void control_probe_work(struct volume *v)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(v->probes); i++) {
+		struct control_request *r = v->probes[i].request;
+
+		if (!r || active_unproven(v, v->probes[i].since_ns))
+			continue;
+		v->probes[i].request = NULL;
+		operator_deliver(v, r, v->probes[i].verb);
+	}
+}
+
+static void operator_say(struct volume *v, struct control_request *r, enum operator_verb verb)
+{
+	const char *domain = json_get_string(r->args, "domain", "");
+	uint64_t now = clock_mono_ns();
+
+	if ((verb == OPERATOR_DEACTIVATE || verb == OPERATOR_ACTIVATE) &&
+		!record_domain_known(core_record(v->core), domain)) {
+		char text[256];
+
+		snprintf(text, sizeof(text), "volume '%s' has no replica in domain '%.63s'",
+			v->cfg->name, domain);
+		control_answer(r, -ENOENT, text, NULL);
+		return;
+	}
+	if ((verb == OPERATOR_PROMOTE || verb == OPERATOR_DEACTIVATE) && active_unproven(v, now)) {
+		for (unsigned i = 0; i < ARRAY_SIZE(v->probes); i++) {
+			if (v->probes[i].request)
+				continue;
+			v->probes[i] = (struct probe){.request = r, .verb = verb, .since_ns = now};
+			return;
+		}
+	}
+	operator_deliver(v, r, verb);
 }
 
 void control_answer_core(struct volume *v, uint64_t id, int code, const char *text)

@@ -393,6 +393,7 @@ int volume_run(const struct config *cfg, char **argv)
 			volume_die(v, "the event loop failed: %s", strerror(-r));
 		jobs_reap(v);
 		volume_unpark(v);
+		control_probe_work(v);
 		if (!v->serving) {
 			standby_work(v);
 			volume_serve_work(v);
@@ -400,8 +401,8 @@ int volume_run(const struct config *cfg, char **argv)
 		volume_stage_work(v);
 		checkpoint_work(v);
 		uring_submit(v->uring);
-		if (v->serving && v->stop_staging && !v->stopping && !v->drained_told &&
-			volume_drained(v)) {
+		if ((v->serving || v->serve_pending) && v->stop_staging && !v->stopping &&
+			!v->drained_told && volume_drained(v)) {
 			v->drained_told = true;
 			volume_step(v, &(struct core_event){.type = EV_DRAINED});
 		}

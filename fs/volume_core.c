@@ -42,9 +42,12 @@ static void persist_facts(struct volume *v, const struct replica_facts *f)
 	char path[4200];
 	struct err e = {0};
 
+	uint32_t bad_starts = v->facts.bad_starts; /* the driver's own fact */
+
 	v->facts = *f;
+	v->facts.bad_starts = bad_starts;
 	volume_path(v, "facts", path, sizeof(path));
-	if (facts_store(path, f, &e))
+	if (facts_store(path, &v->facts, &e))
 		volume_die(v, "the replica's facts could not be written: %s", e.msg);
 }
 

@@ -168,7 +168,9 @@ struct volume {
 	/* staging */
 	bool serving; /* core said SERVE and the mount stands */
 	bool stop_staging, drained_told;
-	bool serve_pending;
+	bool serve_pending, taken_over;
+	struct loop_timer mount_timer;
+	char mount_trouble[256]; /* why it could not be mounted, "" */
 	struct epoch epoch; /* staged under */
 	uint64_t next_block; /* in that epoch's segments */
 	struct batch_writer writer;
@@ -221,6 +223,11 @@ struct volume {
 	struct core_event deferred[32];
 	unsigned ndeferred;
 	struct slot *current; /* the slot of the event being stepped */
+	struct probe { /* an operator's word that waits for a sign of the active */
+		struct control_request *request;
+		enum operator_verb verb;
+		uint64_t since_ns;
+	} probes[16];
 	struct control_request *requests[64];
 	uint64_t request_ids[64];
 	uint64_t next_request;
@@ -311,6 +318,7 @@ void volume_stop_work(struct volume *v);
 
 /* control_server.c */
 void control_handle(void *ctx, struct control_request *r);
+void control_probe_work(struct volume *v);
 void control_answer_core(struct volume *v, uint64_t id, int code, const char *text);
 
 #endif

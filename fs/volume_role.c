@@ -35,7 +35,14 @@ void volume_serve(struct volume *v, struct epoch epoch)
 	volume_serve_work(v);
 }
 
-static void mount_now(struct volume *v)
+static void mount_again(struct loop_timer *t, uint64_t now_ns)
+{
+	/* the loop's turn runs volume_serve_work() */
+}
+
+/* What is in the way of the mount is a person's to clear, and perhaps gone in a moment (a boot in
+ * disorder): tried again each second, and status says it. */
+static bool mount_now(struct volume *v)
 {
 	struct ll_config c = {.mountpoint = v->cfg->mount,
 		.volume_name = v->cfg->name,
@@ -44,23 +51,28 @@ static void mount_now(struct volume *v)
 		.dev = v->cfg->dev};
 	struct err e = {0};
 
-	if (ll_mount(v, &c, &v->ll, &e)) {
-		/* Not an I/O error: a person has to clear the mount point. Stay out until then. */
-		for (unsigned i = 0; i < v->nheld; i++)
-			control_answer_core(v, v->held[i].id, e.code, e.msg);
-		log_error("cannot mount: %s", e.msg);
-		volume_restart(v, "the mount point cannot be used");
+	if (v->mount_timer.slot)
+		return false;
+	if (!ll_mount(v, &c, &v->ll, &e)) {
+		v->mount_trouble[0] = '\0';
+		return true;
 	}
+	if (strcmp(v->mount_trouble, e.msg))
+		log_error("cannot mount, trying again each second: %s", e.msg);
+	snprintf(v->mount_trouble, sizeof(v->mount_trouble), "%s", e.msg);
+	for (unsigned i = 0; i < v->nheld; i++)
+		control_answer_core(v, v->held[i].id, e.code, e.msg);
+	v->nheld = 0;
+	v->mount_timer.expired = mount_again;
+	loop_timer_set(v->loop, &v->mount_timer, clock_mono_ns() + NS_PER_S);
+	return false;
 }
 
-/* Goes on once the apply thread has reached the end. */
-void volume_serve_work(struct volume *v)
+/* The tree is at the end of the history: this thread owns it from now on. */
+static void take_over(struct volume *v)
 {
 	struct err e = {0};
-	unsigned held;
 
-	if (!v->serve_pending || atomic_load(&v->apply.applied) < core_end(v->core).seq)
-		return;
 	apply_stop(v);
 	if (segments_add_epoch(v->segments, v->epoch, &e))
 		volume_die(v, "data segments of epoch %u: %s", v->epoch.num, e.msg);
@@ -70,7 +82,20 @@ void volume_serve_work(struct volume *v)
 	if (tree_find_garbage(v->tree))
 		volume_die(v, "the metadata store cannot be read");
 	volume_stage_begin(v);
-	mount_now(v);
+	v->taken_over = true;
+}
+
+/* Goes on once the apply thread has reached the end. */
+void volume_serve_work(struct volume *v)
+{
+	unsigned held;
+
+	if (!v->serve_pending || atomic_load(&v->apply.applied) < core_end(v->core).seq)
+		return;
+	if (!v->taken_over)
+		take_over(v);
+	if (!mount_now(v))
+		return;
 	v->serve_pending = false;
 	v->serving = true;
 	v->reap_again = true;
