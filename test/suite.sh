@@ -23,14 +23,14 @@ cd "$(dirname "$0")/.." || exit 1
 B=${B:-build}
 MAKE_JOBS=${MAKE_JOBS:-$(nproc)}
 CRITERION_OPTS=${CRITERION_OPTS:-}
-SIM_STEPS=${SIM_STEPS:-30000}
-SIM_SEEDS=${SIM_SEEDS:-8}
-SAN_SIM_STEPS=${SAN_SIM_STEPS:-10000}
+SIM_STEPS=${SIM_STEPS:-100000}
+SIM_SEEDS=${SIM_SEEDS:-20}
+SAN_SIM_STEPS=${SAN_SIM_STEPS:-20000}
 SAN_ROUNDS=${SAN_ROUNDS:-3}
 SAN_SYSTEM=${SAN_SYSTEM:-kill-active both-killed failover standby-killed}
 FUZZ_SECONDS=${FUZZ_SECONDS:-10}
 MAX_SKIPS=${MAX_SKIPS:-0}
-SEED=${SEED:-$(($(date +%s) % 1000000))}
+SIM_SEED=${SIM_SEED:-1}
 
 out=$B/suite
 mkdir -p "$out"
@@ -152,27 +152,30 @@ run_units() {
 	done
 }
 
-# run_sim GROUP B STEPS SEEDS [SANDIR]
+# run_sim GROUP B STEPS SEEDS [SANDIR]: every third world has three replicas.
 run_sim() {
-	local group=$1 b=$2 steps=$3 seeds=$4 sandir=${5:-} i seed t0 log=$out/$1.log p=0 f=0 t
+	local group=$1 b=$2 steps=$3 seeds=$4 sandir=${5:-} i log=$out/$1.log p=0 f=0 t args
 	[ -x "$b/sim" ] || return 0
 	t=$(now_ms)
-	for ((i = 0; i < seeds; i++)); do
-		seed=$((SEED + i))
-		t0=$(now_ms)
+	for ((i = 0; i <= seeds; i++)); do
+		args=(--seed $((SIM_SEED + i)) --replicas $((i % 3 == 2 ? 3 : 2)) --steps "$steps")
+		# The last run puts defects in, one after the other, and wants each one found.
+		if [ $i = "$seeds" ]; then
+			[ -z "$sandir" ] || break
+			args=(--selftest)
+		fi
 		[ -z "$sandir" ] || san_environment "$sandir"
-		if "${fixed[@]}" timeout -k 10 "${SIM_TIMEOUT:-300}" "$b/sim" --seed "$seed" \
-			--steps "$steps" >"$log" 2>&1 </dev/null &&
-			{ [ -z "$sandir" ] || [ "$(san_reports "$sandir")" = 0 ]; }; then
+		if "${fixed[@]}" timeout -k 10 "${SIM_TIMEOUT:-300}" "$b/sim" "${args[@]}" >"$log" 2>&1 \
+			</dev/null && { [ -z "$sandir" ] || [ "$(san_reports "$sandir")" = 0 ]; }; then
 			p=$((p + 1))
 		else
 			f=$((f + 1))
-			cp "$log" "$out/$group-$seed.log"
-			echo "        seed $seed failed after $(($(now_ms) - t0)) ms; again: $b/sim --seed $seed --steps $steps"
-			show_tail "$log"
+			cp "$log" "$out/$group-$i.log"
+			echo "        failed; again: $b/sim ${args[*]}"
+			show_tail "$log" 15
 		fi
 	done
-	record "$group" "${seeds}x$steps-steps" $p $f 0 $(($(now_ms) - t))
+	record "$group" "$seeds-x-$steps-steps" $p $f 0 $(($(now_ms) - t))
 }
 
 run_programs() {
