@@ -36,7 +36,6 @@ struct volume {
 	struct epoch epoch;
 	uint8_t *batch;
 	pthread_t thread;
-	struct ll *_Atomic ll;
 
 	pthread_mutex_t lock; /* all below */
 	pthread_cond_t more;
@@ -45,6 +44,7 @@ struct volume {
 	struct parked *parked, **parked_tail;
 	uint64_t forgotten[4096];
 	unsigned nforgotten;
+	struct ll *ll;
 	bool hold, failed, stop, room;
 	uint64_t count, seq, nparked;
 };
@@ -165,9 +165,9 @@ static void end_op(struct op *op, int error)
 static bool in_use(void *ctx, uint64_t ino)
 {
 	struct volume *v = ctx;
-	struct ll *l = atomic_load(&v->ll);
 
-	return l && ll_knows(l, ino);
+	LOCK_SCOPE(&v->lock);
+	return v->ll && ll_knows(v->ll, ino);
 }
 
 static void reap_done(struct op *op)
@@ -374,7 +374,8 @@ struct volume *fake_volume_new(const struct fake_options *o)
 
 void fake_volume_serve(struct volume *v, struct ll *l)
 {
-	atomic_store(&v->ll, l);
+	LOCK_SCOPE(&v->lock);
+	v->ll = l;
 }
 
 static void release_held(struct volume *v, int error)
