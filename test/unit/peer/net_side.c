@@ -47,6 +47,29 @@ unsigned open_descriptors(void)
 	return count;
 }
 
+void must_hold(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "does not hold at the end of the test: %s\n", what);
+	abort();
+}
+
+void sides_fini(struct side sides[2], struct loop *l, unsigned descriptors)
+{
+	uint64_t end = clock_mono_ns() + 10 * NS_PER_S;
+
+	for (unsigned i = 0; i < 2; i++) {
+		side_close(&sides[i]);
+		must_hold(side_leaked(&sides[i]) == 0, "payload memory was given back");
+	}
+	loop_free(l);
+	/* A look-up's thread may be waiting for a name server still. */
+	while (open_descriptors() != descriptors && clock_mono_ns() < end)
+		usleep(10000);
+	must_hold(open_descriptors() == descriptors, "all descriptors are closed");
+}
+
 void run_for_ms(struct loop *l, unsigned ms)
 {
 	uint64_t end = clock_mono_ns() + ms * NS_PER_MS;

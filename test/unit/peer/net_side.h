@@ -44,6 +44,10 @@ int side_send_heartbeat(struct side *s, uint64_t commit);
 int side_send_data(struct side *s, uint64_t block, uint32_t blocks);
 
 unsigned open_descriptors(void); /* of this process */
+/* For .fini, where a failed assertion is printed and forgotten: ends the test program instead. */
+void must_hold(bool ok, const char *what);
+/* Closes both ends; nothing may have leaked. `descriptors`: how many were open before. */
+void sides_fini(struct side sides[2], struct loop *l, unsigned descriptors);
 void run_for_ms(struct loop *l, unsigned ms);
 #define run_until(l, cond)                                                                         \
 	({                                                                                         \
