@@ -178,7 +178,8 @@ bool core_same(const struct core *c, unsigned peer)
 {
 	const struct core_peer *p = &c->peers[peer];
 
-	return p->up && p->hello && version_equal(&p->version, &c->rec->version);
+	return p->up && p->hello &&
+	       (version_equal(&p->version, &c->rec->version) || core_plan_is(c, &p->version));
 }
 
 const char *core_domain(const struct core *c, unsigned replica)

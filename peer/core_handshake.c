@@ -45,6 +45,8 @@ void core_spread(struct core *c, unsigned restart)
 
 		if (!p->up || (same && !(restart & 1u << i)))
 			continue;
+		if (core_is_active(c, i))
+			continue; /* it made this record, and may wait for others to accept it */
 		if (same) {
 			core_send_hello(c, i);
 		} else if ((restart & 1u << i) || !p->hello || p->relation == RELATION_UNKNOWN ||
@@ -310,6 +312,10 @@ void core_on_record(struct core *c, unsigned peer, const struct msg *m)
 
 	if (!check_foreign(c, peer, r))
 		return;
+	if (core_plan_is(c, &r->version)) { /* passed on by one who accepted it */
+		c->peers[peer].version = r->version;
+		return;
+	}
 	order = record_compare(r, c->rec);
 	if (order == RECORD_NEWER)
 		adopt(c, r);

@@ -152,7 +152,7 @@ int core_active(const struct core *c); /* index, or -1 */
 bool core_is_active(const struct core *c, unsigned replica);
 bool core_inactive(const struct core *c, unsigned replica);
 bool core_in_sync(const struct core *c, unsigned replica);
-/* Connected, shook hands, and holds our record. */
+/* Connected, shook hands, and holds our record, or the one that we planned. */
 bool core_same(const struct core *c, unsigned peer);
 const char *core_domain(const struct core *c, unsigned replica);
 

@@ -25,12 +25,15 @@ static bool hello_knows(const struct msg_hello *h, struct pos p)
 
 static bool own_knows(const struct core *c, struct pos p)
 {
+	struct pos own;
+
 	if (!p.seq || pos_equal(p, c->end) || pos_equal(p, c->before) || pos_equal(p, c->flushed))
 		return true;
 	for (unsigned i = 0; i < c->nspans; i++)
 		if (pos_equal(p, c->spans[i].end))
 			return true;
-	return false;
+	return c->cfg.pos_at && p.seq < c->end.seq && !c->cfg.pos_at(c->cfg.pos_ctx, p.seq, &own) &&
+	       pos_equal(p, own);
 }
 
 static void better(struct pos *best, struct pos p, bool known)
@@ -63,6 +66,8 @@ struct pos core_match(const struct core *c, const struct msg_hello *h)
 	better(&best, h->end, own_knows(c, h->end));
 	better(&best, h->before, own_knows(c, h->before));
 	better(&best, h->flushed, own_knows(c, h->flushed));
+	for (unsigned i = 0; i < h->nspans && h->spans[i].end.seq > best.seq; i++)
+		better(&best, h->spans[i].end, own_knows(c, h->spans[i].end));
 	return best;
 }
 

@@ -60,6 +60,8 @@ static void note_proposal(struct core *c)
 
 void core_plan_propose(struct core *c, enum core_plan_kind kind, unsigned acceptors)
 {
+	bool new_active = !uuid_equal(&c->next->active, &c->rec->active);
+
 	ensure(record_valid(c->next));
 	c->plan.kind = kind;
 	c->plan.nonce = core_chance(c);
@@ -71,7 +73,8 @@ void core_plan_propose(struct core *c, enum core_plan_kind kind, unsigned accept
 
 		if (!(acceptors & 1u << i))
 			continue;
-		if (kind == PLAN_PROMOTE) { /* where it stands, it says after it has accepted */
+		if (kind == PLAN_PROMOTE &&
+			new_active) { /* where it stands, it says after it has accepted */
 			c->peers[i].relation = RELATION_UNKNOWN;
 			core_stream_reset(c, i);
 		}

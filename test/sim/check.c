@@ -256,7 +256,8 @@ static void check_peers(struct world *w, const struct node *active)
 		if (i == active->index)
 			continue;
 		core_peer_view(active->core, i, &v);
-		if (v.state == CORE_PEER_INACTIVE || (v.state == CORE_PEER_BEYOND && w->small_ring))
+		if (v.state == CORE_PEER_INACTIVE ||
+			(v.state == CORE_PEER_BEYOND && (w->small_ring || w->blind)))
 			continue;
 		if (v.state != CORE_PEER_IN_SYNC)
 			violation(w, "liveness: %u is %s after the calm: %s", i,

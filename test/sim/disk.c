@@ -200,12 +200,15 @@ void disk_truncate(struct disk *d, struct pos pos)
 	ensure(pos_equal(d->end, pos)); /* the end of a batch, as the ring demands */
 }
 
-/* Batches up to seq are not needed any more. */
+/* Batches up to seq are not needed any more. The newest entry stays: the real ring, too, finds it
+ * again when it is opened. */
 void disk_release(struct disk *d, uint64_t seq)
 {
-	size_t k = 0;
+	size_t k = 0, last = d->ndone;
 
-	while (k + 1 < d->ndone && batch_last_seq(&d->log[k].b->h) <= seq) {
+	while (last && !d->log[last - 1].b->h.count)
+		last--;
+	while (k + 1 < last && batch_last_seq(&d->log[k].b->h) <= seq) {
 		d->before = batch_end(&d->log[k].b->h);
 		batch_unref(d->log[k].b);
 		k++;

@@ -36,12 +36,37 @@ void node_crash(struct world *w, struct node *n, bool power)
 	start_later(w, n, 2 * MS + sim_below(w, w->calm ? 20 * MS : 500 * MS));
 }
 
+static int pos_at(void *ctx, uint64_t seq, struct pos *ret_pos)
+{
+	struct disk *d = ctx;
+	size_t lo = 0, hi = d->nlog;
+
+	if (d->before.seq == seq) {
+		*ret_pos = d->before;
+		return 0;
+	}
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (batch_last_seq(&d->log[mid].b->h) < seq)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo == d->nlog || batch_last_seq(&d->log[lo].b->h) != seq || seq < d->first_seq)
+		return -ENOENT;
+	*ret_pos = batch_end(&d->log[lo].b->h);
+	return 0;
+}
+
 void node_start(struct world *w, struct node *n)
 {
 	struct core_config cfg = {.self = n->uuid,
 		.volume_name = "data",
 		.heartbeat_ns = 20 * MS,
-		.peer_timeout_ns = 100 * MS};
+		.peer_timeout_ns = 100 * MS,
+		.pos_at = w->blind ? NULL : pos_at,
+		.pos_ctx = &n->disk};
 	struct record *r = malloc(sizeof(*r));
 	struct core_log log;
 
@@ -182,6 +207,12 @@ static void send_msg(struct world *w, struct node *n, const struct core_action *
 {
 	if (w->opt.brk == BREAK_DEAF && a->msg->type == MSG_HELLO && w->worlds)
 		return;
+	if (a->msg->type == MSG_HELLO)
+		trace(w, "%u says: end %llu, commit %llu, flushed %llu, before %llu, %u spans",
+			n->index, (unsigned long long)a->msg->hello.end.seq,
+			(unsigned long long)a->msg->hello.commit,
+			(unsigned long long)a->msg->hello.flushed.seq,
+			(unsigned long long)a->msg->hello.before.seq, a->msg->hello.nspans);
 	trace(w, "%u -> %u %s%s%s", n->index, a->peer, msg_type_name(a->msg->type),
 		a->msg->type == MSG_REFUSED ? ": " : "",
 		a->msg->type == MSG_REFUSED ? a->msg->refused.text : "");
@@ -194,6 +225,8 @@ static void send_batch(
 	struct msg m = {.type = MSG_APPEND, .epoch = core_epoch(n->core)};
 
 	m.append.h = b->h;
+	trace(w, "%u -> %u batch %llu+%u of epoch %u", n->index, peer,
+		(unsigned long long)b->h.first_seq, b->h.count, b->h.epoch.num);
 	wire_send(w, n->index, peer, conn, &m, b);
 }
 

@@ -98,7 +98,8 @@ void people_operator(struct world *w)
  * active, activates what is inactive. */
 void people_repair(struct world *w)
 {
-	if (w->people == PEOPLE_NONE || w->forked || sim_chance(w, 4))
+	if (w->people == PEOPLE_NONE || w->forked || w->now > w->calm_since + SEC ||
+		sim_chance(w, 4))
 		return;
 	for (unsigned i = 0; i < w->n; i++) {
 		struct node *n = &w->node[i];

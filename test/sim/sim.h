@@ -166,8 +166,9 @@ struct world {
 	/* parameters of this world */
 	enum people people;
 	unsigned words; /* left for PEOPLE_ONE_WORD */
-	bool calm, small_ring, faults, quiet_start;
-	uint64_t fault_every, op_every, word_every, chaos_end;
+	bool calm, small_ring, faults;
+	bool blind; /* no core_config.pos_at */
+	uint64_t fault_every, op_every, word_every, chaos_end, calm_since;
 
 	/* the truth, as far as nothing forked */
 	bool forked;

@@ -214,6 +214,7 @@ static void begin_world(struct world *w)
 	if (w->opt.brk == BREAK_PROMOTE_OUTDATED)
 		w->people = PEOPLE_ANY;
 	w->small_ring = sim_chance(w, 5);
+	w->blind = sim_chance(w, 8);
 	check_reset(w);
 	memset(w->link, 0, sizeof(w->link));
 	for (unsigned a = 0; a < REPLICAS_MAX; a++)
@@ -253,6 +254,7 @@ static void phase(struct world *w)
 	if (!w->calm) {
 		trace(w, "calm");
 		w->calm = true;
+		w->calm_since = w->now;
 		w->faults = false;
 		heal(w);
 		for (unsigned i = 0; i < w->n; i++)
