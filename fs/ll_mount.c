@@ -216,12 +216,15 @@ int ll_clear_stale(const char *mountpoint, const char *volume_name, struct err *
 
 static int check_mountpoint(const char *path, struct err *e)
 {
-	DIR *d = opendir(path);
+	/* not through a symbolic link: the mount table would name another path */
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *de;
 	bool empty = true;
 
 	if (!d)
-		return err_set(e, -errno, "cannot open the mount point '%s': %m", path);
+		return err_set(e, -errno,
+			"the mount point '%s' is no directory that can be read: %m", path);
 	while ((de = readdir(d)))
 		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
 			empty = false;
