@@ -41,8 +41,8 @@ static void refuse(const char *text, const char *tail)
 
 	snprintf(message, sizeof(message), "%s:%s", scratch_path("v.conf"), tail);
 	cr_assert(eq(int, load(text, &e), -EINVAL), "%s", text);
-	cr_assert(
-		zero(int, strncmp(e.msg, message, strlen(message))), "got  %s\nwant %s", e.msg, message);
+	cr_assert(zero(int, strncmp(e.msg, message, strlen(message))), "got  %s\nwant %s", e.msg,
+		message);
 }
 
 Test(config, a_short_file_gets_the_defaults)
