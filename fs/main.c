@@ -3,9 +3,11 @@
  * tandemfs: the volume daemon and its offline commands. Parses, wires, runs; each command is in a
  * file of its own.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cmd.h"
 #include "config.h"
@@ -51,15 +53,35 @@ static int usage_error(const char *text)
 	return 2;
 }
 
+/* A standby needs its mount point only when it is promoted, and that is no time to miss it. A mount
+ * that a dead process left there answers ENOTCONN, and is taken away later. */
+static int check_mount_point(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return errno == ENOTCONN ? 0 : -errno;
+	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+}
+
 static int cmd_run(const struct options *o, char **argv)
 {
 	static struct config cfg; /* lives as long as the process */
 	struct err e = {0};
+	int r;
 
 	if (o->verbose)
 		log_set_level(LOG_LEVEL_DEBUG);
 	if (config_load(o->config, &cfg, &e)) {
 		fprintf(stderr, "tandemfs: %s\n", e.msg);
+		return 2;
+	}
+	r = check_mount_point(cfg.mount);
+	if (r) {
+		fprintf(stderr,
+			"tandemfs: %s: mount: '%s': %s: the volume is mounted there while "
+			"active\n",
+			o->config, cfg.mount, strerror(-r));
 		return 2;
 	}
 	snprintf(cfg.run_dir, sizeof(cfg.run_dir), "%s", o->run_dir ? o->run_dir : CONTROL_RUN_DIR);
