@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "log.h"
 
 #define LINGER_NS (1 * NS_PER_S) /* for the other side to read why */
 #define KEEPALIVE_S 5 /* silence before the kernel asks */
@@ -343,10 +344,18 @@ static void handshake(struct net_conn *c)
 	}
 	if (ret == 0 && c->dialled)
 		ret = tls_check_domain(c->tls, c->net->peers[c->peer].cfg->domain, &e);
+	if (ret == -ECONNRESET && !c->dialled) {
+		log_debug("%s: %s", c->remote, e.msg);
+		conn_close(c); /* it has another connection by now, or was a port probe */
+		return;
+	}
 	if (ret < 0) {
 		char why[NET_TEXT_MAX];
 
-		snprintf(why, sizeof(why), "%s: %s", c->remote, e.msg);
+		if (c->dialled)
+			snprintf(why, sizeof(why), "%s: %s", c->remote, e.msg);
+		else
+			snprintf(why, sizeof(why), "%s", e.msg);
 		if (ret == -EACCES)
 			c->state = CONN_PREFACE; /* TLS stands: it can be said in a frame */
 		conn_end(c, ret, why);

@@ -235,7 +235,8 @@ static void receive_failed(struct net_conn *c, ssize_t n)
 			within ? " in the middle of a frame" : "",
 			c->state == CONN_UP ? "" : " during the handshake");
 	else if (n == -EPROTO && c->tls)
-		snprintf(why, sizeof(why), "%s: %.300s", c->remote, tls_error(c->tls));
+		snprintf(why, sizeof(why), "%s%s%.300s", c->peer < 0 ? "" : c->remote,
+			c->peer < 0 ? "" : ": ", tls_error(c->tls));
 	else
 		snprintf(why, sizeof(why), "connection to %s lost: %s", c->remote,
 			strerror((int)-n));

@@ -490,9 +490,9 @@ int tls_handshake(struct tls *t, bool *ret_want_write, struct err *e)
 		return -EAGAIN;
 	}
 	if (ret == 0)
-		return err_set(
-			e, -EPROTO, "the other side closed the connection in the TLS handshake");
-	return err_set(e, -EPROTO, "%s", t->error);
+		return err_set(e, -ECONNRESET,
+			"the other side closed the connection in the TLS handshake");
+	return err_set(e, t->sys_errno == ECONNRESET ? -ECONNRESET : -EPROTO, "%s", t->error);
 }
 
 int tls_check_domain(struct tls *t, const char *domain, struct err *e)

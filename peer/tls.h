@@ -27,7 +27,8 @@ void tls_context_refresh(struct tls_context *ctx);
 
 int tls_new(struct tls_context *ctx, int fd, bool server, struct tls **ret_tls);
 void tls_free(struct tls *t);
-/* 0 done; -EAGAIN with *ret_want_write saying what to wait for; -EPROTO with e->msg. */
+/* 0 done; -EAGAIN with *ret_want_write saying what to wait for; -ECONNRESET when the other side went
+ * away without a word, -EPROTO for all else, with e->msg. */
 int tls_handshake(struct tls *t, bool *ret_want_write, struct err *e);
 /* 0 when the peer's certificate names this domain, else -EACCES with the names it has. */
 int tls_check_domain(struct tls *t, const char *domain, struct err *e);
