@@ -240,6 +240,13 @@ site_kill9() { # site...
 	done
 }
 
+# For a daemon that may have ended by itself.
+site_end() { # site
+	kill -9 "${PID[$1]}" 2>/dev/null || true
+	wait "${PID[$1]}" 2>/dev/null || true
+	unset "PID[$1]"
+}
+
 # A clean stop: ends in time, with status 0.
 site_stop() { # site [seconds]
 	local status=0 pid=${PID[$1]:-}

@@ -75,9 +75,11 @@ refused "check of nothing" "fresh" "$t" check --config "$WORK/edited.conf"
 
 # Running.
 sites_start
-refused "a second daemon" "run|use|lock|busy" nsenter --net="/run/netns/$TAG-a" -- "$t" run \
-	--config "$WORK/a/conf" --run-dir "$WORK/a/run2"
-refused "check of a running replica" "run|use|lock|busy" "$t" check --config "$WORK/a/conf"
+for s in a b; do
+	refused "a second daemon on site $s" "another process|another tandemfs" \
+		nsenter --net="/run/netns/$TAG-$s" -- "$t" run --config "$WORK/$s/conf" --run-dir "$WORK/$s/run2"
+done
+refused "check of a running replica" "runs|uses|in use" "$t" check --config "$WORK/a/conf"
 refused "tandemctl without a daemon" "no|run" "$BIN/tandemctl" --run-dir "$WORK" status
 refused "tandemctl for another volume" "nowhere" "$BIN/tandemctl" --run-dir "$WORK/a/run" status nowhere
 is_serving a || fail "site a was disturbed"
@@ -96,17 +98,13 @@ mount -t tmpfs tmpfs "$(mnt a)"
 site_start a
 wait_for 10 "site a says that something is mounted" eval 'grep -qiE "mnt.*(busy|mounted|use)|(busy|mounted).*mnt" "$WORK/a/log"'
 expect_eq "what is mounted" "$(awk -v m="$(mnt a)" '$5 == m' /proc/self/mountinfo | grep -c ' - tmpfs ')" 1
-if site_alive a; then kill -9 "${PID[a]}"; fi
-wait "${PID[a]}" 2>/dev/null || true
-unset "PID[a]"
+site_end a
 umount "$(mnt a)"
 touch "$(mnt a)/something"
 site_start a
 wait_for 10 "site a says that the mount point is not empty" eval 'grep -qi "not empty" "$WORK/a/log"'
 ! is_mounted a || fail "mounted over a file"
-if site_alive a; then kill -9 "${PID[a]}"; fi
-wait "${PID[a]}" 2>/dev/null || true
-unset "PID[a]"
+site_end a
 rm "$(mnt a)/something"
 step "the mount point must be free and empty"
 

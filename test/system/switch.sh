@@ -39,6 +39,7 @@ for ((round = 1; round <= 4; round++)); do
 done
 
 # With the peer dead, demote refuses and says what can be done.
+standby=$(other $active)
 site_kill9 $standby
 expect_fail ctl $active demote $VOLUME
 expect_match "demote without the peer" "$OUT" "force"
