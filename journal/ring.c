@@ -343,6 +343,13 @@ static int check_batch(
 	return 0;
 }
 
+void ring_register(struct ring *r)
+{
+	for (unsigned i = 0; i < r->nsegs; i++)
+		if (uring_register_file(r->uring, r->segs[i].fd))
+			return; /* writes go on without */
+}
+
 int ring_read(struct ring *r, uint64_t from, void *buf, struct batch_header *ret_h)
 {
 	struct ring_batch b;

@@ -82,6 +82,10 @@ int ring_open(const char *dir, const struct uuid *volume, struct pos from,
 /* No write may be in flight, or the uring is closed already. */
 void ring_close(struct ring *r);
 
+/* Registers the segment files with the uring (uring_register_file). A speed-up only; to be called at
+ * most once, and ring_close() may then follow only after uring_close(). */
+void ring_register(struct ring *r);
+
 /* Makes everything behind the end of the history unreadable, durably. To be called once after
  * ring_open(), before the first append. Synchronous. */
 int ring_trim_end(struct ring *r, struct err *e);

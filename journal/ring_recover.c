@@ -197,17 +197,23 @@ static size_t walk_forward(const struct scan *s, size_t i, size_t *path, struct 
 	return n;
 }
 
-static bool is_anchor(const struct ring_batch *b, struct pos from, bool after)
+/* What kind of batch to start from, the best first. An empty batch behind a gap of another empty one
+ * also ends at `from`, but nothing leads back from it. */
+enum anchor { ENTRIES_END, EMPTY_ENDS, FOLLOWS };
+
+static bool is_anchor(const struct ring_batch *b, struct pos from, enum anchor kind)
 {
-	return pos_equal(after ? ring_batch_before(b) : ring_batch_end(b), from);
+	if (kind == FOLLOWS)
+		return pos_equal(ring_batch_before(b), from);
+	return pos_equal(ring_batch_end(b), from) && (b->count > 0) == (kind == ENTRIES_END);
 }
 
 /*
- * The batch that ends at `from`, or (after) the one that follows it. When several do, the one from
+ * The batch of this kind from which to look in both directions. When there are several, the one from
  * which the history goes on farthest: others are empty batches behind it, or copies in what a torn
  * batch had for its payload.
  */
-static size_t find_anchor(const struct scan *s, struct pos from, bool after)
+static size_t find_anchor(const struct scan *s, struct pos from, enum anchor kind)
 {
 	size_t best = NONE, best_len = 0, any = NONE;
 	struct pos best_end = {0};
@@ -216,11 +222,11 @@ static size_t find_anchor(const struct scan *s, struct pos from, bool after)
 		struct pos end;
 		size_t p, len;
 
-		if (!is_anchor(&s->batches[i], from, after))
+		if (!is_anchor(&s->batches[i], from, kind))
 			continue;
 		any = i;
 		p = previous_of(s, i, (struct epoch){0});
-		if (p != NONE && is_anchor(&s->batches[p], from, after))
+		if (p != NONE && is_anchor(&s->batches[p], from, kind))
 			continue; /* walked from there */
 		len = walk_forward(s, i, NULL, &end);
 		if (best == NONE || end.seq > best_end.seq ||
@@ -243,11 +249,13 @@ static void drop_front(struct scan *s, size_t n)
 static int find_history(struct scan *s, struct pos from)
 {
 	struct pos end = {0};
-	size_t anchor = find_anchor(s, from, false);
+	size_t anchor = find_anchor(s, from, ENTRIES_END);
 	bool old = false;
 
 	if (anchor == NONE)
-		anchor = find_anchor(s, from, true);
+		anchor = find_anchor(s, from, EMPTY_ENDS);
+	if (anchor == NONE)
+		anchor = find_anchor(s, from, FOLLOWS);
 	if (anchor != NONE) {
 		s->path = calloc(s->count, sizeof(*s->path));
 		if (!s->path)

@@ -25,6 +25,7 @@
 #include "cleanup.h"
 #include "limits.h"
 
+#define FILES_MAX 1024u /* registered at once */
 #define DEPTH_MAX 4096u
 #define THREADS_MAX 8u
 #define STALLS_MAX 16u /* short writes without a whole block more, in a row */
@@ -53,6 +54,8 @@ struct uring {
 	struct list finished; /* `done` is still to be called */
 	const uint8_t *fixed; /* the registered buffer, or NULL */
 	size_t fixed_len;
+	int *files; /* by descriptor: its registered place, or -1; NULL before the first */
+	unsigned nfiles, files_used; /* descriptors in the table; places taken */
 	unsigned inject_at, inject_repeat; /* inject_at 0: disarmed */
 	int inject_error;
 };
@@ -310,6 +313,15 @@ static int ring_init(struct uring *u)
 	return 0;
 }
 
+/* A registered file needs no look-up and no reference of its own for each write. */
+static void use_registered(const struct uring *u, struct io_uring_sqe *sqe, int fd)
+{
+	if (fd < 0 || (unsigned)fd >= u->nfiles || u->files[fd] < 0)
+		return;
+	sqe->fd = u->files[fd];
+	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+}
+
 static void ring_prepare(struct uring *u, struct uring_req *r)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
@@ -322,6 +334,7 @@ static void ring_prepare(struct uring *u, struct uring_req *r)
 		io_uring_prep_nop(sqe);
 	} else if (r->sync_only) {
 		io_uring_prep_fsync(sqe, r->fd, IORING_FSYNC_DATASYNC);
+		use_registered(u, sqe, r->fd);
 	} else {
 		n = attempt_len(r);
 		ensure(n <= INT32_MAX);
@@ -331,6 +344,7 @@ static void ring_prepare(struct uring *u, struct uring_req *r)
 		else
 			io_uring_prep_write(sqe, r->fd, p, (unsigned)n, r->off + r->written);
 		sqe->rw_flags = r->rwf_flags;
+		use_registered(u, sqe, r->fd);
 	}
 	io_uring_sqe_set_data(sqe, r);
 	u->in_flight++;
@@ -430,6 +444,7 @@ void uring_close(struct uring *u)
 		}
 		io_uring_queue_exit(&u->ring);
 	}
+	free(u->files);
 	free(u);
 }
 
@@ -451,6 +466,40 @@ int uring_register_buffer(struct uring *u, void *base, size_t len)
 		return ret;
 	u->fixed = base;
 	u->fixed_len = len;
+	return 0;
+}
+
+int uring_register_file(struct uring *u, int fd)
+{
+	unsigned place = u->files_used;
+	int ret;
+
+	ensure(fd >= 0);
+	if (u->threads)
+		return 0;
+	if (!u->files) {
+		ret = io_uring_register_files_sparse(&u->ring, FILES_MAX);
+		if (ret)
+			return ret;
+	}
+	if (place == FILES_MAX)
+		return -ENFILE;
+	if ((unsigned)fd >= u->nfiles) {
+		unsigned n = (unsigned)fd + 64;
+		int *files = reallocarray(u->files, n, sizeof(*files));
+
+		if (!files)
+			return -ENOMEM;
+		for (unsigned i = u->nfiles; i < n; i++)
+			files[i] = -1;
+		u->files = files;
+		u->nfiles = n;
+	}
+	ret = io_uring_register_files_update(&u->ring, place, &fd, 1);
+	if (ret < 0)
+		return ret;
+	u->files[fd] = (int)place;
+	u->files_used++;
 	return 0;
 }
 

@@ -50,6 +50,9 @@ void uring_close(struct uring *u);
 const char *uring_mode_name(const struct uring *u);
 /* Registers [base, base + len) so that writes from it need no page pinning. Optional; once. */
 int uring_register_buffer(struct uring *u, void *base, size_t len);
+/* Registers a descriptor that is written often and stays open until uring_close(), so that a write
+ * needs no look-up of it. Optional: 0, or -errno and writes go on without. */
+int uring_register_file(struct uring *u, int fd);
 /* Readable (EPOLLIN) when uring_reap() has something to do. */
 int uring_fd(const struct uring *u);
 void uring_write(struct uring *u, struct uring_req *r);

@@ -290,3 +290,18 @@ Test(uring, auto_opens_one_of_the_two)
 	uring_close(u);
 	uring_close(NULL);
 }
+
+BOTH(a_registered_file_is_written_like_any_other)
+{
+	struct uring_req r;
+
+	start(m, 4);
+	cr_assert(zero(int, uring_register_file(u, fd)));
+	r = request(0, SIZE);
+	uring_write(u, &r);
+	uring_submit(u);
+	wait_done(1);
+	cr_assert(zero(int, r.res));
+	check_file(SIZE);
+	end();
+}
