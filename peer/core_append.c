@@ -130,6 +130,9 @@ void core_on_append(struct core *c, unsigned peer, const struct msg *m)
 	if (r) {
 		core_log_append(c, h);
 		core_act(c, ACT_APPEND);
+		for_each_peer (c, i) {
+			c->peers[i].live = false; /* they have not got this one */
+		}
 	} else {
 		core_send_ack(c);
 	}

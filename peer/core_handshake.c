@@ -35,6 +35,7 @@ void core_send_hello(struct core *c, unsigned peer)
 	h->nspans = MIN(c->nspans, MSG_SPANS_MAX);
 	memcpy(h->spans, c->spans, h->nspans * sizeof(h->spans[0]));
 	h->record = c->rec;
+	c->peers[peer].told = c->rec->version;
 }
 
 void core_spread(struct core *c, unsigned restart)
@@ -261,10 +262,17 @@ static void lead(struct core *c, unsigned peer)
 	p->lost = core_serving(c) && p->fork_point.seq < c->commit && core_in_sync(c, peer);
 }
 
+/* Our last HELLO to it may be out of date: it was of another record. */
+static void tell(struct core *c, unsigned peer)
+{
+	if (!version_equal(&c->peers[peer].told, &c->rec->version))
+		core_send_hello(c, peer);
+}
+
 void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 {
 	const struct msg_hello *h = &m->hello;
-	bool again = false;
+	bool dropped = false;
 
 	if (!check_foreign(c, peer, h->record))
 		return;
@@ -274,16 +282,16 @@ void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 		c->peers[peer].fork = true;
 		core_plan_lost(c, peer);
 		return;
-	case RECORD_OLDER:
+	case RECORD_OLDER: /* it adopts ours and says HELLO again */
 		c->reached = true;
-		return; /* it adopts ours and says HELLO again */
+		tell(c, peer);
+		return;
 	case RECORD_NEWER:
 		if (core_plan_is(c, &h->record->version)) {
 			relate(c, peer, h); /* it holds our proposal */
 			return;
 		}
 		adopt(c, h->record);
-		again = true;
 		break;
 	case RECORD_SAME:
 		c->reached = true;
@@ -293,13 +301,15 @@ void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 		return;
 	relate(c, peer, h);
 	if (core_is_active(c, peer))
-		again |= follow(c, peer, h);
+		dropped = follow(c, peer, h);
 	else if (core_is_active(c, c->self) && !core_inactive(c, peer))
 		lead(c, peer);
 	if (c->record_changed)
 		core_spread(c, 0);
-	if (again)
+	if (dropped)
 		core_send_hello(c, peer);
+	else
+		tell(c, peer);
 	core_send_ack(c);
 }
 

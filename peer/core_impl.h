@@ -37,6 +37,7 @@ struct core_peer {
 	bool hello;
 	bool fork;
 	struct record_version version;
+	struct record_version told; /* in our last HELLO to it */
 
 	/* its history */
 	enum core_relation relation;
@@ -225,6 +226,7 @@ void core_plan_settle(struct core *c);
 void core_plan_accepted(struct core *c, unsigned peer);
 /* The peer's connection is lost, or it refused. */
 void core_plan_lost(struct core *c, unsigned peer);
+void core_plan_cancel(struct core *c);
 /* Another record was adopted meanwhile. */
 void core_plan_overtaken(struct core *c);
 bool core_plan_is(const struct core *c, const struct record_version *v);

@@ -303,7 +303,7 @@ static void activate(struct core *c, const struct core_operator *op, struct core
 static void demote_force(struct core *c, struct core_origin *o)
 {
 	if (c->plan.kind == PLAN_START)
-		c->plan.kind = PLAN_NONE;
+		core_plan_cancel(c);
 	c->facts.demoted = true;
 	core_act(c, ACT_PERSIST_FACTS)->facts = c->facts;
 	core_answer(c, o, CORE_ANSWER_OK,

@@ -143,6 +143,19 @@ void core_plan_accepted(struct core *c, unsigned peer)
 	c->plan.waiting &= ~(1u << peer);
 }
 
+/* Who holds the planned record already is newer than we are: shake hands again. */
+void core_plan_cancel(struct core *c)
+{
+	c->plan.kind = PLAN_NONE;
+	for_each_peer (c, i) {
+		struct core_peer *p = &c->peers[i];
+
+		if (p->up && p->hello && version_equal(&p->version, &c->next->version))
+			core_close(
+				c, i, "a change of the record was agreed on here, but not by all");
+	}
+}
+
 void core_plan_lost(struct core *c, unsigned peer)
 {
 	if (c->plan.kind == PLAN_NONE || !(c->plan.waiting & 1u << peer))
@@ -152,7 +165,7 @@ void core_plan_lost(struct core *c, unsigned peer)
 		c->plan.waiting &= ~(1u << peer);
 		return;
 	}
-	c->plan.kind = PLAN_NONE;
+	core_plan_cancel(c);
 	core_answer(c, &c->plan.origin, -ECONNRESET,
 		core_text(c,
 			"the connection to %s broke before it had agreed: nothing was changed "

@@ -42,7 +42,7 @@ static bool confirmed(const struct core *c, unsigned set)
 static void back_to_confirming(struct core *c)
 {
 	if (c->plan.kind == PLAN_START)
-		c->plan.kind = PLAN_NONE;
+		core_plan_cancel(c);
 	for_each_peer (c, i) {
 		c->peers[i].asked = false;
 	}

@@ -161,6 +161,7 @@ static void fetch_start(struct world *w, struct node *n, const struct core_actio
 {
 	struct fetch_job *f = &n->fetch[a->peer];
 
+	trace(w, "%u reads from %llu for %u", n->index, (unsigned long long)a->seq, a->peer);
 	if (f->busy && f->conn == a->conn)
 		violation(w, "replica %u: two FETCHes for %u in flight", n->index, a->peer);
 	*f = (struct fetch_job){.busy = true, .conn = a->conn, .next = a->seq};
@@ -431,6 +432,8 @@ void node_fetch(struct world *w, struct node *n, unsigned peer)
 		ev.seq = f->next - 1;
 	}
 done:
+	trace(w, "%u has sent up to %llu to %u: %d", n->index, (unsigned long long)ev.seq, peer,
+		ev.code);
 	f->busy = false;
 	node_step(w, n, &ev);
 }
