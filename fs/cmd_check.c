@@ -221,7 +221,8 @@ int cmd_check(const struct options *opt)
 	}
 	if (r)
 		return report(&e, r);
-	qsort(o->blocks, o->nblocks, sizeof(*o->blocks), block_order);
+	if (o->nblocks)
+		qsort(o->blocks, o->nblocks, sizeof(*o->blocks), block_order);
 	r = store_verify(o->v.store, &e);
 	if (r)
 		problem(o, e.msg);
