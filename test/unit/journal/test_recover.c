@@ -269,6 +269,23 @@ Test(recover, the_very_first_batch_may_be_the_one_missing)
 	rig_check_contents(1);
 }
 
+Test(recover, a_missing_empty_batch_does_not_cost_the_older_ones)
+{
+	rig_new(URING_AUTO, 2 * MIB);
+	rig_append(1, 100, 0);
+	rig_append(1, 100, 0);
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert(zero(int, rig_append_async(rig_build(i / 2, 100, 2))));
+	rig_wait();
+	rig_stop();
+	rig_poke_zero(rig_at(rig.batches[2]), BLOCK_SIZE);
+	/* The second empty one ends where the state stands, too. */
+	cr_assert(zero(int, rig_open(rig_pos(2), NULL, NULL)));
+	cr_assert(eq(u64, rig.rec.first_seq, 1));
+	cr_assert(eq(u64, rig.rec.end.seq, 2));
+	cr_assert(eq(u64, rig.rec.dropped, 2));
+}
+
 Test(recover, a_torn_batch_is_counted_and_overwritten)
 {
 	rig_new(URING_AUTO, 2 * MIB);

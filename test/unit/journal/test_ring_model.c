@@ -22,6 +22,7 @@ TestSuite(ring_model, .fini = rig_free);
 
 static unsigned flushed; /* batches: the state stands at rig_pos(flushed) */
 static uint64_t released, commit;
+static unsigned wrapped; /* appends into the first quarter of a ring */
 
 /* A batch of a random size: mostly small, some of the largest, some empty. */
 static struct rig_batch *build(uint64_t commit_max)
@@ -170,7 +171,6 @@ static void crash(void)
 static void run(uint64_t seed, unsigned steps)
 {
 	static const uint64_t sizes[] = {2 * MIB, 3 * MIB, 4 * MIB, 8 * MIB};
-	unsigned wrapped = 0;
 
 	fprintf(stderr, "ring model: TANDEMFS_SEED=%lu\n", seed);
 	rig_new(seed % 2 ? URING_THREADS : URING_AUTO, sizes[seed % 4]);
@@ -199,7 +199,6 @@ static void run(uint64_t seed, unsigned steps)
 			append_group(NULL);
 	}
 	rig_check_contents(ring_first_seq(rig.r));
-	cr_assert(gt(uint, wrapped, 0), "seed %lu", seed);
 	rig_free();
 }
 
@@ -214,6 +213,7 @@ Test(ring_model, random_histories_and_crashes_recover_to_the_model)
 	}
 	for (uint64_t seed = 1; seed <= 4; seed++)
 		run(seed, 250);
+	cr_assert(gt(uint, wrapped, 100)); /* or nothing was overwritten, and nothing shown */
 	/* New ones each time, as long as there is time. */
 	while (clock_mono_ns() - start < 4 * NS_PER_S)
 		run(random_u64() % 1000000, 250);
