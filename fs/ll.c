@@ -356,6 +356,25 @@ void ll_fence(struct ll *l, unsigned timeout_ms)
 	end(l, start + total);
 }
 
+static void *idle_main(void *arg)
+{
+	struct ll *l = arg;
+	int ret = ll_mount_detach_idle(l);
+
+	if (ret)
+		log_info("'%s' is in use: %s", l->mountpoint, strerror(-ret));
+	else
+		atomic_store(&l->detached, true);
+	ll_unref(l);
+	return NULL;
+}
+
+bool ll_unmount_idle(struct ll *l, unsigned timeout_ms)
+{
+	run_until(l, idle_main, clock_mono_ns() + timeout_ms * NS_PER_MS);
+	return atomic_load(&l->detached);
+}
+
 void ll_unmount(struct ll *l, unsigned timeout_ms)
 {
 	uint64_t start = clock_mono_ns(), total = timeout_ms * NS_PER_MS;

@@ -44,6 +44,10 @@ void ll_fence_begin(struct ll *l);
  * has already failed all its operations. Not from a worker.
  */
 void ll_fence(struct ll *l, unsigned timeout_ms);
+/* Unmounts when nobody uses the mount; the kernel writes dirty pages back meanwhile, so the caller's
+ * commit thread must be at work. true when it is gone. Not from the commit thread; ll_unmount() has to
+ * follow in any case. */
+bool ll_unmount_idle(struct ll *l, unsigned timeout_ms);
 /* A clean stop: unmounts (lazily when busy), ends the workers, frees. At most timeout_ms. */
 void ll_unmount(struct ll *l, unsigned timeout_ms);
 /* Takes away a dead mount (ENOTCONN) of this volume at mountpoint, as a kill -9 leaves it. 0 when

@@ -60,6 +60,7 @@ struct ll {
 	struct ll_worker *workers; /* workers[nthreads]: what ll_mount() reads INIT with */
 	atomic_uint refs, running;
 	atomic_bool fenced;
+	atomic_bool detached; /* by ll_unmount_idle() */
 	atomic_ulong bad_reads;
 	/* INIT: what the kernel offers, to be amended in the answer (ll_init.c) */
 	uint64_t init_unique, init_offered;

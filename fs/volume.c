@@ -162,6 +162,9 @@ static void status_expired(struct loop_timer *t, uint64_t now_ns)
 
 	loop_timer_set(v->loop, t, now_ns + STATUS_NS);
 	volume_status_event(v);
+	if (v->serving && !v->stopping && ll_ended(v->ll))
+		volume_restart(
+			v, "somebody unmounted the volume: it is confirmed and mounted again");
 	for (unsigned i = 0; i < REPLICAS_MAX; i++)
 		fetch_go_on(v, i);
 	if (v->facts.bad_starts && now_ns - v->started_ns > GOOD_START_NS &&

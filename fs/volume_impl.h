@@ -32,6 +32,7 @@
 #define EMPTY_BATCH_NS (100 * NS_PER_MS)
 #define STOP_NS (10 * NS_PER_S)
 #define FENCE_MS 3000u
+#define UNMOUNT_MS 4000u /* for an idle mount to go when the daemon stops */
 #define JOB_THREADS 4u
 #define EXTERNALS_MAX 64u /* large payloads of one batch */
 
@@ -240,7 +241,8 @@ struct volume {
 
 	atomic_uint_fast64_t disk_free, disk_total; /* bytes */
 	atomic_uint_fast64_t free_blocks; /* that may still be mapped, by the last look */
-	bool stopping, quit;
+	bool stopping, quit, unmounting;
+	struct job unmount_job;
 	int exit_status;
 
 	struct latency latency;

@@ -115,13 +115,28 @@ void volume_fence(struct volume *v, const char *text)
 
 	snprintf(reason, sizeof(reason), "%s", text ? text : "fenced");
 	log_warn("leaving the active role: %s", reason);
+	if (v->ll)
+		ll_fence_begin(v->ll);
 	volume_fail_all(v, -EIO);
 	if (v->ll)
 		ll_fence(v->ll, FENCE_MS);
 	volume_restart(v, reason);
 }
 
-/* SIGTERM or SIGINT; a second one does not wait. */
+static void unmount_run(struct job *j)
+{
+	ll_unmount_idle(j->v->ll, UNMOUNT_MS);
+}
+
+static void unmount_done(struct job *j)
+{
+	j->v->unmounting = false;
+	j->v->stop_staging = true;
+	volume_stop_work(j->v);
+}
+
+/* SIGTERM or SIGINT; a second one does not wait. First the mount goes, if nobody uses it: the kernel
+ * writes its dirty pages back, which this thread has to commit. Then nothing more is staged. */
 void volume_stop(struct volume *v)
 {
 	if (v->stopping) {
@@ -131,8 +146,15 @@ void volume_stop(struct volume *v)
 	log_info("stopping");
 	notify_stopping();
 	v->stopping = true;
-	v->stop_staging = true;
 	loop_timer_set(v->loop, &v->stop_timer, clock_mono_ns() + STOP_NS);
+	if (v->ll) {
+		v->unmounting = true;
+		v->unmount_job.run = unmount_run;
+		v->unmount_job.done = unmount_done;
+		job_submit(v, &v->unmount_job);
+		return;
+	}
+	v->stop_staging = true;
 	volume_stop_work(v);
 }
 
@@ -140,7 +162,7 @@ void volume_stop_work(struct volume *v)
 {
 	bool late = clock_mono_ns() >= v->stop_timer.at_ns;
 
-	if (!v->stopping || v->quit)
+	if (!v->stopping || v->quit || v->unmounting)
 		return;
 	if (v->serving && !volume_drained(v) && !late)
 		return;
