@@ -39,7 +39,6 @@ int apply_entry(struct tree *t, const struct entry *e, struct op *op)
 		return -EBADMSG;
 	txn_set_memory_only(t->txn, false);
 	r = table[e->h.type](&a);
-	apply_freed_end(&a);
 	if (r) {
 		t->broken = true;
 		return r == -EIO ? r : -EBADMSG;

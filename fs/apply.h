@@ -83,13 +83,25 @@ int apply_entry(struct tree *t, const struct entry *e, struct op *op);
 /* Puts the transaction into the memtable. 0 or -EIO (final). */
 int tree_flush_txn(struct tree *t);
 /*
- * fn is called by apply_entry() for each run of blocks that no file maps any more, with the seq of
- * the entry that freed it: it may be punched once a checkpoint at that seq or later is done and
- * earlier readers are through. Not called again after a restart. The thread that applies.
+ * Space that no file maps any more, so that its segments can be punched; each replica for itself.
+ * Off until tree_keep_freed(); then the runs that apply_entry() frees are gathered in memory.
+ * tree_write_freed(), to be called before each store_flush_begin(), puts them into the transaction
+ * under the applied seq, so that the flush that makes them dead also remembers them: a crash loses
+ * none, because what was not flushed is applied, and freed, again. The thread that applies.
  */
-void tree_on_freed(struct tree *t,
-	void (*fn)(void *ctx, struct addr a, uint32_t blocks, uint64_t birth, uint64_t seq),
+void tree_keep_freed(struct tree *t);
+void tree_write_freed(struct tree *t);
+/* Blocks that were freed and are not yet reported as punched. Any thread. */
+uint64_t tree_freed_blocks(const struct tree *t);
+/*
+ * Calls fn for each run that was remembered at a seq up to `seq`, neighbours merged within one
+ * checkpoint, until it returns non-zero, which is returned. `seq` must be flushed, and should be
+ * the flushed data_seq: above that recovery writes payloads again. Any thread; reads the disk.
+ */
+int tree_freed(struct tree *t, uint64_t seq, int (*fn)(void *ctx, struct addr a, uint32_t blocks),
 	void *ctx);
+/* They are punched: forgets them, with the next transaction. The thread that applies. */
+int tree_freed_done(struct tree *t, uint64_t seq);
 /* Records that payloads up to seq are synced; written with the next transaction. */
 void tree_set_data_seq(struct tree *t, uint64_t seq);
 /* The position in RocksDB's files. */

@@ -4,7 +4,7 @@
  * dead. See apply.c.
  *
  * A chunk that is rewritten for any reason also loses what is dead in it. Blocks that no map holds
- * any more are reported (tree_on_freed), neighbours together.
+ * any more are gathered (tree_freed.c).
  */
 #include "tree_impl.h"
 
@@ -12,29 +12,6 @@
 
 #include "acl.h"
 #include "le.h"
-
-void apply_freed_end(struct apply *a)
-{
-	if (a->freed_blocks && a->t->freed)
-		a->t->freed(
-			a->t->freed_ctx, a->freed, a->freed_blocks, a->freed_birth, a->e->h.seq);
-	a->freed_blocks = 0;
-}
-
-void apply_freed(void *ctx, const struct chunk_block *b)
-{
-	struct apply *a = ctx;
-
-	if (a->freed_blocks && a->freed.epoch == b->epoch && a->freed_birth == b->birth &&
-		a->freed.block + a->freed_blocks == b->block) {
-		a->freed_blocks++;
-		return;
-	}
-	apply_freed_end(a);
-	a->freed = (struct addr){.block = b->block, .epoch = b->epoch};
-	a->freed_birth = b->birth;
-	a->freed_blocks = 1;
-}
 
 /* Blocks of the inode, and with them those of the volume. */
 static int count_blocks(struct apply *a, struct inode *i, uint64_t mapped, uint64_t unmapped)

@@ -13,6 +13,7 @@
  *   'B' inode(8) chunk(8)       block map of CHUNK_BLOCKS blocks (blockmap.h)
  *   'O' inode(8)                orphan: no name, perhaps still open
  *   'G' inode(8)                the inode has dead ranges
+ *   'F' seq(8) number(8)        runs of blocks that are free since a checkpoint; the replica's own
  *
  * Every value begins with a version byte (1) and ends with a CRC-32C over its key and what is before
  * it, so that a value under the wrong key is found too. Reserved bytes are zero.
@@ -48,7 +49,7 @@
  *     2    2  reserved                         4    n  attribute, target; seq (8) for 'O' and 'G'
  *     4    8  inode                          4+n    4  checksum
  *    12    n  name
- *  12+n    4  checksum
+ *  12+n    4  checksum                     n of 'F': block(8) epoch(4) blocks(4) for each run
  */
 #ifndef FS_KEYS_H
 #define FS_KEYS_H
@@ -68,6 +69,7 @@
 #define KEY_CHUNK 'B'
 #define KEY_ORPHAN 'O'
 #define KEY_GARBAGE 'G'
+#define KEY_FREED 'F'
 
 #define KEY_HEAD 9u /* prefix byte and inode */
 #define KEY_SIZE_MAX (KEY_HEAD + 255u)
@@ -89,7 +91,7 @@ void key_super(struct key *k);
 void key_ino(struct key *k, char family, uint64_t ino);
 /* 'D' and 'X'. len at most 255. */
 void key_name(struct key *k, char family, uint64_t ino, const char *name, size_t len);
-/* 'C' and 'B'. */
+/* 'C', 'B', 'F'. */
 void key_number(struct key *k, char family, uint64_t ino, uint64_t number);
 uint64_t be64_get(const uint8_t *p);
 /* The inode in a key of KEY_HEAD bytes or more. */

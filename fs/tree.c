@@ -109,6 +109,11 @@ int tree_open(struct store *s, const struct uuid *volume, struct tree **ret_t, s
 	t->txn = txn_new(s);
 	t->scratch = malloc(BODY_SIZE_MAX);
 	ensure(t->scratch);
+	r = freed_open(t);
+	if (r) {
+		tree_close(t);
+		return err_set(e, r, "metadata store: its list of free blocks cannot be read");
+	}
 	*ret_t = t;
 	return 0;
 }
@@ -119,6 +124,7 @@ void tree_close(struct tree *t)
 		return;
 	txn_free(t->txn);
 	garbage_free(&t->garbage);
+	free(t->freed.runs);
 	free(t->scratch);
 	free(t);
 }
@@ -175,14 +181,6 @@ int tree_persisted(struct tree *t, struct pos *ret_pos, uint64_t *ret_data_seq)
 	if (ret_data_seq)
 		*ret_data_seq = sb.data_seq;
 	return 0;
-}
-
-void tree_on_freed(struct tree *t,
-	void (*fn)(void *ctx, struct addr a, uint32_t blocks, uint64_t birth, uint64_t seq),
-	void *ctx)
-{
-	t->freed = fn;
-	t->freed_ctx = ctx;
 }
 
 /* --- reading single values --- */

@@ -434,6 +434,33 @@ static int run_compare(const void *a, const void *b)
 	return x->block < y->block ? -1 : x->block > y->block;
 }
 
+/* A free run must not be mapped; the mapped ones are in order by now. */
+static int check_free_run(void *ctx, struct addr a, uint32_t blocks)
+{
+	struct check *k = ctx;
+	size_t lo = 0, hi = k->nruns;
+
+	while (lo < hi) { /* the first run that ends behind a */
+		size_t mid = (lo + hi) / 2;
+		const struct run *x = &k->runs[mid];
+
+		if (x->epoch < a.epoch || (x->epoch == a.epoch && x->block + x->blocks <= a.block))
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo < k->nruns && k->runs[lo].epoch == a.epoch && k->runs[lo].block < a.block + blocks)
+		problem(k, "data block %llu of epoch %u is mapped, and noted as free",
+			ull(MAX(a.block, k->runs[lo].block)), a.epoch);
+	return 0;
+}
+
+static void pass_freed(struct check *k, const struct key *key, const uint8_t *v, size_t len)
+{
+	if (freed_decode(key, v, len, check_free_run, k))
+		problem(k, "a list of free blocks is damaged");
+}
+
 static void check_overlaps(struct check *k)
 {
 	if (k->nruns)
@@ -489,8 +516,10 @@ int tree_check(struct tree *t, struct tree_check *c)
 		r = each(&k, KEY_ORPHAN, pass_orphan);
 	if (!r)
 		r = each(&k, KEY_GARBAGE, pass_garbage);
-	if (!r)
+	if (!r) {
 		sum_up(&k);
+		r = each(&k, KEY_FREED, pass_freed);
+	}
 	free(k.nodes);
 	free(k.runs);
 	return r;
@@ -538,7 +567,8 @@ int tree_digest(struct tree *t, uint8_t ret_sha[32])
 		const uint8_t *key = store_iter_key(it, &klen);
 		const uint8_t *value = store_iter_value(it, &len);
 
-		if (key[0] == KEY_SUPER) /* follows below, without what is the replica's own */
+		/* The replica's own affair; the superblock follows below without what is. */
+		if (key[0] == KEY_SUPER || key[0] == KEY_FREED)
 			continue;
 		lanes_add(&l, key, klen);
 		lanes_add(&l, value, len);

@@ -41,6 +41,20 @@ struct garbage {
 	uint64_t urgent; /* the inode whose list of dead ranges is full, or 0 */
 };
 
+/* A run of blocks without an owner. */
+struct freed_run {
+	uint64_t block;
+	uint32_t epoch, blocks;
+};
+
+/* Freed since the last tree_write_freed(). */
+struct freed {
+	bool on;
+	struct freed_run *runs;
+	size_t n, size;
+	uint64_t blocks; /* of these and of the remembered ones; atomic */
+};
+
 struct tree {
 	struct store *store;
 	struct txn *txn;
@@ -48,8 +62,7 @@ struct tree {
 	bool sb_dirty;
 	bool broken; /* an entry failed halfway: the transaction must never be written */
 	uint8_t *scratch; /* BODY_SIZE_MAX */
-	void (*freed)(void *ctx, struct addr a, uint32_t blocks, uint64_t birth, uint64_t seq);
-	void *freed_ctx;
+	struct freed freed;
 	struct garbage garbage;
 };
 
@@ -93,10 +106,6 @@ struct apply {
 	struct view v;
 	const struct entry *e;
 	struct op *op; /* or NULL */
-	/* the run of freed blocks that is being gathered */
-	struct addr freed;
-	uint32_t freed_blocks;
-	uint64_t freed_birth;
 };
 
 int apply_create(struct apply *a);
@@ -111,9 +120,13 @@ static inline int apply_must(int r)
 {
 	return r == -ENOENT ? -EBADMSG : r;
 }
-/* A freed_fn; ctx is the struct apply. */
+/* A freed_fn; ctx is the struct apply. In tree_freed.c. */
 void apply_freed(void *ctx, const struct chunk_block *b);
-void apply_freed_end(struct apply *a);
+/* Calls fn for each run of an 'F' value. -EBADMSG when it is damaged. */
+int freed_decode(const struct key *k, const uint8_t *v, size_t len,
+	int (*fn)(void *ctx, struct addr a, uint32_t blocks), void *ctx);
+/* Counts what was remembered before this start. */
+int freed_open(struct tree *t);
 /* Sets or removes attributes and keeps the inode's counts and flags. */
 int apply_xattrs(struct apply *a, struct inode *i, const struct body_xattrs *xs);
 

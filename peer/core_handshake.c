@@ -105,6 +105,8 @@ static void forget_streams(struct core *c, bool all)
 
 		if (record_follows(c->rec, &p->version))
 			p->fork = false;
+		else if (c->rec->version.forced && p->hello)
+			p->fork = true; /* nobody follows a forced step unasked */
 		if (all)
 			p->following = p->asked = false;
 		if (core_inactive(c, c->self))
@@ -294,9 +296,9 @@ void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 		adopt(c, h->record);
 		break;
 	case RECORD_SAME:
-		c->reached = true;
 		break;
 	}
+	c->reached = true;
 	if (c->role == CORE_FENCED)
 		return;
 	relate(c, peer, h);

@@ -200,10 +200,8 @@ uint64_t core_wanted_floor(const struct core *c)
 		const struct core_peer *p = &c->peers[i];
 		uint64_t known = p->acked;
 
-		if (p->relation == RELATION_BEHIND)
-			known = MAX(known, p->end.seq);
-		else if (p->relation == RELATION_AHEAD || p->relation == RELATION_DIVERGED)
-			known = MAX(known, p->fork_point.seq);
+		if (p->relation == RELATION_BEHIND || p->relation == RELATION_AHEAD)
+			known = MAX(known, MAX(p->flushed.seq, p->commit)); /* its end it may lose */
 		if (core_in_sync(c, i)) /* it has what is committed */
 			known = MAX(known, c->commit);
 		floor = MIN(floor, known);

@@ -32,14 +32,6 @@ uint64_t rig_random(uint64_t *state)
 
 /* --- opening --- */
 
-static void count_freed(void *ctx, struct addr a, uint32_t blocks, uint64_t birth, uint64_t seq)
-{
-	struct rig *r = ctx;
-
-	must(a.epoch == r->epoch.num && birth && birth <= seq);
-	r->freed += blocks;
-}
-
 static void open_tree(struct rig *r)
 {
 	struct err e = {0};
@@ -48,7 +40,7 @@ static void open_tree(struct rig *r)
 		fprintf(stderr, "%s\n", e.msg);
 		abort();
 	}
-	tree_on_freed(r->tree, count_freed, r);
+	tree_keep_freed(r->tree);
 	must(!tree_find_garbage(r->tree));
 }
 

@@ -24,7 +24,6 @@ struct rig {
 	size_t nlog, log_size;
 	uint8_t **blocks; /* data of epoch 1 by address */
 	size_t nblocks;
-	uint64_t freed; /* blocks reported as free */
 	unsigned warms; /* decisions that were sent to a helper */
 	unsigned stale; /* of them with stale edges */
 	unsigned reaps;

@@ -577,6 +577,15 @@ static void run_phase(struct model *m, unsigned ops)
 	}
 }
 
+/* Every block that was ever assigned is mapped or free. */
+static void assert_nothing_lost(struct rig *r)
+{
+	struct tree_info i;
+
+	tree_info(r->tree, &i);
+	cr_assert_eq(i.used_blocks + tree_freed_blocks(r->tree), r->next_block);
+}
+
 static void run_model(uint64_t seed, unsigned phases, unsigned ops)
 {
 	struct model *m = calloc(1, sizeof(*m));
@@ -601,6 +610,9 @@ static void run_model(uint64_t seed, unsigned phases, unsigned ops)
 		 * from what it has. */
 		cr_assert_eq(rig_replay(&copy, &m->r, done), 0);
 		assert_same_digest(&m->r, &copy);
+		tree_write_freed(m->r.tree);
+		tree_write_freed(copy.tree);
+		rig_check(&m->r);
 		if (p % 2 == 0) {
 			rig_flush(&copy);
 			done = m->r.nlog;
@@ -616,6 +628,10 @@ static void run_model(uint64_t seed, unsigned phases, unsigned ops)
 	/* In the end everything goes, and nothing is left over. */
 	rig_reap(&m->r, still_open, m);
 	compare(m);
+	cr_assert_eq(rig_replay(&copy, &m->r, done), 0);
+	copy.next_block = m->r.next_block;
+	assert_nothing_lost(&m->r);
+	assert_nothing_lost(&copy);
 	printf("model: %u operations, %u errors, %zu entries, %u reaps, %u warmed, %u stale\n",
 		m->ops, m->errors, m->r.nlog, m->r.reaps, m->r.warms, m->r.stale);
 	for (unsigned i = 0; i < NODES; i++)
@@ -681,7 +697,64 @@ Test(model, what_is_deleted_gives_all_its_blocks_back)
 	tree_info(r.tree, &info);
 	cr_assert_eq(info.inodes, 1);
 	cr_assert_eq(info.used_blocks, 0);
-	cr_assert_eq(r.freed, r.next_block);
+	cr_assert_eq(tree_freed_blocks(r.tree), r.next_block);
 	rig_check(&r);
+	rig_close(&r);
+}
+
+struct free_list {
+	uint64_t blocks;
+	unsigned runs;
+	uint64_t last;
+};
+
+static int add_free(void *ctx, struct addr a, uint32_t blocks)
+{
+	struct free_list *l = ctx;
+
+	cr_assert(!l->runs || a.block > l->last);
+	l->last = a.block + blocks - 1;
+	l->blocks += blocks;
+	l->runs++;
+	return 0;
+}
+
+Test(freed, space_is_remembered_by_the_flush_that_makes_it_dead_and_survives_a_crash)
+{
+	static uint8_t bytes[40 * BLOCK_SIZE];
+	struct free_list l = {0};
+	struct rig r;
+	uint64_t f, seq;
+
+	rig_open_disk(&r, 0);
+	f = rig_create(&r, ROOT_INO, "f", S_IFREG | 0644);
+	cr_assert_eq(rig_do(&r, rig_op_write(f, 0, bytes, sizeof(bytes))), 0);
+	for (unsigned i = 0; i < 40; i += 2) /* forty blocks in two steps: they lie side by side */
+		cr_assert_eq(rig_do(&r, rig_op_write(f, i * BLOCK_SIZE, bytes, BLOCK_SIZE)), 0);
+	for (unsigned i = 1; i < 40; i += 2)
+		cr_assert_eq(rig_do(&r, rig_op_write(f, i * BLOCK_SIZE, bytes, BLOCK_SIZE)), 0);
+	cr_assert_eq(tree_freed_blocks(r.tree), 40);
+	tree_write_freed(r.tree);
+	rig_flush(&r);
+	seq = r.end.seq;
+	/* Freed after the flush: gone with the process, and so is the truncation. */
+	cr_assert_eq(rig_do(&r, rig_op_truncate(f, 0)), 0);
+	cr_assert_eq(tree_freed_blocks(r.tree), 80);
+	tree_write_freed(r.tree);
+	cr_assert_eq(tree_flush_txn(r.tree), 0);
+	rig_reopen(&r, 0);
+	cr_assert_eq(tree_freed_blocks(r.tree), 40);
+	cr_assert_eq(tree_freed(r.tree, seq - 1, add_free, &l), 0);
+	cr_assert_eq(l.runs, 0);
+	cr_assert_eq(tree_freed(r.tree, seq, add_free, &l), 0);
+	cr_assert_eq(l.runs, 1);
+	cr_assert_eq(l.blocks, 40);
+	rig_check(&r);
+	cr_assert_eq(tree_freed_done(r.tree, seq), 0);
+	cr_assert_eq(tree_flush_txn(r.tree), 0);
+	cr_assert_eq(tree_freed_blocks(r.tree), 0);
+	l = (struct free_list){0};
+	cr_assert_eq(tree_freed(r.tree, UINT64_MAX, add_free, &l), 0);
+	cr_assert_eq(l.runs, 0);
 	rig_close(&r);
 }
