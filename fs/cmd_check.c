@@ -203,12 +203,12 @@ static int print_digest(struct offline *o)
 int cmd_check(const struct options *opt)
 {
 	static struct config cfg;
-	struct offline *o = calloc(1, sizeof(*o));
+	static struct offline offline; /* and what it holds: as long as the process */
+	struct offline *o = &offline;
 	struct tree_check c = {.problem = problem};
 	struct err e = {0};
 	int r;
 
-	ensure(o);
 	c.ctx = o;
 	c.extent = opt->data ? check_extent : NULL;
 	r = config_load(opt->config, &cfg, &e);
@@ -279,11 +279,11 @@ static void dump_record(const struct record *r)
 int cmd_dump(const struct options *opt)
 {
 	static struct config cfg;
-	struct offline *o = calloc(1, sizeof(*o));
+	static struct offline offline; /* and what it holds: as long as the process */
+	struct offline *o = &offline;
 	struct err e = {0};
 	int r;
 
-	ensure(o);
 	r = config_load(opt->config, &cfg, &e);
 	if (!r)
 		r = offline_open(o, &cfg, &e);
