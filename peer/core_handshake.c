@@ -235,8 +235,8 @@ static bool follow(struct core *c, unsigned peer, const struct msg_hello *h)
 		return false;
 	p->beyond = p->fork_point.seq < h->before.seq;
 	if (h->serving && p->fork_point.seq < c->end.seq) {
-		if (p->fork_point.seq < c->commit || p->fork_point.seq < c->flushed.seq ||
-			p->fork_point.seq < c->before.seq) {
+		if (p->beyond || p->fork_point.seq < c->commit ||
+			p->fork_point.seq < c->flushed.seq || p->fork_point.seq < c->before.seq) {
 			p->beyond = true;
 			return false;
 		}
@@ -258,8 +258,10 @@ static void lead(struct core *c, unsigned peer)
 	if (p->relation == RELATION_BEHIND) {
 		p->beyond = p->end.seq < c->before.seq;
 		p->sent = p->end.seq;
-	} else if (p->fork_point.seq < MAX(p->flushed.seq, p->commit) && core_serving(c)) {
-		p->beyond = true; /* it must not drop what it would have to */
+	} else if (p->relation == RELATION_DIVERGED || core_serving(c)) {
+		/* it must not drop what it would have to, or would gain nothing by it */
+		p->beyond = p->fork_point.seq < MAX(p->flushed.seq, p->commit) ||
+			    p->fork_point.seq < c->before.seq;
 	}
 	p->lost = core_serving(c) && p->fork_point.seq < c->commit && core_in_sync(c, peer);
 }
