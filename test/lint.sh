@@ -146,7 +146,7 @@ check_cppcheck() {
 }
 
 check_banned() {
-	grep -nE '\b(strcpy|strcat|stpcpy|v?sprintf|strtok|rand|srand|gets|mktemp|tmpnam|alloca|system)[[:space:]]*\(' \
+	grep -nE '\b(strcpy|strcat|stpcpy|v?sprintf|strtok|rand|srand|gets|mktemp|tmpnam|alloca)[[:space:]]*\(' \
 		"${c_files[@]}" /dev/null | grep -vE '^[^:]*:[0-9]*:[[:space:]]*(/?\*|//)' |
 		sed -E 's/^([^:]*:[0-9]*):[[:space:]]*(.*)/\1: banned call: \2/'
 }
@@ -191,8 +191,9 @@ check_shell() {
 		esac
 	done
 	if command -v shellcheck >/dev/null; then
+		# SC2034, SC2217: what is used in a string for eval, or held open on purpose.
 		printf '%s\0' "${shell_files[@]}" | xargs -0 -n 4 -P "$(nproc)" shellcheck -x -P SCRIPTDIR \
-			-s bash -S warning -f gcc 2>&1
+			-s bash -S warning -e SC2034,SC2217 -f gcc 2>&1
 	fi
 }
 
