@@ -27,6 +27,8 @@ void core_plan_begin(struct core *c, bool forced)
 		if (c->facts.proposed[i].number > c->next->version.number)
 			record_pass(c->next, &c->facts.proposed[i]);
 	record_next(c->next, core_chance(c), forced);
+	if (c->facts.nproposed && !core_serving(c)) /* somebody may hold one with a newer epoch */
+		core_plan_epoch(c);
 	c->plan.origin.kind = ORIGIN_NONE;
 	c->plan.done[0] = 0;
 	c->plan.word = false;
