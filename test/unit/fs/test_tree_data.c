@@ -241,6 +241,52 @@ static bool in_use(void *ctx, uint64_t ino)
 	return is_in_use;
 }
 
+Test(tree_data, a_dead_range_full_of_living_chunks_is_walked_to_its_end)
+{
+	uint64_t chunk = CHUNK_BLOCKS * (uint64_t)BLOCK_SIZE;
+
+	for (unsigned n = 0; n < REAP_CHUNKS_MAX + 50; n++)
+		cr_assert_eq(write_at(n * chunk, BLOCK_SIZE), 0);
+	cr_assert_eq(rig_do(&r, rig_op_truncate(f, 0)), 0);
+	for (unsigned n = 0; n < REAP_CHUNKS_MAX + 40; n++)
+		cr_assert_eq(write_at(n * chunk, BLOCK_SIZE), 0);
+	cr_assert_eq(rig_inode(&r, f).blocks, REAP_CHUNKS_MAX + 50);
+	cr_assert_eq(rig_reap(&r, NULL, NULL), 2);
+	cr_assert_eq(rig_inode(&r, f).ndead, 0);
+	cr_assert_eq(used(), REAP_CHUNKS_MAX + 40);
+}
+
+static uint8_t open_inodes[4000];
+
+static bool is_open(void *ctx, uint64_t ino)
+{
+	return open_inodes[ino];
+}
+
+Test(tree_data, many_open_orphans_go_in_the_order_in_which_they_are_forgotten)
+{
+	struct tree_info info;
+	char name[16];
+	uint64_t ino;
+
+	for (unsigned n = 0; n < 3000; n++) {
+		snprintf(name, sizeof(name), "o%u", n);
+		ino = rig_create(&r, ROOT_INO, name, S_IFREG);
+		open_inodes[ino] = 1;
+		cr_assert_eq(rig_do(&r, rig_op_name(OP_UNLINK, ROOT_INO, name)), 0);
+	}
+	cr_assert_eq(rig_reap(&r, is_open, NULL), 0);
+	for (unsigned n = 0; n < 3000; n++) {
+		ino = f + 1 + n * 7 % 3000;
+		open_inodes[ino] = 0;
+		tree_forgotten(r.tree, ino);
+		if (n % 1000 == 999)
+			cr_assert_gt(rig_reap(&r, is_open, NULL), 0);
+	}
+	tree_info(r.tree, &info);
+	cr_assert_eq(info.inodes, 2);
+}
+
 Test(tree_data, an_open_orphan_keeps_its_data_until_it_is_forgotten)
 {
 	cr_assert_eq(write_at(0, 9000), 0);
