@@ -136,10 +136,7 @@ static void next_command(struct volume *v, char *buf, size_t size)
 		if (i == core_self(v->core))
 			continue;
 		core_peer_view(v->core, i, &p);
-		if (p.state == CORE_PEER_FORK)
-			snprintf(buf, size, "tandemctl resync %s --from %s --preview", v->cfg->name,
-				r->replicas[i].domain);
-		else if (p.connected && record_domain_inactive(r, r->replicas[i].domain))
+		if (p.connected && record_domain_inactive(r, r->replicas[i].domain))
 			snprintf(buf, size, "tandemctl activate clusterdomain %s",
 				r->replicas[i].domain);
 		if (!p.connected && r->replicas[i].in_sync)

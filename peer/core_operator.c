@@ -245,10 +245,11 @@ static void deactivate(struct core *c, const struct core_operator *op, struct co
 		if (own || (c->peers[active].up && !c->peers[active].fork))
 			core_answer(c, o, -EBUSY,
 				core_text(c,
-					"%s is the active side%s: use 'tandemctl failover %s' to "
-					"hand over",
+					"%s is the active side%s. To hand over, type 'tandemctl "
+					"demote %s' there, then 'tandemctl promote %s' on the "
+					"other side",
 					op->domain, own ? "" : ", and it answers",
-					c->cfg.volume_name));
+					c->cfg.volume_name, c->cfg.volume_name));
 		else
 			core_promote(c, op, o);
 		return;

@@ -48,10 +48,8 @@ static void promote_lossy(struct core *c, const struct core_operator *op, struct
 				"this replica is not in sync: it ends at seq %llu, and everything "
 				"that was "
 				"acknowledged after that on the other side will be missing here. "
-				"The "
-				"other side will not follow: 'tandemctl resync' must bring it "
-				"back. "
-				"Repeat with --yes to go on",
+				"The other "
+				"side will not follow unasked. Repeat with --yes to go on",
 				(unsigned long long)c->end.seq));
 		return;
 	}
@@ -68,9 +66,8 @@ static void promote_lossy(struct core *c, const struct core_operator *op, struct
 	c->plan.origin = *o;
 	snprintf(c->plan.done, sizeof(c->plan.done),
 		"%s serves '%s' from seq %llu on; what the other side had beyond that is not here. "
-		"Bring "
-		"the other side back with 'tandemctl resync %s --from %s'",
-		own, c->cfg.volume_name, (unsigned long long)c->end.seq, c->cfg.volume_name, own);
+		"Keep the other side's replica directory: it does not follow this step by itself",
+		own, c->cfg.volume_name, (unsigned long long)c->end.seq);
 	core_plan_propose(c, PLAN_PROMOTE, 0);
 }
 
@@ -169,9 +166,11 @@ static bool refused(struct core *c, const struct core_operator *op, struct core_
 		!c->peers[active].fork) {
 		core_answer(c, o, -EBUSY,
 			core_text(c,
-				"%s is active and answers: use 'tandemctl failover %s --to %s'",
+				"%s is active and answers. To hand over, type 'tandemctl demote "
+				"%s' "
+				"there, then 'tandemctl promote %s' here",
 				core_domain(c, (unsigned)active), c->cfg.volume_name,
-				core_domain(c, c->self)));
+				c->cfg.volume_name));
 		return true;
 	}
 	if (loss)

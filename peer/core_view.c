@@ -141,13 +141,14 @@ static void text_of(const struct core *c, unsigned peer, enum core_peer_state st
 	case CORE_PEER_FORK:
 		snprintf(t, CORE_TEXT_MAX,
 			"fork: %s (record version %llu) and %s (record version %llu) were changed "
-			"without each "
-			"other, and both may have written. Nothing is replicated. Choose a side "
-			"and type on "
-			"the other: 'tandemctl resync %s --from %s' keeps what %s has, '--from %s' "
-			"what %s has",
+			"without "
+			"each other, and both may have written. Nothing is replicated and nothing "
+			"is "
+			"dropped: both keep what they have. Decide which side is to be kept, stop "
+			"writing "
+			"to '%s' on the other one, and keep its replica directory",
 			own, (unsigned long long)c->rec->version.number, name,
-			(unsigned long long)p->version.number, volume, own, own, name, name);
+			(unsigned long long)p->version.number, volume);
 		break;
 	case CORE_PEER_INACTIVE:
 		snprintf(t, CORE_TEXT_MAX,
@@ -156,13 +157,13 @@ static void text_of(const struct core *c, unsigned peer, enum core_peer_state st
 		break;
 	case CORE_PEER_BEYOND:
 		snprintf(t, CORE_TEXT_MAX,
-			"the histories have seq %llu in common, and the journal does not lead from "
-			"there to "
-			"the present: the side that lags must be brought back with 'tandemctl "
-			"resync %s "
-			"--from %s'",
-			(unsigned long long)p->fork_point.seq, volume,
-			core_is_active(c, peer) ? name : own);
+			"refused: the histories have seq %llu in common, and the journal of %s "
+			"does not "
+			"reach back that far. The replica that lags (%s) is kept as it is and "
+			"cannot be "
+			"promoted",
+			(unsigned long long)p->fork_point.seq, core_is_active(c, peer) ? name : own,
+			core_is_active(c, peer) ? own : name);
 		break;
 	case CORE_PEER_CATCHING_UP:
 		snprintf(t, CORE_TEXT_MAX, "seq %llu of %llu", (unsigned long long)p->acked,
@@ -201,7 +202,8 @@ uint64_t core_wanted_floor(const struct core *c)
 		uint64_t known = p->acked;
 
 		if (p->relation == RELATION_BEHIND || p->relation == RELATION_AHEAD)
-			known = MAX(known, MAX(p->flushed.seq, p->commit)); /* its end it may lose */
+			known = MAX(
+				known, MAX(p->flushed.seq, p->commit)); /* its end it may lose */
 		if (core_in_sync(c, i)) /* it has what is committed */
 			known = MAX(known, c->commit);
 		floor = MIN(floor, known);
@@ -220,7 +222,7 @@ const char *core_trouble(const struct core *c)
 	for_each_peer (c, i) {
 		if (c->peers[i].fork)
 			return "fork: both sides were changed without each other; a person must "
-			       "choose a side with 'tandemctl resync'";
+			       "choose a side";
 	}
 	if (core_inactive(c, c->self))
 		return "this domain is inactive: 'tandemctl activate clusterdomain' brings it back";

@@ -213,7 +213,8 @@ void disk_release(struct disk *d, uint64_t seq)
 		batch_unref(d->log[k].b);
 		k++;
 	}
-	memmove(d->log, d->log + k, (d->nlog - k) * sizeof(*d->log));
+	if (k)
+		memmove(d->log, d->log + k, (d->nlog - k) * sizeof(*d->log));
 	d->nlog -= k;
 	d->ndone -= k;
 	d->first_seq = d->before.seq + 1;
