@@ -138,8 +138,8 @@ int decide_fallocate(struct decide *d)
 		/* Nothing is mapped ahead, so this is all that can be said: it would fit now. */
 		asked = (end - 1) / BLOCK_SIZE - op->off / BLOCK_SIZE + 1;
 		asked -= MIN(asked, i.blocks);
-		used = d->v.t->sb.used_blocks;
-		total = d->v.t->sb.size_blocks;
+		used = SB_GET(d->v.t, used_blocks);
+		total = SB_GET(d->v.t, size_blocks);
 		if (!view_warms(&d->v) && asked > MIN(d->c->free_blocks, total - MIN(used, total)))
 			return -ENOSPC;
 		break;

@@ -407,6 +407,16 @@ bool txn_dirty(const struct txn *t)
 	return t->ndirty > 0;
 }
 
+static int slot_compare(const void *a, const void *b, void *table)
+{
+	const struct table *t = table;
+	const struct slot *x = &t->slots[*(const uint32_t *)a],
+			  *y = &t->slots[*(const uint32_t *)b];
+	int r = memcmp(x->key, y->key, MIN(x->klen, y->klen));
+
+	return r ? r : (int)x->klen - (int)y->klen;
+}
+
 int txn_write(struct txn *t)
 {
 	size_t bytes = 0;
@@ -414,6 +424,8 @@ int txn_write(struct txn *t)
 
 	if (atomic_load(&t->store->failed))
 		return -EIO;
+	/* In order, so that each insertion into the memtable begins where the last one ended. */
+	qsort_r(t->dirty, t->ndirty, sizeof(*t->dirty), slot_compare, &t->table);
 	for (uint32_t i = 0; i < t->ndirty; i++) {
 		struct slot *s = &t->table.slots[t->dirty[i]];
 
