@@ -162,6 +162,10 @@ static void status_expired(struct loop_timer *t, uint64_t now_ns)
 
 	loop_timer_set(v->loop, t, now_ns + STATUS_NS);
 	volume_status_event(v);
+	if (v->behind_to && v->durable_told >= MIN(v->behind_to, core_end(v->core).seq)) {
+		ring_behind_end(v->ring);
+		v->behind_to = 0;
+	}
 	if (v->serving && !v->stopping && ll_ended(v->ll))
 		volume_restart(
 			v, "somebody unmounted the volume: it is confirmed and mounted again");

@@ -350,6 +350,19 @@ static void connection_break(struct volume *v, unsigned peer, uint64_t conn, con
 	net_down(v, peer, conn, reason);
 }
 
+/* Far behind the active: these batches need not wait for each other. */
+static void note_behind(struct volume *v, unsigned peer, const struct batch_header *h)
+{
+	uint64_t last = batch_last_seq(h);
+	struct err e = {0};
+
+	if (v->peer_end[peer] <= last + BEHIND_MIN || last <= v->behind_to)
+		return;
+	if (ring_behind(v->ring, v->peer_end[peer], &e))
+		volume_die(v, "%s", e.msg);
+	v->behind_to = v->peer_end[peer];
+}
+
 static void receive_append(
 	struct volume *v, unsigned peer, uint64_t conn, const struct msg *m, struct payload *p)
 {
@@ -369,6 +382,7 @@ static void receive_append(
 		connection_break(v, peer, conn, "a batch names data that did not come ahead of it");
 		return;
 	}
+	note_behind(v, peer, &s->h);
 	v->current = s;
 	volume_step(v, &(struct core_event){.type = EV_MSG, .peer = peer, .conn = conn, .msg = m});
 	v->current = NULL;
@@ -437,6 +451,12 @@ static void net_message(void *ctx, unsigned peer, uint64_t conn, const struct ms
 	case MSG_DATA:
 		receive_data(v, peer, conn, m, p);
 		return;
+	case MSG_HELLO:
+		v->peer_end[peer] = m->hello.end.seq;
+		break;
+	case MSG_HEARTBEAT:
+		v->peer_end[peer] = m->heartbeat.end;
+		break;
 	case MSG_ACK:
 		if (v->serving)
 			note_acks(v, m->ack.durable);

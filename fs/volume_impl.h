@@ -34,6 +34,7 @@
 #define FENCE_MS 3000u
 #define UNMOUNT_MS 4000u /* for an idle mount to go when the daemon stops */
 #define JOB_THREADS 4u
+#define BEHIND_MIN 32u /* entries behind the active that are a run for the ring */
 #define EXTERNALS_MAX 64u /* large payloads of one batch */
 
 /* A large write's payload, from staging until it is durable here and taken by the sockets. */
@@ -75,15 +76,23 @@ struct job {
 	struct volume *v;
 };
 
+#define FETCH_BATCHES 64u /* read back by one job */
+#define FETCH_BYTES (512u << 10)
+
 struct fetch { /* catching a peer up from the ring */
 	bool wanted, busy;
 	uint64_t conn, from;
 	struct job job;
-	/* result of the job */
+	uint64_t job_conn, job_from; /* what the job at work was asked for */
+	uint8_t *buf; /* the job's: BATCH_SIZE_MAX bytes */
+	/* result of the job: n batches, then `code` for the one after them */
 	int code;
-	struct batch_header h;
-	struct payload *batch;
-	struct external *externals;
+	unsigned n;
+	struct fetched {
+		struct batch_header h;
+		struct payload *batch;
+		struct external *externals;
+	} batches[FETCH_BATCHES];
 };
 
 struct apply_item {
@@ -197,6 +206,8 @@ struct volume {
 	unsigned rx_externals_count;
 	struct apply apply;
 	bool ack_withheld;
+	uint64_t peer_end[REPLICAS_MAX]; /* a peer's last seq, as it last said */
+	uint64_t behind_to; /* a run of old batches is announced to the ring up to here */
 	bool rx_paused; /* a frame waits for memory or for room in the ring */
 
 	struct fetch fetch[REPLICAS_MAX];

@@ -4,7 +4,7 @@
  * from the ring. In both cases the bytes are the ring's, verbatim, and the large payloads that a
  * batch names go ahead of it as DATA frames.
  *
- * Catching up: a job thread reads one batch (and its large payloads from their addresses), the commit
+ * Catching up: a job thread reads some batches (and their large payloads from their addresses), the commit
  * thread queues them on the connection, and so on while the connection takes it. What is not yet
  * durable here is not in the ring to be read, but its slot is still in memory: when the ring has no
  * more, the slots from there on are sent in the same turn, so that nothing falls between the last
@@ -85,59 +85,97 @@ static struct external *read_external(
 	return x;
 }
 
-static void fetch_run(struct job *j)
+static void externals_free(struct external **list)
 {
-	struct fetch *f = container_of(j, struct fetch, job);
-	struct volume *v = j->v;
+	while (*list) {
+		struct external *x = *list;
+
+		*list = x->next;
+		external_free(x);
+	}
+}
+
+/* Reads the batch with the seq `from` and the large payloads that it names. 0 or -errno. */
+static int fetch_one(struct volume *v, struct fetch *f, uint64_t from, struct fetched *ret)
+{
 	struct entry e;
 	size_t at = 0;
+	int r = ring_read(v->ring, from, f->buf, &ret->h);
 
-	f->batch = payload_new(v->rx_pool, BATCH_SIZE_MAX);
-	f->externals = NULL;
-	if (!f->batch) {
-		f->code = -ENOMEM;
-		return;
-	}
-	f->code = ring_read(v->ring, f->from, f->batch->data, &f->h);
-	if (f->code)
-		return;
-	while (batch_next_entry(f->batch->data, &f->h, &at, &e)) {
+	if (r)
+		return r;
+	ret->externals = NULL;
+	ret->batch = payload_new(v->rx_pool, batch_size(&ret->h));
+	if (!ret->batch)
+		return -ENOMEM;
+	memcpy(ret->batch->data, f->buf, batch_size(&ret->h));
+	while (!r && batch_next_entry(ret->batch->data, &ret->h, &at, &e)) {
 		struct entry_payload p;
 		struct external *x;
 
 		if (!apply_payload(&e, &p) || !p.external)
 			continue;
-		x = read_external(v, &e, &p, &f->code);
+		x = read_external(v, &e, &p, &r);
 		if (!x)
-			return;
-		x->next = f->externals;
-		f->externals = x;
+			break;
+		x->next = ret->externals;
+		ret->externals = x;
+	}
+	if (r) {
+		externals_free(&ret->externals);
+		payload_unref(ret->batch);
+	}
+	return r;
+}
+
+static void fetch_run(struct job *j)
+{
+	struct fetch *f = container_of(j, struct fetch, job);
+	uint64_t from = f->job_from;
+	size_t bytes = 0;
+
+	f->n = 0;
+	f->code = 0;
+	if (!f->buf && posix_memalign((void **)&f->buf, BLOCK_SIZE, BATCH_SIZE_MAX)) {
+		f->buf = NULL;
+		f->code = -ENOMEM;
+	}
+	while (!f->code && f->n < FETCH_BATCHES && bytes < FETCH_BYTES) {
+		struct fetched *b = &f->batches[f->n];
+
+		f->code = fetch_one(j->v, f, from, b);
+		if (f->code)
+			break;
+		f->n++;
+		from = batch_last_seq(&b->h) + 1;
+		bytes += batch_size(&b->h);
+		for (struct external *x = b->externals; x; x = x->next)
+			bytes += (size_t)x->blocks * BLOCK_SIZE;
 	}
 }
 
-static void fetch_discard(struct fetch *f)
+/* Sends what was read, if it is still wanted, and lets go of it. */
+static void fetch_send(struct volume *v, unsigned peer, struct fetch *f, bool wanted)
 {
-	while (f->externals) {
-		struct external *x = f->externals;
+	net_cork(v->net, peer);
+	for (unsigned i = 0; i < f->n; i++) {
+		struct fetched *b = &f->batches[i];
+		struct msg m = {.type = MSG_APPEND,
+			.epoch = core_epoch(v->core),
+			.append = {.h = b->h, .batch = b->batch->data}};
 
-		f->externals = x->next;
-		external_free(x);
+		for (struct external *x = b->externals; wanted && x; x = x->next)
+			send_external(v, peer, f->conn, x);
+		if (wanted &&
+			net_send(v->net, peer, f->conn, &m, release_payload, payload_ref(b->batch)))
+			payload_unref(b->batch);
+		if (wanted)
+			f->from = batch_last_seq(&b->h) + 1;
+		externals_free(&b->externals);
+		payload_unref(b->batch);
 	}
-	payload_unref(f->batch);
-	f->batch = NULL;
-}
-
-static void fetch_send(struct volume *v, unsigned peer, struct fetch *f)
-{
-	struct msg m = {.type = MSG_APPEND,
-		.epoch = core_epoch(v->core),
-		.append = {.h = f->h, .batch = f->batch->data}};
-
-	for (struct external *x = f->externals; x; x = x->next)
-		send_external(v, peer, f->conn, x);
-	if (net_send(v->net, peer, f->conn, &m, release_payload, payload_ref(f->batch)))
-		payload_unref(f->batch);
-	f->from = batch_last_seq(&f->h) + 1;
+	f->n = 0;
+	net_uncork(v->net, peer);
 }
 
 /* The ring has no more: what follows is in memory. */
@@ -167,30 +205,23 @@ static void fetch_done(struct job *j)
 	struct fetch *f = container_of(j, struct fetch, job);
 	struct volume *v = j->v;
 	unsigned peer = (unsigned)(f - v->fetch);
+	int code = f->code;
+	bool same = f->wanted && f->conn == f->job_conn && f->from == f->job_from;
 
 	f->busy = false;
-	if (!f->wanted) {
-		fetch_discard(f);
+	fetch_send(v, peer, f, same);
+	if (!f->wanted)
+		return;
+	if (!code || !same) { /* !same: another connection asks meanwhile */
+		fetch_go_on(v, peer);
 		return;
 	}
-	if (f->code == -ENOMEM) { /* buffers come back when the socket drains; look again soon */
-		fetch_discard(f);
+	if (code == -ENOMEM) /* buffers come back when the socket drains; looked at again soon */
 		return;
-	}
-	if (f->code) {
-		int code = f->code;
-
-		fetch_discard(f);
-		if (code != -ENOENT)
-			log_error("reading seq %llu back for %s failed: %s",
-				(unsigned long long)f->from,
-				core_record(v->core)->replicas[peer].domain, strerror(-code));
-		fetch_finish(v, peer, f, code);
-		return;
-	}
-	fetch_send(v, peer, f);
-	fetch_discard(f);
-	fetch_go_on(v, peer);
+	if (code != -ENOENT)
+		log_error("reading seq %llu back for %s failed: %s", (unsigned long long)f->from,
+			core_record(v->core)->replicas[peer].domain, strerror(-code));
+	fetch_finish(v, peer, f, code);
 }
 
 void fetch_go_on(struct volume *v, unsigned peer)
@@ -200,6 +231,8 @@ void fetch_go_on(struct volume *v, unsigned peer)
 	if (!f->wanted || f->busy || net_queued(v->net, peer) > FETCH_QUEUE_MAX)
 		return;
 	f->busy = true;
+	f->job_conn = f->conn;
+	f->job_from = f->from;
 	f->job.run = fetch_run;
 	f->job.done = fetch_done;
 	job_submit(v, &f->job);

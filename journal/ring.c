@@ -124,12 +124,19 @@ static void fail(struct ring *r, int res)
 	r->failed = true;
 }
 
+/* May it be written now? Not while it calls a batch committed that is in flight here; but see
+ * ring_behind.c. */
+static bool may_write(const struct ring *r, const struct batch_header *h)
+{
+	return h->commit <= r->durable_seq || batch_last_seq(h) <= r->behind_to;
+}
+
 /* Sends the held batches whose commit index no longer covers a write in flight. */
 static void send_held(struct ring *r)
 {
 	bool any = false;
 
-	while (r->held_first && !r->failed && r->held_first->h.commit <= r->durable_seq) {
+	while (r->held_first && !r->failed && may_write(r, &r->held_first->h)) {
 		struct ring_write *w = r->held_first;
 
 		r->held_first = w->next;
@@ -198,7 +205,7 @@ int ring_append(struct ring *r, const void *batch, struct ring_write *w)
 	ring_push(r, &b);
 	r->in_flight++;
 	/* In order: what is behind a held batch has a commit index at least as high, mostly. */
-	if (!r->held_first && h->commit <= r->durable_seq) {
+	if (!r->held_first && may_write(r, h)) {
 		uring_write(r->uring, &w->req);
 	} else {
 		if (r->held_first)

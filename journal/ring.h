@@ -113,6 +113,13 @@ struct ring_write { /* one append in flight, embedded by the caller, kept until 
  */
 int ring_append(struct ring *r, const void *batch, struct ring_write *w);
 
+/* Announces a run of old batches, from the present end up to seq `to`, that are durable elsewhere:
+ * they are written without waiting for each other (ring_behind.c says what that means for recovery).
+ * Synchronous, two flushes; to be called once for a long run, or again to extend it. */
+int ring_behind(struct ring *r, uint64_t to, struct err *e);
+/* Forgets the run when all of it is durable; otherwise does nothing. Cheap. */
+void ring_behind_end(struct ring *r);
+
 /* Everything up to seq may be overwritten. */
 void ring_release(struct ring *r, uint64_t seq);
 

@@ -68,6 +68,7 @@ struct ring {
 	uint64_t durable_seq; /* everything up to it is durable; the owner's */
 	unsigned in_flight; /* appended and not done, held ones included */
 	struct ring_write *held_first, *held_last;
+	uint64_t behind_from, behind_to; /* a run of old batches (ring_behind.c); 0 0: none */
 	bool trimmed; /* nothing readable is behind the end */
 	bool failed; /* a write failed: final */
 
@@ -129,5 +130,8 @@ int ring_pread(int fd, void *buf, size_t n, uint64_t off);
 /* Opens r->dir's segment files, locks them and fills segs, nsegs and seg_blocks; on failure those that
  * are open are counted in nsegs. */
 int ring_open_segments(struct ring *r, struct err *e);
+
+/* ring_behind.c: what the file says, into r; 0 when there is none. */
+int ring_behind_load(struct ring *r, struct err *e);
 
 #endif

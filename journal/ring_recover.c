@@ -295,6 +295,13 @@ static bool is_leftover(const struct ring_batch *b, struct pos end)
 	return !b->done && (b->count ? ring_batch_last(b) : b->first_seq) > end.seq;
 }
 
+/* In a run of old batches what is missing is torn, whatever the others in the run say: they did not
+ * wait for it. Only a batch behind the run did. */
+static bool within_run(const struct ring *r, struct pos end, uint64_t commit)
+{
+	return end.seq >= r->behind_from && end.seq < r->behind_to && commit <= r->behind_to;
+}
+
 /* Marks the history, and looks at what everything else says about its end. */
 static int check_end(struct scan *s, struct pos from)
 {
@@ -309,7 +316,7 @@ static int check_end(struct scan *s, struct pos from)
 
 		if (b->done || is_leftover(b, end))
 			s->commit = MAX(s->commit, b->commit);
-		if (b->commit > end.seq)
+		if (b->commit > end.seq && !within_run(r, end, b->commit))
 			return err_set(s->e, -EBADMSG,
 				"journal '%s': the batch with seq %llu is damaged, but segment %u, "
 				"offset %llu says that seq %llu was committed; bring this replica "
@@ -319,6 +326,8 @@ static int check_end(struct scan *s, struct pos from)
 				(unsigned long long)ring_offset(r, b->block),
 				(unsigned long long)b->commit);
 	}
+	if (s->commit <= r->behind_to) /* large payloads of the run may be missing as well */
+		s->commit = MIN(s->commit, MAX(from.seq, r->behind_from));
 	return 0;
 }
 
@@ -537,6 +546,8 @@ int ring_open(const char *dir, const struct uuid *volume, struct pos from,
 	r->volume = *volume;
 	r->dir = strdup(dir);
 	ret = r->dir ? ring_open_segments(r, e) : err_set(e, -ENOMEM, "out of memory");
+	if (!ret)
+		ret = ring_behind_load(r, e);
 	if (!ret)
 		ret = recover(&s, from, verify_tail, ctx, &rec);
 	free(s.path);
