@@ -50,8 +50,8 @@ int rig_do(struct rig *r, struct op *op);
 int rig_decide(struct rig *r, struct op *op);
 /* Reaps until nothing is left; in_use may be NULL (nothing is). Returns the entries it took. */
 unsigned rig_reap(struct rig *r, bool (*in_use)(void *ctx, uint64_t ino), void *ctx);
-/* Applies the entries from `from` on to another rig's tree. */
-int rig_replay(struct rig *to, const struct rig *log, size_t from);
+/* Applies the entries of `from`, beginning with number `at`, to another rig's tree. */
+int rig_replay(struct rig *to, const struct rig *from, size_t at);
 
 struct op *rig_op_create(uint64_t parent, const char *name, uint32_t mode);
 struct op *rig_op_name(enum op_type type, uint64_t parent, const char *name);
