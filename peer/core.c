@@ -194,7 +194,7 @@ void core_peer_down(struct core *c, unsigned peer)
 	struct core_peer *p = &c->peers[peer];
 
 	p->up = p->hello = p->fork = p->serving = false;
-	p->relation = RELATION_UNKNOWN;
+	core_relation_forget(c, peer);
 	p->beyond = p->lost = p->fetching = p->refetch = p->live = p->joining = false;
 	p->asked = p->lending = p->following = false;
 	p->fetch_wait = 0;

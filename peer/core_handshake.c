@@ -38,6 +38,16 @@ void core_send_hello(struct core *c, unsigned peer)
 	c->peers[peer].told = c->rec->version;
 }
 
+void core_relation_forget(struct core *c, unsigned peer)
+{
+	struct core_peer *p = &c->peers[peer];
+
+	if (p->relation ==
+		RELATION_AHEAD) /* the rest is not of our history, if it goes on otherwise */
+		p->acked = MIN(p->acked, p->fork_point.seq);
+	p->relation = RELATION_UNKNOWN;
+}
+
 void core_spread(struct core *c, unsigned restart)
 {
 	for_each_peer (c, i) {
@@ -46,13 +56,11 @@ void core_spread(struct core *c, unsigned restart)
 
 		if (!p->up || (same && !(restart & 1u << i)))
 			continue;
-		if (core_is_active(c, i))
-			continue; /* it made this record, and may wait for others to accept it */
 		if (same) {
 			core_send_hello(c, i);
 		} else if ((restart & 1u << i) || !p->hello || p->relation == RELATION_UNKNOWN ||
 			   !record_follows(c->rec, &p->version)) {
-			p->relation = RELATION_UNKNOWN;
+			core_relation_forget(c, i);
 			core_stream_reset(c, i);
 			core_send_hello(c, i);
 		} else {
@@ -112,7 +120,7 @@ static void forget_streams(struct core *c, bool all)
 		if (core_inactive(c, c->self))
 			p->following = false;
 		if (core_inactive(c, i) || (all && !version_equal(&p->version, &c->rec->version))) {
-			p->relation = RELATION_UNKNOWN;
+			core_relation_forget(c, i);
 			core_stream_reset(c, i);
 		}
 	}
@@ -203,7 +211,7 @@ static void note_hello(struct core *c, unsigned peer, const struct msg_hello *h)
 	p->before = h->before;
 	p->commit = h->commit;
 	p->grant = h->grant;
-	p->relation = RELATION_UNKNOWN;
+	core_relation_forget(c, peer);
 	p->announced = 0;
 	core_stream_reset(c, peer);
 }
@@ -333,6 +341,11 @@ void core_on_record(struct core *c, unsigned peer, const struct msg *m)
 	order = record_compare(r, c->rec);
 	if (order == RECORD_NEWER)
 		adopt(c, r);
+	if (order == RECORD_OLDER && !m->record.nonce) { /* news that is none: here is some */
+		answer = core_send(c, peer, MSG_RECORD);
+		answer->record = (struct msg_record){.nonce = 0, .record = c->rec};
+		return;
+	}
 	if (order == RECORD_NEWER || order == RECORD_SAME)
 		c->peers[peer].version = r->version;
 	answer = core_send(c, peer, MSG_RECORD_ACK);

@@ -167,6 +167,8 @@ static inline bool version_equal(const struct record_version *a, const struct re
 		if (i != (c)->self)
 
 /* --- core_handshake.c --- */
+/* What its last HELLO said of its history counts no more. */
+void core_relation_forget(struct core *c, unsigned peer);
 void core_send_hello(struct core *c, unsigned peer);
 void core_on_hello(struct core *c, unsigned peer, const struct msg *m);
 void core_on_record(struct core *c, unsigned peer, const struct msg *m);

@@ -77,7 +77,7 @@ void core_plan_propose(struct core *c, enum core_plan_kind kind, unsigned accept
 			continue;
 		if (kind == PLAN_PROMOTE &&
 			new_active) { /* where it stands, it says after it has accepted */
-			c->peers[i].relation = RELATION_UNKNOWN;
+			core_relation_forget(c, i);
 			core_stream_reset(c, i);
 		}
 		m = core_send(c, i, MSG_RECORD);

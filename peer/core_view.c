@@ -204,6 +204,8 @@ uint64_t core_wanted_floor(const struct core *c)
 		if (p->relation == RELATION_BEHIND || p->relation == RELATION_AHEAD)
 			known = MAX(
 				known, MAX(p->flushed.seq, p->commit)); /* its end it may lose */
+		if (p->relation == RELATION_AHEAD)
+			known = MIN(known, p->fork_point.seq);
 		if (core_in_sync(c, i)) /* it has what is committed */
 			known = MAX(known, c->commit);
 		floor = MIN(floor, known);

@@ -317,7 +317,7 @@ void check_forked(struct world *w)
 				RECORD_FORK)
 				continue;
 			core_peer_view(w->node[i].core, j, &v);
-			if (v.state != CORE_PEER_FORK || !strstr(v.text, "resync"))
+			if (v.state != CORE_PEER_FORK || !strstr(v.text, "fork"))
 				violation(w, "replica %u does not see the fork with %u: %s", i, j,
 					core_peer_state_name(v.state));
 		}

@@ -98,7 +98,7 @@ void people_operator(struct world *w)
  * active, activates what is inactive. */
 void people_repair(struct world *w)
 {
-	if (w->people == PEOPLE_NONE || w->forked || w->now > w->calm_since + SEC ||
+	if (w->people == PEOPLE_NONE || w->forked || w->now > w->calm_since + SEC / 2 ||
 		sim_chance(w, 4))
 		return;
 	for (unsigned i = 0; i < w->n; i++) {

@@ -260,6 +260,7 @@ static void phase(struct world *w)
 		for (unsigned i = 0; i < w->n; i++)
 			w->node[i].slow_until = 0;
 		tick(w, SIM_PHASE, 0, 2 * SEC);
+		w->op_every = MAX(w->op_every, 10 * MS); /* who catches up shall get there */
 		return;
 	}
 	if (w->forked)
