@@ -113,8 +113,6 @@ static void forget_streams(struct core *c, bool all)
 
 		if (record_follows(c->rec, &p->version))
 			p->fork = false;
-		else if (c->rec->version.forced && p->hello)
-			p->fork = true; /* nobody follows a forced step unasked */
 		if (all)
 			p->following = p->asked = false;
 		if (core_inactive(c, c->self))
@@ -259,13 +257,12 @@ static bool follow(struct core *c, unsigned peer, const struct msg_hello *h)
 }
 
 /* The record's active before one of the others. */
-static void lead(struct core *c, unsigned peer)
+void core_lead(struct core *c, unsigned peer)
 {
 	struct core_peer *p = &c->peers[peer];
 
 	if (p->relation == RELATION_BEHIND) {
 		p->beyond = p->end.seq < c->before.seq;
-		p->sent = p->end.seq;
 	} else if (p->relation == RELATION_DIVERGED || core_serving(c)) {
 		/* it must not drop what it would have to, or would gain nothing by it */
 		p->beyond = p->fork_point.seq < MAX(p->flushed.seq, p->commit) ||
@@ -284,7 +281,7 @@ static void tell(struct core *c, unsigned peer)
 void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 {
 	const struct msg_hello *h = &m->hello;
-	bool dropped = false;
+	bool dropped = false, known_fork = c->peers[peer].fork;
 
 	if (!check_foreign(c, peer, h->record))
 		return;
@@ -293,6 +290,8 @@ void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 	case RECORD_FORK:
 		c->peers[peer].fork = true;
 		core_plan_lost(c, peer);
+		if (!known_fork) /* it shall know, too */
+			core_send_hello(c, peer);
 		return;
 	case RECORD_OLDER: /* it adopts ours and says HELLO again */
 		c->reached = true;
@@ -315,7 +314,7 @@ void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 	if (core_is_active(c, peer))
 		dropped = follow(c, peer, h);
 	else if (core_is_active(c, c->self) && !core_inactive(c, peer))
-		lead(c, peer);
+		core_lead(c, peer);
 	if (c->record_changed)
 		core_spread(c, 0);
 	if (dropped)

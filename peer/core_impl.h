@@ -170,6 +170,8 @@ static inline bool version_equal(const struct record_version *a, const struct re
 /* What its last HELLO said of its history counts no more. */
 void core_relation_forget(struct core *c, unsigned peer);
 void core_send_hello(struct core *c, unsigned peer);
+/* Judges from what a peer told whether it can be brought to our end. */
+void core_lead(struct core *c, unsigned peer);
 void core_on_hello(struct core *c, unsigned peer, const struct msg *m);
 void core_on_record(struct core *c, unsigned peer, const struct msg *m);
 void core_on_record_ack(struct core *c, unsigned peer, const struct msg *m);

@@ -116,6 +116,10 @@ static void serve(struct core *c, unsigned set)
 	c->role = CORE_ACTIVE;
 	c->epoch_mine = false;
 	c->drained = false;
+	for_each_peer (c, i) {
+		if (!(set & 1u << i) && c->peers[i].relation != RELATION_UNKNOWN)
+			core_lead(c, i);
+	}
 	core_spread(c, ~set);
 	core_answer(c, &c->promote, CORE_ANSWER_OK, core_text(c, "%s", c->promote_done));
 }
