@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tandemfs check and dump: look at a replica that no daemon runs. Nothing on the disk is changed:
- * what the journal holds beyond RocksDB's files is applied in memory only and vanishes.
+ * what the journal holds beyond RocksDB's files is applied in memory only and vanishes. The
+ * history ends where recovery would end it.
  *
  * Limits: check says what is wrong here, and not which side is right. Inline payloads that are still
  * only in the journal are taken from there.
@@ -158,8 +159,8 @@ static int offline_open(struct offline *o, const struct config *cfg, struct err 
 		r = uring_open(URING_THREADS, 1, &v->uring, e);
 	volume_path(v, "ring", path, sizeof(path));
 	if (!r)
-		r = ring_open(path, &v->desc.volume, o->flushed, NULL, NULL, v->uring, &v->ring,
-			&o->rec, e);
+		r = ring_open(path, &v->desc.volume, o->flushed, volume_verify_tail, v, v->uring,
+			&v->ring, &o->rec, e);
 	return r;
 }
 

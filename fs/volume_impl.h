@@ -317,6 +317,9 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e);
 int volume_lock(const struct config *cfg, int *ret_fd, struct err *e);
 int volume_identify(
 	const struct config *cfg, struct descriptor *ret_d, struct uuid *ret_self, struct err *e);
+/* For ring_open(); ctx is the volume. Above the commit index a batch counts only if the large
+ * payloads that it names are whole. */
+int volume_verify_tail(void *ctx, const void *batch, const struct batch_header *h);
 
 /* checkpoint.c */
 void checkpoint_work(struct volume *v);

@@ -91,8 +91,7 @@ int volume_identify(
 	return err_set(e, -EBADMSG, "'%s/volume' does not list this replica", cfg->directory);
 }
 
-/* Above the commit index a batch counts only if the large payloads that it names are whole. */
-static int verify_tail(void *ctx, const void *batch, const struct batch_header *h)
+int volume_verify_tail(void *ctx, const void *batch, const struct batch_header *h)
 {
 	struct volume *v = ctx;
 	struct entry e;
@@ -225,7 +224,8 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 	if (r)
 		return r;
 	volume_path(v, "ring", path, sizeof(path));
-	r = ring_open(path, &v->desc.volume, flushed, verify_tail, v, v->uring, &v->ring, &rec, e);
+	r = ring_open(
+		path, &v->desc.volume, flushed, volume_verify_tail, v, v->uring, &v->ring, &rec, e);
 	if (!r)
 		r = ring_trim_end(v->ring, e);
 	if (r)
