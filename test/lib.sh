@@ -110,6 +110,7 @@ random_ms() { echo $((RANDOM % ($2 - $1) + $1)); } # from, to
 other() { [[ $1 = a ]] && echo b || echo a; }
 dir_of() { echo "$WORK/$1"; }
 mnt() { echo "$WORK/$1/mnt"; }
+replica_of() { echo "$WORK/$1/replica"; }
 domain() { echo "site-$1"; }
 address() { [[ $1 = a ]] && echo 10.77.0.1:7400 || echo 10.77.0.2:7400; }
 in_site() { # site, command... : in its network
@@ -174,7 +175,7 @@ site_config() { # site
 	cat >"$d/conf" <<-END
 		[volume]
 		name = $VOLUME
-		directory = $d/replica
+		directory = $(replica_of "$s")
 		mount = $d/mnt
 		$CONF_VOLUME
 		[site]
@@ -448,6 +449,7 @@ cleanup() {
 		$(awk '{print $5}' /proc/self/mountinfo | grep "^$WORK/" | tac); do
 		umount -l "$m" 2>/dev/null
 	done
+	! declare -F disks_cleanup >/dev/null || disks_cleanup
 	for s in a b; do
 		[[ ! -e /run/netns/$TAG-$s ]] || ip netns del "$TAG-$s"
 	done
