@@ -30,7 +30,8 @@ void check_reset(struct world *w)
 	w->forked = false;
 	w->committed = w->acked = w->truth_base = 0;
 	w->truth_epoch = (struct epoch){0};
-	w->nserved = 0;
+	w->nserved = w->nseen = 0;
+	memset(w->activate_typed, 0, sizeof(w->activate_typed));
 	if (!w->truth) {
 		w->truth_cap = 1024;
 		w->truth = calloc(w->truth_cap, sizeof(*w->truth));
@@ -86,6 +87,39 @@ static void look_for_forks(struct world *w, struct node *n)
 	}
 }
 
+/* Is this the first time that anybody writes this version? */
+static bool first_sight(struct world *w, const struct record_version *v)
+{
+	for (size_t i = 0; i < w->nseen; i++)
+		if (w->seen[i] == v->id)
+			return false;
+	if (w->nseen == w->seen_cap) {
+		w->seen_cap = w->seen_cap ? 2 * w->seen_cap : 64;
+		w->seen = realloc(w->seen, w->seen_cap * sizeof(*w->seen));
+		ensure(w->seen);
+	}
+	w->seen[w->nseen++] = v->id;
+	return true;
+}
+
+/* A domain comes back only when somebody typed it. */
+static void check_domains(struct world *w, struct node *n, const struct record *old)
+{
+	const struct record *r = &n->disk.record;
+
+	if (!first_sight(w, &r->version))
+		return;
+	for (unsigned i = 0; i < w->n; i++) {
+		bool was = record_domain_inactive(old, r->replicas[i].domain);
+		bool is = record_domain_inactive(r, r->replicas[i].domain);
+
+		if (was && !is && !w->activate_typed[i] && !r->version.forced)
+			violation(w, "I6: domain %u is active again and nobody typed that", i);
+		if (was != is)
+			w->activate_typed[i] = false;
+	}
+}
+
 /* What a change may do, whoever wanted it. */
 void check_record(struct world *w, struct node *n, const struct record *old)
 {
@@ -108,6 +142,8 @@ void check_record(struct world *w, struct node *n, const struct record *old)
 			"I3: replica %u, not in sync, becomes active without --accept-data-loss",
 			n->index);
 	}
+	if (!w->forked)
+		check_domains(w, n, old);
 	look_for_forks(w, n);
 }
 
@@ -186,16 +222,16 @@ void check_commit(struct world *w, struct node *n, uint64_t seq)
 				(unsigned long long)seq);
 		return;
 	}
-	check_durable_everywhere(w, n, seq);
-	if (epoch_equal(n->epoch, w->truth_epoch)) {
-		if (!agrees(w, n, MIN(seq, w->committed)))
-			violation(w, "I2: replica %u acknowledges another history", n->index);
-		extend_truth(w, n, seq);
-	} else if (seq > w->truth_base || !agrees(w, n, seq)) {
+	if (!epoch_equal(n->epoch, w->truth_epoch) && (seq > w->truth_base || !agrees(w, n, seq)))
 		violation(w, "I2: %u acknowledges %llu in epoch %u, epoch %u began at %llu",
 			n->index, (unsigned long long)seq, n->epoch.num, w->truth_epoch.num,
 			(unsigned long long)w->truth_base);
-	}
+	if (!agrees(w, n, MIN(seq, w->committed)))
+		violation(w, "I2: replica %u acknowledges another history", n->index);
+	if (w->violation[0])
+		return;
+	check_durable_everywhere(w, n, seq);
+	extend_truth(w, n, seq);
 	if (seq > w->acked)
 		w->acked = seq;
 }

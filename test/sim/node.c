@@ -145,8 +145,7 @@ static void truncate_log(struct world *w, struct node *n, struct pos pos)
 
 	trace(w, "%u drops what is after %llu (end %llu)", n->index, (unsigned long long)pos.seq,
 		(unsigned long long)end);
-	if (w->opt.brk == BREAK_CUT_DEEPER && n->disk.nlog > 1 &&
-		batch_end(&n->disk.log[n->disk.nlog - 2].b->h).seq < pos.seq)
+	if (w->opt.brk == BREAK_CUT_DEEPER)
 		pos = disk_pos(&n->disk, n->disk.flushed.seq);
 	check_truncate(w, n, pos);
 	if (w->violation[0])

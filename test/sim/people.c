@@ -51,6 +51,8 @@ static void type(
 	ev.op = (struct core_operator){.id = ++w->ids, .verb = verb, .flags = flags};
 	if (verb == OPERATOR_DEACTIVATE || verb == OPERATOR_ACTIVATE)
 		snprintf(ev.op.domain, sizeof(ev.op.domain), "site-%c", (char)('a' + domain));
+	if (verb == OPERATOR_ACTIVATE)
+		w->activate_typed[domain] = true;
 	n->asked_id[n->nasked++] = ev.op.id;
 	trace(w, "operator %llu types at %u: %s %s (flags %u)", (unsigned long long)ev.op.id,
 		n->index, names[verb], ev.op.domain, flags);

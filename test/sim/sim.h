@@ -180,6 +180,9 @@ struct world {
 	uint64_t truth_base; /* end of the history when that epoch began */
 	struct epoch *served; /* every epoch that was ever served */
 	size_t nserved, served_cap;
+	uint64_t *seen; /* ids of all versions that were ever written */
+	size_t nseen, seen_cap;
+	bool activate_typed[REPLICAS_MAX + 1];
 
 	char violation[512]; /* empty: none */
 };

@@ -355,6 +355,7 @@ bool sim_run(struct world *w)
 	}
 	free(w->truth);
 	free(w->served);
+	free(w->seen);
 	free(w->heap);
 	return !w->violation[0];
 }
