@@ -479,8 +479,10 @@ void volume_forgotten(struct volume *v, uint64_t ino)
 }
 
 /* Removes what is dead in small steps, a few at a time, so that it never crowds out a client. */
-static void reap_work(struct volume *v)
+static bool reap_work(struct volume *v)
 {
+	bool queued = false;
+
 	forgotten_take(v);
 	while (v->reap_again && v->reaps < 4) {
 		struct op *op = op_new(OP_REAP), **at;
@@ -488,8 +490,9 @@ static void reap_work(struct volume *v)
 		if (!op_next_reap(v->tree, inode_in_use, v, op)) {
 			v->reap_again = false;
 			op_free(op);
-			return;
+			break;
 		}
+		queued = true;
 		op->ctx = v;
 		op->done = reap_done;
 		op->queued_ns = clock_mono_ns();
@@ -501,23 +504,30 @@ static void reap_work(struct volume *v)
 		if (!op->next)
 			v->ready_tail = &op->next;
 	}
+	return queued;
 }
 
 /* --- the loop's part --- */
 
 void volume_stage_work(struct volume *v)
 {
+	bool may_reap;
+
 	inbox_take(v);
+	may_reap = v->serving && !v->stop_staging;
+	if (may_reap)
+		reap_work(v);
 	for (;;) {
-		if (v->serving && !v->stop_staging)
-			reap_work(v);
-		while (v->ready && can_stage(v))
-			if (!stage_one(v, v->ready))
-				break;
+		bool stuck = false;
+
+		while (v->ready && can_stage(v) && !stuck)
+			stuck = !stage_one(v, v->ready);
+		/* The operation in front waits for a reap: that goes ahead of it, or is under way. */
+		if (stuck && may_reap && reap_work(v))
+			continue;
 		if (!v->batch_open || !v->writer.h.count)
 			break;
-		/* The flush is idle: send what there is. Otherwise let the batch fill. A quiesce
-		 * waits for the last batch, so that one goes at once. */
+		/* The flush is idle: send what there is. Otherwise let the batch fill. */
 		if (v->flights >= v->cfg->flights)
 			break;
 		batch_close(v);

@@ -14,7 +14,9 @@
 #define BLOCK_SIZE 4096u /* [format] bytes; unit of addresses, checksums and ring alignment */
 #define BLOCK_SHIFT 12
 #define WRITE_SIZE_MAX (1u << 20) /* bytes; the largest FUSE WRITE, hence the largest payload */
-#define INLINE_SIZE_MAX (64u << 10) /* bytes; a payload up to this travels inside its entry */
+#ifndef INLINE_SIZE_MAX /* other values are for measuring the threshold */
+#define INLINE_SIZE_MAX (32u << 10) /* bytes; a payload up to this travels inside its entry */
+#endif
 #define NAME_LEN_MAX 255u /* bytes of one path component */
 #define SYMLINK_LEN_MAX 4095u /* bytes of a symlink's target */
 #define ENTRY_SIZE_MAX (160u << 10) /* bytes of one entry, header included */
