@@ -172,7 +172,7 @@ static void compare_node(struct compare *c, uint32_t dir, uint32_t name, int dir
 		compare_symlink(c, dir, name, dirfd, text, n);
 	if (n->type != MODEL_FILE && n->type != MODEL_DIR)
 		return;
-	fd = openat(dirfd, text, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	fd = openat(dirfd, text, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0) {
 		differ(c, dir, name, "open: %s", strerror(errno));
 		return;
@@ -273,7 +273,7 @@ int64_t model_write_done(
 	model_path(m, r->dir, r->name, path, sizeof(path));
 	want = malloc(r->len);
 	have = calloc(1, r->len);
-	fd = openat(dirfd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	fd = openat(dirfd, path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 	if (node < 0 || !want || !have || fd < 0 || fstat(fd, &st)) {
 		if (report)
 			fprintf(report, "  %s: cannot be opened: %s\n", path, strerror(errno));
