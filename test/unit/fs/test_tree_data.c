@@ -67,7 +67,7 @@ Test(tree_data, a_small_write_travels_in_the_entry_and_a_large_one_does_not)
 	cr_assert_eq(d.niov, 2);
 	cr_assert_not(d.external);
 	cr_assert_eq(d.addr.block, 5);
-	cr_assert_eq(c.next_block, 5 + 16);
+	cr_assert_eq(c.next_block, 5 + INLINE_SIZE_MAX / BLOCK_SIZE);
 	op_free(op);
 	op = rig_op_write(f, 0, bytes, INLINE_SIZE_MAX + 1);
 	c.next_block = DATA_SEGMENT_BLOCKS - 3; /* the run does not fit before the border */
