@@ -219,7 +219,8 @@ static int read_back(struct stamp_worker *w, uint64_t chance)
 
 	if (!w->last[slot])
 		return 0;
-	for (got = 0; got < size; got += (uint32_t)n) { /* short when the mount goes away meanwhile */
+	for (got = 0; got < size;
+		got += (uint32_t)n) { /* short when the mount goes away meanwhile */
 		n = pread(w->fd, w->check + got, size - got,
 			(off_t)slot_offset(w->number, slot) + got);
 		if (interrupted(n))
