@@ -34,6 +34,12 @@ static int fail(const char *what)
 	return 1;
 }
 
+/* The mount went away under us. */
+static int gone(void)
+{
+	return errno == EIO || errno == ENOTCONN || errno == ECONNABORTED;
+}
+
 static sigjmp_buf bus;
 
 static void on_bus(int sig)
@@ -80,7 +86,7 @@ static int run_step(int fd, uint8_t *map, FILE *log, uint64_t counter, uint64_t 
 	if (chance >> 40 & 1) { /* through the mapping */
 		page_fill(p, page, counter);
 		if (msync(p, PAGE, MS_SYNC))
-			return errno == EIO || errno == ENOTCONN ? 3 : fail("msync");
+			return gone() ? 3 : fail("msync");
 	} else { /* through write(2): the mapping sees it */
 		page_fill(buf, page, counter);
 		if (pwrite(fd, buf, PAGE, (off_t)page * PAGE) != (ssize_t)PAGE)
