@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Changing sides, as transcripts (core_rig.h): promote, return, activate, deactivate, demote; and
+ * what persons are told. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+
+#include "core_rig.h"
+
+#define said(r, expected) cr_assert_str_eq(rig_said(r), expected)
+#define says(r, who, word)                                                                         \
+	cr_assert(strstr((r)->node[who].answer, word), "'%s' lacks '%s'", (r)->node[who].answer,   \
+		word)
+
+Test(core_switch, promote_asks_first_and_then_refuses_the_old_epoch_before_it_counts_the_tail)
+{
+	struct rig *r = rig_pair();
+
+	rig_write(r, A, 2);
+	rig_cut(r, A, B);
+	rig_pass(r, 12000);
+	rig_said(r);
+	cr_assert_eq(rig_type(r, B, OPERATOR_PROMOTE, 0, NULL), CORE_ANSWER_ASK);
+	says(r, B, "site-a was last heard from 12 s ago");
+	says(r, B, "--yes");
+	said(r, "b: answer 1\n");
+	r->node[B].slow = true;
+	cr_assert_eq(rig_type(r, B, OPERATOR_PROMOTE, OPERATOR_YES, NULL), CORE_ANSWER_OK);
+	said(r, "b: record 3, epoch 2, active b, set b, inactive a\n"
+		"b: commit 2\n"
+		"b: serve 2\n"
+		"b: answer 0\n");
+	says(r, B, "activate clusterdomain site-a");
+	rig_free(r);
+}
+
+Test(core_switch, a_promoted_replica_waits_until_its_own_tail_is_durable)
+{
+	struct rig *r = rig_pair();
+
+	r->node[B].slow = true;
+	rig_write(r, A, 2);
+	rig_cut(r, A, B);
+	cr_assert_eq(rig_type(r, B, OPERATOR_PROMOTE, OPERATOR_YES, NULL), 12345);
+	cr_assert_not(r->node[B].serving);
+	rig_said(r);
+	rig_durable(r, B);
+	said(r, "b: commit 2\n"
+		"b: serve 2\n"
+		"b: answer 0\n");
+	rig_free(r);
+}
+
+Test(core_switch, deactivating_the_active_domain_elsewhere_is_promotion)
+{
+	struct rig *r = rig_pair();
+
+	rig_write(r, A, 1);
+	rig_crash(r, A, false);
+	rig_said(r);
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, 0, "site-a"), CORE_ANSWER_ASK);
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, OPERATOR_YES, "site-a"), CORE_ANSWER_OK);
+	said(r, "b: answer 1\n"
+		"b: record 3, epoch 2, active b, set b, inactive a\n"
+		"b: commit 1\n"
+		"b: serve 2\n"
+		"b: answer 0\n");
+	rig_free(r);
+}
+
+Test(core_switch, promote_is_refused_while_the_active_answers)
+{
+	struct rig *r = rig_pair();
+
+	cr_assert_eq(rig_type(r, B, OPERATOR_PROMOTE, OPERATOR_YES, NULL), -EBUSY);
+	says(r, B, "hand over");
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, OPERATOR_YES, "site-a"), -EBUSY);
+	cr_assert(r->node[A].serving);
+	rig_free(r);
+}
+
+/* b was promoted behind a cut and has written; a has a tail that was never acknowledged. */
+static struct rig *split(void)
+{
+	struct rig *r = rig_pair();
+
+	rig_write(r, A, 2);
+	rig_cut(r, A, B);
+	rig_write(r, A, 1);
+	rig_type(r, B, OPERATOR_PROMOTE, OPERATOR_YES, NULL);
+	rig_write(r, B, 2);
+	rig_said(r);
+	return r;
+}
+
+Test(core_switch, the_old_active_is_fenced_when_it_meets_the_newer_record)
+{
+	struct rig *r = split();
+
+	rig_connect(r, A, B);
+	said(r, "a>b hello 3\n"
+		"b>a hello 4\n"
+		"a: record 3, epoch 2, active b, set b, inactive a\n"
+		"a: fence\n");
+	cr_assert(strstr(r->node[A].fence, "epoch 2"));
+	rig_write(r, B, 1); /* b goes on alone */
+	cr_assert_eq(core_commit(r->node[B].core), 5);
+	rig_free(r);
+}
+
+Test(core_switch, the_old_active_stays_out_until_it_is_activated_and_keeps_its_tail_until_then)
+{
+	struct rig *r = split();
+
+	rig_connect(r, A, B);
+	rig_crash(r, A, false);
+	rig_said(r);
+	rig_start(r, A);
+	rig_connect(r, A, B);
+	rig_write(r, B, 1);
+	said(r, "a: starts standby\n"
+		"a>b hello 3\n"
+		"b>a hello 4\n"
+		"b: append 5+1\n" /* nothing goes to a */
+		"b: commit 5\n");
+	cr_assert_eq(rig_state(r, B, A), CORE_PEER_INACTIVE);
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_INACTIVE);
+	cr_assert_eq(rig_type(r, A, OPERATOR_PROMOTE, OPERATOR_YES, NULL), -EBUSY);
+	rig_cut(r, A, B);
+	cr_assert_eq(rig_type(r, A, OPERATOR_PROMOTE, OPERATOR_YES, NULL), -EPERM);
+	says(r, A, "inactive");
+	rig_free(r);
+}
+
+Test(core_switch, an_activated_replica_drops_its_tail_catches_up_and_is_in_sync_last)
+{
+	struct rig *r = split();
+
+	rig_crash(r, A, false);
+	rig_start(r, A);
+	rig_connect(r, A, B);
+	rig_said(r);
+	cr_assert_eq(rig_type(r, B, OPERATOR_ACTIVATE, 0, "site-a"), CORE_ANSWER_OK);
+	said(r, "b: record 4, epoch 2, active b, set b\n"
+		"b>a hello 4\n"
+		"b: answer 0\n"
+		"a: record 4, epoch 2, active b, set b\n" /* the record first, */
+		"a: drops after 2\n" /* then the tail */
+		"a>b hello 2\n"
+		"a>b ack 2\n"
+		"b: reads from 3 for a\n"
+		"b>a batch 3+2\n"
+		"a: append 3+2\n"
+		"a>b ack 4\n"
+		"a: commit 4\n"
+		"b: record 5, epoch 2, active b, set ab\n"
+		"b>a record\n"
+		"a: record 5, epoch 2, active b, set ab\n"
+		"a>b record-ack\n"
+		"a>b ack 4\n");
+	cr_assert_eq(rig_state(r, B, A), CORE_PEER_IN_SYNC);
+	rig_free(r);
+}
+
+Test(core_switch, activate_and_deactivate_typed_on_the_own_side_are_forwarded)
+{
+	struct rig *r = rig_pair();
+
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, 0, "site-b"), CORE_ANSWER_OK);
+	said(r, "b>a forward\n"
+		"a>b record\n"
+		"b: record 3, epoch 1, active a, set a, inactive b\n" /* the leaver first */
+		"b>a record-ack\n"
+		"a: record 3, epoch 1, active a, set a, inactive b\n"
+		"a>b forward-reply\n"
+		"b: answer 0\n");
+	rig_write(r, A, 1);
+	cr_assert_eq(core_commit(r->node[A].core), 1);
+	cr_assert_eq(core_end(r->node[B].core).seq, 0);
+	cr_assert_eq(rig_type(r, B, OPERATOR_ACTIVATE, 0, "site-b"), CORE_ANSWER_OK);
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_IN_SYNC);
+	cr_assert_eq(core_end(r->node[B].core).seq, 1);
+	rig_cut(r, A, B);
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, 0, "site-b"), -EHOSTUNREACH);
+	rig_free(r);
+}
+
+Test(core_switch, the_active_leaves_an_unreached_domain_out_alone_and_writes_go_on)
+{
+	struct rig *r = rig_pair();
+
+	rig_cut(r, A, B);
+	rig_write(r, A, 2);
+	rig_said(r);
+	cr_assert_eq(rig_type(r, A, OPERATOR_DEACTIVATE, 0, "site-b"), CORE_ANSWER_OK);
+	said(r, "a: record 3, epoch 1, active a, set a, inactive b\n" /* before the first answer */
+		"a: answer 0\n"
+		"a: commit 2\n");
+	says(r, A, "not reached");
+	cr_assert_eq(rig_type(r, A, OPERATOR_DEACTIVATE, 0, "site-a"), -EBUSY);
+	cr_assert_eq(rig_type(r, A, OPERATOR_DEACTIVATE, 0, "site-x"), -ENOENT);
+	rig_free(r);
+}
+
+Test(core_switch, demote_drains_agrees_and_leaves_both_sides_level_for_either)
+{
+	struct rig *r = rig_pair();
+
+	rig_write(r, A, 2);
+	rig_said(r);
+	cr_assert_eq(rig_type(r, A, OPERATOR_DEMOTE, 0, NULL), 12345);
+	said(r, "a: stop staging\n");
+	cr_assert_eq(rig_type(r, A, OPERATOR_DEMOTE, 0, NULL), -EBUSY);
+	rig_said(r);
+	r->node[A].code = 12345;
+	rig_drained(r, A);
+	said(r, "a>b record\n"
+		"b: record 3, epoch 1, active -, set ab\n"
+		"b>a record-ack\n"
+		"b>a hello 2\n"
+		"a: record 3, epoch 1, active -, set ab\n"
+		"a: answer 0\n"
+		"a: fence\n");
+	rig_crash(r, A, false);
+	rig_said(r);
+	rig_start(r, A);
+	rig_connect(r, A, B);
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_IDLE);
+	rig_said(r);
+	cr_assert_eq(rig_type(r, B, OPERATOR_PROMOTE, 0, NULL), CORE_ANSWER_OK); /* asks nothing */
+	said(r, "b>a record\n"
+		"a: record 4, epoch 2, active b, set ab\n"
+		"a>b record-ack\n"
+		"a>b hello 2\n"
+		"b: record 4, epoch 2, active b, set ab\n"
+		"b>a hello 2\n"
+		"a>b ack 2\n"
+		"b: commit 2\n"
+		"b: serve 2\n"
+		"b: answer 0\n");
+	rig_free(r);
+}
+
+Test(core_switch, demote_is_refused_while_the_peer_is_silent_and_force_changes_no_record)
+{
+	struct rig *r = rig_pair();
+	uint64_t version = r->node[A].record.version.number;
+
+	rig_cut(r, A, B);
+	rig_said(r);
+	cr_assert_eq(rig_type(r, A, OPERATOR_DEMOTE, 0, NULL), -EHOSTUNREACH);
+	says(r, A, "--force");
+	cr_assert_eq(rig_type(r, A, OPERATOR_DEMOTE, OPERATOR_FORCE, NULL), CORE_ANSWER_OK);
+	said(r, "a: answer -113\n"
+		"a: answer 0\n"
+		"a: fence\n");
+	cr_assert_eq(r->node[A].record.version.number, version);
+	cr_assert(r->node[A].facts.demoted);
+	rig_crash(r, A, false);
+	rig_start(r, A);
+	rig_connect(r, A, B);
+	rig_pass(r, 2000);
+	cr_assert_not(r->node[A].serving); /* although the peer confirms it */
+	cr_assert_eq(rig_type(r, A, OPERATOR_PROMOTE, 0, NULL), CORE_ANSWER_OK);
+	cr_assert(r->node[A].serving);
+	cr_assert_not(r->node[A].facts.demoted);
+	rig_free(r);
+}
+
+Test(core_switch, promote_of_an_unconfirmed_active_needs_a_word_and_leaves_the_missing_out)
+{
+	struct rig *r = rig_pair();
+
+	rig_write(r, A, 1);
+	rig_crash(r, A, false);
+	rig_start(r, A);
+	rig_said(r);
+	cr_assert_eq(rig_type(r, A, OPERATOR_PROMOTE, 0, NULL), CORE_ANSWER_ASK);
+	says(r, A, "site-b");
+	cr_assert_eq(rig_type(r, A, OPERATOR_PROMOTE, OPERATOR_YES, NULL), CORE_ANSWER_OK);
+	said(r, "a: answer 1\n"
+		"a: record 3, epoch 2, active a, set a\n"
+		"a: commit 1\n"
+		"a: serve 2\n"
+		"a: answer 0\n");
+	rig_connect(r, A, B); /* left out, not inactive: it comes back by itself */
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_IN_SYNC);
+	rig_free(r);
+}
+
+Test(core_switch, of_three_the_promoted_one_takes_the_reached_ones_along)
+{
+	struct rig *r = rig_three();
+
+	rig_write(r, A, 1);
+	rig_crash(r, A, false);
+	rig_said(r);
+	cr_assert_eq(rig_type(r, B, OPERATOR_PROMOTE, OPERATOR_YES, NULL), CORE_ANSWER_OK);
+	said(r, "b>c record\n"
+		"c: record 3, epoch 2, active b, set bc, inactive a\n"
+		"c>b record-ack\n"
+		"c>b hello 1\n"
+		"b: record 3, epoch 2, active b, set bc, inactive a\n"
+		"b>c hello 1\n"
+		"c>b ack 1\n"
+		"b: commit 1\n"
+		"b: serve 2\n"
+		"b: answer 0\n");
+	rig_free(r);
+}
