@@ -39,6 +39,9 @@ world_new() { # seed
 	CONF_JOURNAL="size = 32M"$'\n'"flights = $flights"
 	if (($1 % 2)); then disks_new ext4 xfs; else disks_new xfs ext4; fi
 	sites_format 512M
+	power_cut none 0 a b # what format has made is durable
+	power_on a
+	power_on b
 	sites_start
 	step "both sites are up: a on ${DISK_FS[a]}, b on ${DISK_FS[b]}, $flights batches in the local flush"
 }
@@ -113,16 +116,16 @@ sectors_lost() {
 }
 
 one_cut() { # seed
-	local mode sites=() s then mode2 again='' delay
+	local mode sites=() s next during mode2 again='' delay
 	RANDOM=$1
 	pick cut active active standby both both
 	pick mode none prefix random random
-	pick then start start promote
+	pick next start start promote
 	pick delay 0 300 1000 4000
-	cut=${CUT:-$cut} mode=${MODE:-$mode} then=${THEN:-$then}
-	[[ $cut != standby ]] || then=start
+	cut=${CUT:-$cut} mode=${MODE:-$mode} next=${THEN:-$next}
+	[[ $cut != standby ]] || next=start
 	case $cut in
-	active) sites=($active) ;;
+	active) sites=("$active") ;;
 	standby) sites=("$(other $active)") ;;
 	both) sites=(a b) ;;
 	esac
@@ -132,7 +135,16 @@ one_cut() { # seed
 	done
 	mix_start $active
 	pause_ms $((RANDOM % 650 + 50))
+	pick during '' checkpoint 'a checkpoint without the peer'
+	if [[ $during = *peer ]]; then # what is staged now is not committed
+		link_cut
+		pause_ms 30
+	fi
+	[[ ! $during ]] || "$TOOLS/say" "$WORK/$active/run/$VOLUME.sock" checkpoint >/dev/null
+	[[ $during != checkpoint ]] || pause_ms $((RANDOM % 80))
+	[[ $during != *peer ]] || pause_ms 200
 	power_cut "$mode" "$1" "${sites[@]}"
+	link_heal
 	[[ $cut = standby ]] || mix_wait 3
 	power_back "${sites[@]}"
 	if ((RANDOM % 4 == 0)); then
@@ -143,7 +155,7 @@ one_cut() { # seed
 		power_cut "$mode2" $RANDOM "${sites[@]}"
 		power_back "${sites[@]}"
 	fi
-	if [[ $then = promote ]]; then
+	if [[ $next = promote ]]; then
 		promote_the_standby
 	else
 		start_again "${sites[@]}"
@@ -152,7 +164,7 @@ one_cut() { # seed
 		[[ $cut != standby ]] || mix_stop
 		mix_verify $active
 	fi
-	step "SEED=$1: $cut cut, $mode$again, $(sectors_lost) sectors lost; $then; verified;" \
+	step "SEED=$1: $cut cut${during:+ during $during}, $mode$again, $(sectors_lost) sectors lost; $next; verified;" \
 		"site $active is active"
 }
 
