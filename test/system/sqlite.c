@@ -83,6 +83,7 @@ static int run(const char *path, const char *log_path, const char *mode, double 
 			int code = sqlite3_errcode(db);
 
 			complain(db, "stopped");
+			sqlite3_close_v2(db);
 			printf("sqlite run: %lld transactions\n", id - first);
 			return code == SQLITE_IOERR || code == SQLITE_CANTOPEN ? 3 : 1;
 		}
