@@ -64,7 +64,7 @@ static void extend_truth(struct world *w, const struct node *n, uint64_t seq)
 static void look_for_forks(struct world *w, struct node *n)
 {
 	bool legal = w->people == PEOPLE_ANY || w->people == PEOPLE_SANE ||
-		     (w->people == PEOPLE_ONE_WORD && w->n > 2);
+		     (w->people != PEOPLE_NONE && w->n > 2);
 
 	for (unsigned i = 0; i < w->n; i++) {
 		if (i == n->index)

@@ -62,7 +62,7 @@ static int selftest(void)
 		char text[512] = "";
 		unsigned seed, hits = 0;
 
-		for (seed = 1; seed <= 60 && !hits; seed++) {
+		for (seed = 1; seed <= 400 && !hits; seed++) {
 			struct sim_options opt = {.seed = seed,
 				.steps = 30000,
 				.replicas = seed % 3 ? 2 : 3,

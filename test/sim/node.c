@@ -33,7 +33,7 @@ void node_crash(struct world *w, struct node *n, bool power)
 	trace(w, "%u crashes (%s)", n->index, power ? "power" : "process");
 	disk_crash(w, &n->disk, power);
 	end_life(w, n);
-	start_later(w, n, 2 * MS + sim_below(w, w->calm ? 20 * MS : 500 * MS));
+	start_later(w, n, 2 * MS + sim_below(w, w->calm || sim_chance(w, 2) ? 20 * MS : 500 * MS));
 }
 
 static int pos_at(void *ctx, uint64_t seq, struct pos *ret_pos)
@@ -301,12 +301,15 @@ static void step_one(struct world *w, struct node *n, struct core_event *ev)
 	core_step(n->core, ev, &out);
 	for (unsigned i = 0; i < out.count && n->life == life && !w->violation[0]; i++) {
 		/* a crash between two actions, more often where it hurts */
-		if (w->faults && sim_chance(w, out.a[i].type == ACT_PERSIST_RECORD ? 60 : 20000)) {
+		if (w->faults &&
+			sim_chance(w,
+				out.a[i].type == ACT_PERSIST_RECORD ? w->crash_at_record : 20000)) {
 			node_crash(w, n, sim_chance(w, 2));
 			return;
 		}
 		act(w, n, &out.a[i]);
-		if (w->faults && out.a[i].type == ACT_PERSIST_RECORD && sim_chance(w, 60)) {
+		if (w->faults && out.a[i].type == ACT_PERSIST_RECORD &&
+			sim_chance(w, w->crash_at_record)) {
 			node_crash(w, n, sim_chance(w, 2));
 			return;
 		}

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * People: clients who write to whoever serves, and operators who type. An operator is none, of one
- * word (without data loss), sane (uses a word of force only on the newest record), or anything goes.
+ * People: clients who write to whoever serves, and operators who type. Operators are
+ *
+ *   none       nobody types
+ *   one word   a single change in a time of chaos, without --accept-data-loss
+ *   strict     one word at a time, and only where the newest record is: two replicas never fork so
+ *   sane       words of force only where the newest record is
+ *   any        anything goes
  */
 #include "sim.h"
 
@@ -72,16 +77,50 @@ static bool holds_newest(const struct world *w, const struct node *n)
 	return true;
 }
 
-void people_operator(struct world *w)
+/* One word at a time, where the newest record is, and not by way of the other side. */
+static bool strict_allows(
+	const struct world *w, const struct node *n, enum operator_verb verb, unsigned domain)
+{
+	const struct record *r = &n->disk.record;
+	int active = uuid_is_zero(&r->active) ? -1 : record_find(r, &r->active);
+
+	for (unsigned i = 0; i < w->n; i++)
+		if (w->node[i].nasked)
+			return false;
+	if (!holds_newest(w, n))
+		return false;
+	if (verb == OPERATOR_PROMOTE || verb == OPERATOR_DEMOTE)
+		return true;
+	return active == (int)n->index ||
+	       (verb == OPERATOR_DEACTIVATE && (active < 0 || active == (int)domain));
+}
+
+/* A replica that is cut off from the active one, where a word matters most; or any. */
+static struct node *somewhere(struct world *w)
 {
 	struct node *n = &w->node[sim_below(w, w->n)];
+	const struct record *r = &n->disk.record;
+	int active = uuid_is_zero(&r->active) ? -1 : record_find(r, &r->active);
+	struct core_peer_view v;
+
+	if (!n->up || active < 0 || active == (int)n->index || sim_chance(w, 3))
+		return n;
+	core_peer_view(n->core, (unsigned)active, &v);
+	return v.connected ? &w->node[active] : n;
+}
+
+void people_operator(struct world *w)
+{
+	struct node *n = somewhere(w);
 	enum operator_verb verb = (enum operator_verb)(1 + sim_below(w, 4));
 	unsigned domain = (unsigned)sim_below(w, w->n + (sim_chance(w, 30) ? 1 : 0));
 	uint32_t flags = 0;
 
 	if (w->people == PEOPLE_NONE || (w->people == PEOPLE_ONE_WORD && !w->words))
 		return;
-	if (sim_chance(w, 2))
+	if (w->people == PEOPLE_STRICT && !strict_allows(w, n, verb, domain))
+		return;
+	if (!sim_chance(w, 3))
 		flags |= OPERATOR_YES;
 	if (verb == OPERATOR_DEMOTE && sim_chance(w, 3))
 		flags |= OPERATOR_FORCE;
@@ -100,7 +139,7 @@ void people_operator(struct world *w)
  * active, activates what is inactive. */
 void people_repair(struct world *w)
 {
-	if (w->people == PEOPLE_NONE || w->forked || w->now > w->calm_since + SEC / 2 ||
+	if (w->people == PEOPLE_NONE || w->forked || w->now > w->calm_since + 400 * MS ||
 		sim_chance(w, 4))
 		return;
 	for (unsigned i = 0; i < w->n; i++) {

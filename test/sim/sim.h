@@ -128,7 +128,14 @@ struct frame {
 	struct frame *next;
 };
 
-enum people { PEOPLE_NONE, PEOPLE_ONE_WORD, PEOPLE_SANE, PEOPLE_ANY, PEOPLE_COUNT };
+enum people {
+	PEOPLE_NONE,
+	PEOPLE_ONE_WORD,
+	PEOPLE_STRICT,
+	PEOPLE_SANE,
+	PEOPLE_ANY,
+	PEOPLE_COUNT,
+};
 
 enum sim_event_type {
 	SIM_FRAME,
@@ -168,6 +175,8 @@ struct world {
 	unsigned words; /* left for PEOPLE_ONE_WORD */
 	bool calm, small_ring, faults;
 	bool blind; /* no core_config.pos_at */
+	unsigned crash_at_record; /* one in so many */
+	uint64_t delay_max; /* of a frame */
 	uint64_t fault_every, op_every, word_every, chaos_end, calm_since;
 
 	/* the truth, as far as nothing forked */

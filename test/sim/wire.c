@@ -52,7 +52,7 @@ static void put(struct world *w, struct frame *f)
 {
 	struct link *l = sim_link(w, f->from, f->to);
 	struct link_side *s = &l->side[side_of(f->to, f->from)];
-	uint64_t at = w->now + 20 * US + sim_below(w, w->calm ? 200 * US : 2 * MS);
+	uint64_t at = w->now + 20 * US + sim_below(w, w->delay_max);
 
 	if (at <= s->last)
 		at = s->last + 1;
@@ -180,11 +180,10 @@ void wire_set_cut(struct world *w, unsigned from, unsigned to, bool cut)
 		return;
 	s->stalled = NULL;
 	s->stalled_tail = &s->stalled;
-	s->last = w->now;
-	while (f) {
+	while (f) { /* before all that is still on its way */
 		struct frame *next = f->next;
 
-		put(w, f);
+		wire_deliver(w, f);
 		f = next;
 	}
 }

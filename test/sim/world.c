@@ -196,11 +196,13 @@ static void begin_chaos(struct world *w)
 {
 	w->calm = false;
 	w->faults = !sim_chance(w, 10);
-	w->fault_every = (20 + sim_below(w, 400)) * MS;
+	w->fault_every = (sim_chance(w, 2) ? 3 + sim_below(w, 40) : 20 + sim_below(w, 400)) * MS;
+	w->crash_at_record = sim_chance(w, 3) ? 4 : sim_chance(w, 2) ? 20 : 100;
+	w->delay_max = sim_chance(w, 4) ? 15 * MS : sim_chance(w, 2) ? 2 * MS : 300 * US;
 	w->op_every = (sim_chance(w, 4) ? 200 : 1 + sim_below(w, 20)) * MS;
-	w->word_every = (20 + sim_below(w, 600)) * MS;
+	w->word_every = (10 + sim_below(w, sim_chance(w, 2) ? 60 : 600)) * MS;
 	w->words = 1;
-	w->chaos_end = w->now + SEC + sim_below(w, 4 * SEC);
+	w->chaos_end = w->now + SEC / 2 + sim_below(w, 2 * SEC);
 	tick(w, SIM_PHASE, 0, w->chaos_end - w->now);
 }
 
@@ -256,10 +258,11 @@ static void phase(struct world *w)
 		w->calm = true;
 		w->calm_since = w->now;
 		w->faults = false;
+		w->delay_max = 200 * US;
 		heal(w);
 		for (unsigned i = 0; i < w->n; i++)
 			w->node[i].slow_until = 0;
-		tick(w, SIM_PHASE, 0, 2 * SEC);
+		tick(w, SIM_PHASE, 0, 1200 * MS);
 		w->op_every = MAX(w->op_every, 10 * MS); /* who catches up shall get there */
 		return;
 	}
