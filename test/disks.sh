@@ -64,13 +64,14 @@ disk_umount() { # site
 
 # The disks first, and all at once: what a dying daemon still does must not count.
 power_cut() { # mode seed site...
-	local s mode=$1 seed=$2
+	local s pid mode=$1 seed=$2 pids=()
 	shift 2
 	for s in "$@"; do
 		disk_order "$s" "crash $mode $seed" &
+		pids+=($!)
 	done
-	for s in "$@"; do
-		wait -n || fail "the power of $* was not cut"
+	for pid in "${pids[@]}"; do
+		wait "$pid" || fail "the power of $* was not cut"
 	done
 	for s in "$@"; do
 		[[ -z ${PID[$s]:-} ]] || site_end "$s"
