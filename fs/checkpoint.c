@@ -10,7 +10,8 @@
  *   QUIESCE  nothing is staged until the commit index equals the staged seq S (a round trip)
  *   FLUSH    D is noted in the tree, RocksDB switches its memtable (0.15 ms) and flushes it in the
  *            background; staging goes on
- *   done     the position in RocksDB's files says S: the ring up to D may be overwritten
+ *   done     the position in RocksDB's files says S: the ring up to D may be overwritten; a job gives
+ *            back the space of what was dead before D
  *
  * The payloads between D and S are not synced when RocksDB's files say S. They are still in the ring,
  * which is released up to D only, and recovery writes every inline payload after D again (the same
@@ -27,6 +28,8 @@
 
 #include "log.h"
 
+#define FREED_BLOCKS_MAX 16384u /* dead and not given back: a checkpoint is due */
+#define FREED_PAUSE_NS (2 * NS_PER_S)
 #define FLUSH_POLL_NS (5 * NS_PER_MS)
 #define LEVEL0_FILES_MAX 12u /* more: put it off, a compaction is behind */
 
@@ -42,6 +45,9 @@ static bool due(struct volume *v)
 	if (used > ring_size(v->ring) / 2 && used > c->ring_used_after + ring_size(v->ring) / 8)
 		return true;
 	if (store_memtable_bytes(v->store) > v->cfg->memtable)
+		return true;
+	if (tree_freed_blocks(v->tree) > c->freed_after + FREED_BLOCKS_MAX &&
+		clock_mono_ns() - c->ended_ns > FREED_PAUSE_NS)
 		return true;
 	return c->entries > v->cfg->checkpoint_entries &&
 	       store_level0_files(v->store) < LEVEL0_FILES_MAX;
@@ -68,6 +74,7 @@ static void flush_begin(struct volume *v)
 	int r;
 
 	tree_set_data_seq(v->tree, c->data_seq);
+	tree_write_freed(v->tree);
 	r = tree_flush_txn(v->tree);
 	if (!r)
 		r = store_flush_begin(v->store);
@@ -76,6 +83,40 @@ static void flush_begin(struct volume *v)
 	c->seq = core_commit(v->core);
 	c->entries = 0;
 	c->state = CHECKPOINT_FLUSH;
+}
+
+static int punch_one(void *ctx, struct addr a, uint32_t blocks)
+{
+	return segments_punch(ctx, a, blocks);
+}
+
+/* What was remembered as dead up to a seq whose payloads are synced and flushed as such: no recovery
+ * writes it again, no mapping leads to it. */
+int punch_freed(struct volume *v, uint64_t seq)
+{
+	return tree_freed(v->tree, seq, punch_one, v->segments);
+}
+
+static void punch_run(struct job *j)
+{
+	struct checkpoint *c = &j->v->checkpoint;
+
+	c->punch_code = punch_freed(j->v, c->punch_seq);
+	if (!c->punch_code)
+		c->punch_code = segments_trim(j->v->segments, j->v->epoch.num);
+}
+
+static void punch_done(struct job *j)
+{
+	struct volume *v = j->v;
+	struct checkpoint *c = &v->checkpoint;
+
+	c->punching = false;
+	if (!c->punch_code)
+		c->punch_code = tree_freed_done(v->tree, c->punch_seq);
+	if (c->punch_code)
+		volume_die(v, "giving back space failed: %s", strerror(-c->punch_code));
+	c->freed_after = tree_freed_blocks(v->tree);
 }
 
 static void flush_end(struct volume *v)
@@ -91,6 +132,15 @@ static void flush_end(struct volume *v)
 	c->ring_used_after = ring_size(v->ring) - ring_free(v->ring);
 	c->state = CHECKPOINT_IDLE;
 	c->wanted = false;
+	c->ended_ns = clock_mono_ns();
+	c->freed_after = tree_freed_blocks(v->tree);
+	if (!c->punching) {
+		c->punching = true;
+		c->punch_seq = data_seq;
+		c->punch_job.run = punch_run;
+		c->punch_job.done = punch_done;
+		job_submit(v, &c->punch_job);
+	}
 	volume_status_event(v);
 	log_debug("checkpoint at seq %llu", (unsigned long long)flushed.seq);
 }

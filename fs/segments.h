@@ -68,6 +68,13 @@ int segments_read(struct segments *s, struct addr a, uint32_t blocks, void *buf,
  * -EBADMSG, -EIO. For recovery (is a large write whole?) and for catching a peer up. */
 int segments_read_run(struct segments *s, struct addr a, uint32_t blocks, void *buf, uint32_t crc);
 
+/* Gives the space of a run back that nothing maps any more (it lies in one segment). 0, also where the
+ * filesystem cannot; -EIO. A job or apply thread. */
+int segments_punch(struct segments *s, struct addr a, uint32_t blocks);
+/* Gives back what was allocated ahead and never written in epochs below `before`, each once. Nobody
+ * may write in them meanwhile. A job or apply thread. */
+int segments_trim(struct segments *s, uint32_t before);
+
 bool segments_failed(struct segments *s, struct err *e);
 uint64_t segments_disk_bytes(struct segments *s); /* allocated below dir, approximately */
 size_t segments_pending_bytes(struct segments *s);

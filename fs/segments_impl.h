@@ -32,6 +32,7 @@ struct seg_epoch {
 	int dirfd;
 	struct seg_file **files; /* by file number, NULL where not open; table_lock */
 	unsigned nfiles; /* table_lock */
+	atomic_bool trimmed; /* by segments_trim(), since the start */
 	atomic_uint made_upto; /* number of the highest file known to exist, plus one */
 };
 
@@ -95,6 +96,7 @@ struct segments {
 	pthread_mutex_t fail_lock;
 	struct err fail; /* code 0: healthy; fail_lock */
 	atomic_int failed;
+	atomic_bool no_punch; /* the filesystem below cannot */
 
 	/* fault injection */
 	unsigned fault_at, fault_repeat;

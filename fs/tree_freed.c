@@ -44,7 +44,8 @@ void apply_freed(void *ctx, const struct chunk_block *b)
 	if (!f->on)
 		return;
 	count(a->t, 1, 0);
-	if (last && last->epoch == b->epoch && last->block + last->blocks == b->block) {
+	if (last && last->epoch == b->epoch && last->block + last->blocks == b->block &&
+		b->block % DATA_SEGMENT_BLOCKS) { /* a run lies in one segment */
 		last->blocks++;
 		return;
 	}

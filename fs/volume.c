@@ -355,6 +355,7 @@ static void last_checkpoint(struct volume *v)
 	if (v->checkpoint.state != CHECKPOINT_IDLE || segments_sync(v->segments))
 		return;
 	tree_set_data_seq(v->tree, seq);
+	tree_write_freed(v->tree);
 	if (tree_flush_txn(v->tree) || store_flush_begin(v->store))
 		return;
 	while (!store_flush_done(v->store) && !store_failed(v->store, NULL))

@@ -76,6 +76,7 @@ static bool checkpoint_due(struct volume *v)
 	struct apply *a = &v->apply;
 
 	return store_memtable_bytes(v->store) > v->cfg->memtable ||
+	       tree_freed_blocks(v->tree) > a->freed_after + APPLY_FREED_MAX ||
 	       a->entries_since_checkpoint > v->cfg->checkpoint_entries ||
 	       ring_free(v->ring) < ring_size(v->ring) / 2;
 }
@@ -85,14 +86,17 @@ static int checkpoint_make(struct volume *v)
 	struct apply *a = &v->apply;
 	uint64_t seq = atomic_load(&a->applied);
 	struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
+	struct tree_info info;
 	struct pos flushed;
 	uint64_t data_seq;
 	int r;
 
+	tree_info(v->tree, &info);
 	r = segments_sync(v->segments);
 	if (r)
 		return r;
 	tree_set_data_seq(v->tree, seq);
+	tree_write_freed(v->tree);
 	r = tree_flush_txn(v->tree);
 	if (!r)
 		r = store_flush_begin(v->store);
@@ -110,7 +114,13 @@ static int checkpoint_make(struct volume *v)
 	atomic_store(&a->flushed, flushed.seq);
 	atomic_store(&a->data_seq, data_seq);
 	loop_wake(v->loop);
-	return 0;
+	r = punch_freed(v, data_seq);
+	if (!r)
+		r = tree_freed_done(v->tree, data_seq);
+	if (!r)
+		r = segments_trim(v->segments, info.applied_epoch.num);
+	a->freed_after = tree_freed_blocks(v->tree);
+	return r;
 }
 
 /* The batch with this seq, from the queue or the ring. The holder's reference is the caller's. */

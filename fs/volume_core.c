@@ -294,7 +294,7 @@ static struct external *rx_external_take(struct volume *v, const struct entry_pa
 		struct external *x = *at;
 
 		if (x->addr.epoch != p->addr.epoch || x->addr.block != p->addr.block ||
-			x->blocks != p->blocks || x->crc != p->crc)
+			x->blocks != p->blocks || (x->crc != p->crc && !x->gone))
 			continue;
 		*at = x->next;
 		v->rx_externals_count--;
@@ -409,10 +409,6 @@ static void receive_data(
 		payload_unref(p);
 		return; /* its batch will be refused by the core */
 	}
-	if (m->data.gone) {
-		payload_unref(p);
-		return;
-	}
 	if (segments_add_epoch(v->segments, epoch, &e))
 		volume_die(v, "data of epoch %u: %s", epoch.num, e.msg);
 	x = calloc(1, sizeof(*x));
@@ -421,6 +417,7 @@ static void receive_data(
 	x->epoch = epoch;
 	x->blocks = m->data.blocks;
 	x->crc = m->data.crc;
+	x->gone = m->data.gone;
 	x->payload = p;
 	x->bytes = p->data + BLOCK_SIZE;
 	x->next = v->rx_externals;

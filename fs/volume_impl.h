@@ -29,6 +29,7 @@
 #define FETCH_QUEUE_MAX (4u << 20) /* bytes in the socket's queue while catching up */
 #define APPLY_QUEUE_MAX (64u << 20) /* bytes of batches kept in memory for the apply thread */
 #define APPLY_LAG_MAX (64u << 20) /* unapplied committed bytes: a standby withholds acks beyond */
+#define APPLY_FREED_MAX 16384u /* dead blocks not given back: a standby makes a checkpoint */
 #define EMPTY_BATCH_NS (100 * NS_PER_MS)
 #define STOP_NS (10 * NS_PER_S)
 #define FENCE_MS 3000u
@@ -48,6 +49,7 @@ struct external {
 	struct slot *slot; /* NULL until its batch is known (standby) */
 	struct external *next;
 	struct volume *v;
+	bool gone; /* punched in part since: its bytes are not the entry's */
 	bool orphan; /* its connection is gone: freed when the write ends */
 	bool active_side; /* readers are served from it until it is written */
 };
@@ -115,6 +117,7 @@ struct apply { /* the apply thread; fields under the mutex unless they say somet
 	atomic_bool failed;
 	struct err error; /* valid once failed is set */
 	uint64_t entries_since_checkpoint;
+	uint64_t freed_after; /* the apply thread's, as in struct checkpoint */
 };
 
 enum checkpoint_state { CHECKPOINT_IDLE, CHECKPOINT_SYNC, CHECKPOINT_QUIESCE, CHECKPOINT_FLUSH };
@@ -127,6 +130,12 @@ struct checkpoint { /* of the active; the standby's is in the apply thread */
 	uint64_t seq; /* what the flush holds */
 	uint64_t entries; /* staged since the last one began */
 	uint64_t ring_used_after;
+	uint64_t freed_after; /* blocks dead and not given back when the last one ended */
+	uint64_t ended_ns;
+	struct job punch_job;
+	bool punching;
+	int punch_code;
+	uint64_t punch_seq;
 	struct loop_timer poll;
 	bool wanted;
 };
@@ -323,7 +332,9 @@ int volume_verify_tail(void *ctx, const void *batch, const struct batch_header *
 
 /* checkpoint.c */
 void checkpoint_work(struct volume *v);
-void checkpoint_staged(struct volume *v);
+/* Gives back the space of what was dead at `seq`, a flushed data_seq. A job or apply thread; the
+ * thread that applies then calls tree_freed_done(). */
+int punch_freed(struct volume *v, uint64_t seq);
 
 /* volume_role.c */
 void volume_serve(struct volume *v, struct epoch epoch);

@@ -10,6 +10,9 @@
  * more, the slots from there on are sent in the same turn, so that nothing falls between the last
  * read batch and the first live one.
  *
+ * A payload that was punched in part since is sent as it is now, marked: the standby ends with the same
+ * bytes, and blocks that are still mapped have checksums of their own.
+ *
  * Failure modes: the connection goes away (results of jobs for an older connection are dropped); the
  * wanted batch was overwritten (-ESTALE, the core decides); a payload that is damaged here ends the
  * process after a log line, as any unreadable acknowledged data would be (-EIO to the core closes
@@ -21,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crc32c.h"
 #include "log.h"
 
 static void release_payload(void *arg)
@@ -37,6 +41,7 @@ static void send_external(struct volume *v, unsigned peer, uint64_t conn, struct
 			.block = x->addr.block,
 			.blocks = x->blocks,
 			.crc = x->crc,
+			.gone = x->gone,
 			.bytes = x->bytes}};
 
 	if (net_send(v->net, peer, conn, &m, release_payload, payload_ref(x->payload)))
@@ -78,6 +83,11 @@ static struct external *read_external(
 	}
 	x->bytes = x->payload->data;
 	*ret_error = segments_read_run(v->segments, p->addr, p->blocks, x->bytes, p->crc);
+	if (*ret_error == -EBADMSG) { /* overwritten or deleted since, and punched in part */
+		x->gone = true;
+		x->crc = crc32c(0, x->bytes, (size_t)p->blocks * BLOCK_SIZE);
+		*ret_error = 0;
+	}
 	if (*ret_error) {
 		external_free(x);
 		return NULL;

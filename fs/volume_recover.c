@@ -167,6 +167,7 @@ static int open_parts(
 		r = tree_open(v->store, &v->desc.volume, &v->tree, e);
 	if (r)
 		return err_wrap(e, "metadata");
+	tree_keep_freed(v->tree);
 	r = tree_persisted(v->tree, ret_flushed, ret_data_seq);
 	if (r)
 		return err_set(e, r, "metadata: the flushed position cannot be read");

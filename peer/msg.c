@@ -343,7 +343,7 @@ static void encode_data(const struct msg *m, struct bytes *b)
 	bytes_put64(b, d->block);
 	put_epoch(b, (struct epoch){.id = d->epoch_id, .num = d->epoch_num});
 	bytes_put32(b, d->blocks);
-	bytes_put32(b, d->gone ? 0 : d->crc);
+	bytes_put32(b, d->crc);
 	bytes_put8(b, d->gone != 0);
 	bytes_put_zero(b, 3);
 }
@@ -362,7 +362,7 @@ static void decode_data(struct bytes *b, struct record *record, struct msg *m)
 	d->gone = get_bool(b);
 	bytes_get_zero(b, 3);
 	if (!d->blocks || d->blocks > MSG_PAYLOAD_MAX / BLOCK_SIZE ||
-		d->block > UINT64_MAX / BLOCK_SIZE - d->blocks || (d->gone && d->crc))
+		d->block > UINT64_MAX / BLOCK_SIZE - d->blocks)
 		b->bad = true;
 }
 
@@ -434,7 +434,7 @@ static const struct msg_rule {
 	[MSG_ACK] = {"ack", SMALL_META_MAX, 0, false, encode_ack, decode_ack},
 	[MSG_HEARTBEAT] = {"heartbeat", SMALL_META_MAX, 0, false, encode_heartbeat,
 		decode_heartbeat},
-	[MSG_DATA] = {"data", SMALL_META_MAX, MSG_PAYLOAD_MAX, false, encode_data, decode_data},
+	[MSG_DATA] = {"data", SMALL_META_MAX, MSG_PAYLOAD_MAX, true, encode_data, decode_data},
 	[MSG_REFUSED] = {"refused", SMALL_META_MAX, 0, false, encode_refused, decode_refused},
 	[MSG_STOPPED] = {"stopped", 0, 0, false, NULL, NULL},
 	[MSG_FORWARD] = {"forward", SMALL_META_MAX, 0, false, encode_forward, decode_forward},
@@ -492,9 +492,7 @@ static bool payload_valid(const struct msg_frame *f, const void *payload, struct
 		       batch_size(&m->append.h) == f->payload_len;
 	}
 	if (m->type == MSG_DATA) {
-		m->data.bytes = f->payload_len ? payload : NULL;
-		if (m->data.gone)
-			return !f->payload_len;
+		m->data.bytes = payload;
 		return f->payload_len == m->data.blocks * BLOCK_SIZE &&
 		       crc32c(0, payload, f->payload_len) == m->data.crc;
 	}
@@ -562,7 +560,7 @@ const void *msg_payload(const struct msg *m, size_t *ret_len)
 		*ret_len = batch_size(&m->append.h);
 		return m->append.batch;
 	}
-	if (m->type == MSG_DATA && !m->data.gone) {
+	if (m->type == MSG_DATA) {
 		*ret_len = (size_t)m->data.blocks * BLOCK_SIZE;
 		return m->data.bytes;
 	}

@@ -123,7 +123,9 @@ struct msg_data {
 	uint64_t block; /* first block */
 	uint32_t blocks;
 	uint32_t crc; /* CRC-32C of the payload */
-	uint8_t gone; /* the bytes were punched since: no payload, nobody will read them */
+	/* Parts of it were punched since, because nobody maps them any more: the bytes are what is left,
+	 * zeros elsewhere, and do not match the checksum in the entry. */
+	uint8_t gone;
 	const void *bytes; /* payload: blocks * BLOCK_SIZE */
 };
 

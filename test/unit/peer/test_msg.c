@@ -333,13 +333,16 @@ Test(msg, data_is_checked_against_its_checksum_and_length)
 	m = data_of(MSG_PAYLOAD_MAX / BLOCK_SIZE);
 	cr_assert_eq(round_trip(&m, &out), 0);
 
-	m = (struct msg){.type = MSG_DATA, .data = {.blocks = 3, .gone = 1, .bytes = payload}};
+	m = data_of(3);
+	m.data.gone = 1;
 	cr_assert_eq(round_trip(&m, &out), 0);
-	cr_assert_null(out.data.bytes);
+	cr_assert_eq(out.data.bytes, payload);
 	cr_assert(out.data.gone);
+	m.data.crc ^= 1;
+	cr_assert_eq(round_trip(&m, &out), -EBADMSG);
 
-	m = (struct msg){.type = MSG_DATA,
-		.data = {.blocks = 1, .gone = 1, .block = UINT64_MAX / BLOCK_SIZE}};
+	m = data_of(1);
+	m.data.block = UINT64_MAX / BLOCK_SIZE;
 	cr_assert_eq(round_trip(&m, &out), -EBADMSG);
 }
 
@@ -476,10 +479,10 @@ Test(msg, impossible_fields_are_refused_although_the_checksum_is_right)
 	cr_assert_eq(decode_with(&m, 8, 5, 0), -EBADMSG, "an unknown verb");
 	cr_assert_eq(decode_with(&m, 8, OPERATOR_DEACTIVATE, 0), -EBADMSG, "of which domain");
 	cr_assert_eq(decode_with(&m, 12, 16, 0), -EBADMSG, "an unknown flag");
-	m = (struct msg){.type = MSG_DATA, .data = {.blocks = 1, .gone = 1}};
+	m = data_of(1);
 	cr_assert_eq(decode_with(&m, 20, 0, 0), -EBADMSG, "no blocks");
-	cr_assert_eq(decode_with(&m, 24, 1, 0), -EBADMSG, "a checksum of nothing");
-	cr_assert_eq(decode_with(&m, 28, 0, 0), -EBADMSG, "not gone, and no payload");
+	cr_assert_eq(decode_with(&m, 20, 2, 0), -EBADMSG, "fewer bytes than blocks");
+	cr_assert_eq(decode_with(&m, 28, 2, 0), -EBADMSG, "a flag that is 2");
 }
 
 static void hex(const uint8_t *p, size_t n, char *out)
