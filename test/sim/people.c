@@ -10,6 +10,7 @@
  */
 #include "sim.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,6 +36,8 @@ void people_answer(struct world *w, struct node *n, uint64_t id, int code, const
 	trace(w, "%u answers operator %llu: %d %s", n->index, (unsigned long long)id, code, text);
 	if (!text || !*text)
 		violation(w, "replica %u answers an operator without a word", n->index);
+	if (code == CORE_ANSWER_ASK || code == -EBUSY || code == -EPERM || code == -EHOSTUNREACH)
+		w->words++; /* it changed nothing */
 	for (unsigned i = 0; i < n->nasked; i++) {
 		if (n->asked_id[i] != id)
 			continue;

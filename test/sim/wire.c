@@ -150,6 +150,14 @@ void wire_deliver(struct world *w, struct frame *f)
 	struct node *n = &w->node[f->to];
 
 	if (f->conn != l->conn || !s->up || !n->up) {
+		/* the daemon may not have noticed yet that the connection is an old one */
+		if (n->up && f->conn != l->conn && sim_chance(w, 2)) {
+			n->current = f->batch;
+			if (f->fin)
+				ev.type = EV_PEER_DOWN;
+			node_step(w, n, &ev);
+			n->current = NULL;
+		}
 		frame_free(f);
 		return;
 	}
