@@ -79,6 +79,8 @@ int ring_trim_end(struct ring *r, struct err *e)
 		ret = zero_block(&z, next * r->seg_blocks);
 	if (!ret && r->cur_block < r->seg_blocks)
 		ret = zero_block(&z, r->cur * r->seg_blocks + r->cur_block);
+	/* Always: the last batches may come from a process that died before their flush. */
+	z.dirty[r->cur] = true;
 	if (!ret)
 		ret = zero_flush(&z);
 	if (!ret) {
