@@ -281,14 +281,16 @@ static void tell(struct core *c, unsigned peer)
 void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 {
 	const struct msg_hello *h = &m->hello;
-	bool dropped = false, known_fork = c->peers[peer].fork;
+	struct core_peer *p = &c->peers[peer];
+	bool dropped = false, known_fork = p->fork;
+	bool begins = p->hello && !p->serving && h->serving;
 
 	if (!check_foreign(c, peer, h->record))
 		return;
 	note_hello(c, peer, h);
 	switch (record_compare(h->record, c->rec)) {
 	case RECORD_FORK:
-		c->peers[peer].fork = true;
+		p->fork = true;
 		core_plan_lost(c, peer);
 		if (!known_fork) /* it shall know, too */
 			core_send_hello(c, peer);
@@ -317,7 +319,9 @@ void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 		core_lead(c, peer);
 	if (c->record_changed)
 		core_spread(c, 0);
-	if (dropped)
+	/* An active that begins to serve may have fetched a tail: where we stand to it, it learns from
+	 * a new HELLO only. */
+	if (dropped || begins)
 		core_send_hello(c, peer);
 	else
 		tell(c, peer);
