@@ -17,6 +17,7 @@
 #include "bytes.h"
 #include "check.h"
 #include "crc32c.h"
+#include "msg_impl.h"
 
 #define MAGIC 0x534d4654u /* "TFMS" */
 #define RESERVED_LEN 12u
@@ -440,6 +441,24 @@ static const struct msg_rule {
 	[MSG_FORWARD] = {"forward", SMALL_META_MAX, 0, false, encode_forward, decode_forward},
 	[MSG_FORWARD_REPLY] = {"forward-reply", SMALL_META_MAX, 0, false, encode_forward_reply,
 		decode_forward_reply},
+	[MSG_PULL_BEGIN] = {"pull-begin", SMALL_META_MAX, 0, false, encode_pull_begin,
+		decode_pull_begin},
+	[MSG_PULL_OFFER] = {"pull-offer", SMALL_META_MAX, 0, false, encode_pull_offer,
+		decode_pull_offer},
+	[MSG_PULL_FILE] = {"pull-file", SMALL_META_MAX, 0, false, encode_pull_file,
+		decode_pull_file},
+	[MSG_PULL_ASK_FILE] = {"pull-ask-file", SMALL_META_MAX, 0, false, encode_pull_ask_file,
+		decode_pull_ask_file},
+	[MSG_PULL_PART] = {"pull-part", SMALL_META_MAX, MSG_PULL_PART_MAX, true, encode_pull_part,
+		decode_pull_part},
+	[MSG_PULL_ASK_DATA] = {"pull-ask-data", SMALL_META_MAX, 0, false, encode_pull_ask_data,
+		decode_pull_ask_data},
+	[MSG_PULL_DONE] = {"pull-done", SMALL_META_MAX, 0, false, encode_pull_done,
+		decode_pull_done},
+	[MSG_PULL_REACHED] = {"pull-reached", SMALL_META_MAX, 0, false, encode_pull_reached,
+		decode_pull_reached},
+	[MSG_PULL_NEWS] = {"pull-news", SMALL_META_MAX, 0, false, encode_pull_news,
+		decode_pull_news},
 };
 
 const char *msg_type_name(enum msg_type t)
@@ -483,6 +502,11 @@ int msg_decode_frame(const void *buf, struct msg_frame *ret_f)
 	return 0;
 }
 
+static size_t part_size(const struct msg_pull_part *p)
+{
+	return ((size_t)p->len + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
+}
+
 /* The payload against what the fields say of it. */
 static bool payload_valid(const struct msg_frame *f, const void *payload, struct msg *m)
 {
@@ -495,6 +519,11 @@ static bool payload_valid(const struct msg_frame *f, const void *payload, struct
 		m->data.bytes = payload;
 		return f->payload_len == m->data.blocks * BLOCK_SIZE &&
 		       crc32c(0, payload, f->payload_len) == m->data.crc;
+	}
+	if (m->type == MSG_PULL_PART) {
+		m->pull_part.bytes = payload;
+		return f->payload_len == part_size(&m->pull_part) &&
+		       crc32c(0, payload, f->payload_len) == m->pull_part.crc;
 	}
 	return !f->payload_len;
 }
@@ -563,6 +592,10 @@ const void *msg_payload(const struct msg *m, size_t *ret_len)
 	if (m->type == MSG_DATA) {
 		*ret_len = (size_t)m->data.blocks * BLOCK_SIZE;
 		return m->data.bytes;
+	}
+	if (m->type == MSG_PULL_PART) {
+		*ret_len = part_size(&m->pull_part);
+		return m->pull_part.bytes;
 	}
 	*ret_len = 0;
 	return NULL;

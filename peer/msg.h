@@ -22,6 +22,8 @@
 #ifndef PEER_MSG_H
 #define PEER_MSG_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "entry.h"
@@ -35,6 +37,10 @@
 #define MSG_PAYLOAD_MAX (WRITE_SIZE_MAX + 2 * BLOCK_SIZE)
 #define MSG_SPANS_MAX 64u
 #define MSG_TEXT_MAX 1024u
+#define MSG_FILE_NAME_MAX 63u
+#define MSG_PULL_FILES_MAX 65536u
+#define MSG_PULL_BLOCKS_MAX 256u /* of one run that is asked for */
+#define MSG_PULL_PART_MAX (1u << 20) /* bytes of a file in one part */
 
 enum msg_type {
 	MSG_PREFACE = 1, /* first frame of a connection: who dials, and what for */
@@ -50,6 +56,17 @@ enum msg_type {
 	MSG_STOPPED, /* a courtesy: the sender's process ends in order */
 	MSG_FORWARD, /* an operator's word typed at the other side */
 	MSG_FORWARD_REPLY,
+	/* On bulk connections, together with DATA and REFUSED: catching up by pulling. The target asks,
+	 * the source answers in the order of the questions. */
+	MSG_PULL_BEGIN, /* make a checkpoint and offer it */
+	MSG_PULL_OFFER, /* the checkpoint's position; its files follow, one PULL_FILE each */
+	MSG_PULL_FILE,
+	MSG_PULL_ASK_FILE, /* a part of a file */
+	MSG_PULL_PART, /* payload: that part, padded with zeros to whole blocks */
+	MSG_PULL_ASK_DATA, /* a run of a data segment; the answer is a DATA */
+	MSG_PULL_DONE, /* everything of the checkpoint is there */
+	MSG_PULL_REACHED, /* does the ring still lead on from the checkpoint? */
+	MSG_PULL_NEWS, /* how far the target is, for status */
 	MSG_TYPE_MAX,
 };
 
@@ -158,6 +175,62 @@ struct msg_forward_reply {
 	char text[MSG_TEXT_MAX];
 };
 
+struct msg_pull_begin {
+	uint32_t round; /* 1 at first; more: the ring had gone on meanwhile */
+};
+
+struct msg_pull_offer {
+	uint64_t id; /* of this checkpoint, in what follows */
+	struct pos at; /* what it holds */
+	uint64_t used_blocks; /* mapped data blocks, about */
+	uint32_t nfiles;
+};
+
+struct msg_pull_file {
+	uint64_t id;
+	uint32_t index;
+	uint64_t size; /* bytes */
+	uint32_t crc; /* of the whole file */
+	char name[MSG_FILE_NAME_MAX + 1]; /* letters, digits, '.', '_', '-'; no '.' first */
+};
+
+struct msg_pull_ask_file {
+	uint64_t id;
+	uint32_t index;
+	uint64_t offset;
+	uint32_t len; /* bytes, up to MSG_PULL_PART_MAX */
+};
+
+struct msg_pull_part {
+	uint64_t id;
+	uint32_t index;
+	uint64_t offset;
+	uint32_t len;
+	uint32_t crc; /* of the payload, padding included */
+	const void *bytes; /* payload: len bytes rounded up to whole blocks */
+};
+
+struct msg_pull_ask_data {
+	struct epoch epoch; /* the address, as in DATA */
+	uint64_t block;
+	uint32_t blocks; /* 1 to MSG_PULL_BLOCKS_MAX */
+	uint32_t crcs[MSG_PULL_BLOCKS_MAX]; /* what each block's bytes must be */
+};
+
+struct msg_pull_done {
+	uint64_t id;
+};
+
+struct msg_pull_reached {
+	uint64_t id;
+	uint8_t reached; /* else: another round */
+};
+
+struct msg_pull_news {
+	uint64_t done, total; /* bytes that are there, and that shall be */
+	uint64_t rate; /* bytes a second */
+};
+
 struct msg {
 	enum msg_type type;
 	struct epoch epoch;
@@ -174,6 +247,15 @@ struct msg {
 		struct msg_refused refused;
 		struct msg_forward forward;
 		struct msg_forward_reply forward_reply;
+		struct msg_pull_begin pull_begin;
+		struct msg_pull_offer pull_offer;
+		struct msg_pull_file pull_file;
+		struct msg_pull_ask_file pull_ask_file;
+		struct msg_pull_part pull_part;
+		struct msg_pull_ask_data pull_ask_data;
+		struct msg_pull_done pull_done;
+		struct msg_pull_reached pull_reached;
+		struct msg_pull_news pull_news;
 	};
 };
 
@@ -201,5 +283,7 @@ size_t msg_encode(const struct msg *m, void *buf, size_t size);
 /* The payload that belongs behind the encoded message: NULL and 0 when there is none. */
 const void *msg_payload(const struct msg *m, size_t *ret_len);
 const char *msg_type_name(enum msg_type t);
+/* May a file of a checkpoint be called so? Plain names only: it becomes part of a path. */
+bool msg_file_name_valid(const char *name, size_t len);
 
 #endif
