@@ -202,8 +202,10 @@ int net_open(struct loop *l, const struct net_config *cfg, const struct net_call
 	n->record = malloc(sizeof(*n->record));
 	n->scratch = malloc(MSG_HEADER_SIZE + MSG_META_MAX);
 	defaults_set(&n->cfg);
-	for (unsigned i = 0; i < MIN(n->cfg.npeers, REPLICAS_MAX); i++)
+	for (unsigned i = 0; i < MIN(n->cfg.npeers, REPLICAS_MAX); i++) {
 		peer_init(n, i);
+		peer_init(n, NET_BULK + i);
+	}
 	if (!n->record || !n->scratch)
 		ret = err_set(e, -ENOMEM, "out of memory");
 	else
@@ -229,7 +231,7 @@ void net_close(struct net *n)
 		return;
 	ensure(!n->depth); /* not from a callback */
 	net_enter(n);
-	for (unsigned i = 0; i < REPLICAS_MAX; i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(n->peers); i++) {
 		struct net_peer *p = &n->peers[i];
 
 		if (!p->present)
@@ -253,7 +255,7 @@ void net_close(struct net *n)
 
 static struct net_conn *conn_of(const struct net *n, unsigned peer)
 {
-	ensure(peer < n->cfg.npeers);
+	ensure(peer % NET_BULK < n->cfg.npeers && peer < ARRAY_SIZE(n->peers));
 	return n->peers[peer].conn;
 }
 
@@ -276,7 +278,7 @@ int net_send(struct net *n, unsigned peer, uint64_t conn, const struct msg *m,
 
 void net_cork(struct net *n, unsigned peer)
 {
-	ensure(peer < n->cfg.npeers);
+	ensure(peer < ARRAY_SIZE(n->peers));
 	n->peers[peer].corked++;
 }
 
@@ -336,9 +338,24 @@ void net_drop(struct net *n, unsigned peer, const char *reason)
 	net_leave(n);
 }
 
+void net_bulk(struct net *n, unsigned peer, bool wanted)
+{
+	struct net_peer *p = &n->peers[NET_BULK + peer];
+
+	ensure(peer < n->cfg.npeers && p->present);
+	if (p->wanted == wanted)
+		return;
+	p->wanted = wanted;
+	p->backoff_ns = n->cfg.backoff_min_ns;
+	if (wanted)
+		loop_timer_set(n->loop, &p->timer, clock_mono_ns());
+	else
+		loop_timer_clear(n->loop, &p->timer);
+}
+
 const char *net_trouble(const struct net *n, unsigned peer)
 {
-	ensure(peer < n->cfg.npeers);
+	ensure(peer < ARRAY_SIZE(n->peers));
 	return n->peers[peer].trouble;
 }
 

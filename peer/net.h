@@ -10,6 +10,9 @@
  * connections to the same peer for the same purpose the one dialled by the smaller replica UUID
  * stays; `up` is called; frames flow until `down`.
  *
+ * A bulk connection carries only what is pulled, a commit connection everything else; both read and
+ * write in bounded turns, the bulk one in small ones, so that it never delays a commit.
+ *
  * Failure modes: malformed frames, wrong identities, foreign certificates, oversized lengths, slow
  * handshakes (time-out) close the connection with a reason in the log, and with a REFUSED frame
  * where a frame can still be sent. At most a few unidentified connections at a time. Writes never
@@ -27,6 +30,14 @@
 
 struct net;
 
+/* The bulk channel to a peer, wherever a peer is named: its own connection, with the same callbacks. */
+#define NET_BULK REPLICAS_MAX
+
+static inline bool net_is_bulk(unsigned peer)
+{
+	return peer >= NET_BULK;
+}
+
 struct net_peer_config {
 	struct uuid replica;
 	char domain[DOMAIN_LEN_MAX + 1];
@@ -37,6 +48,7 @@ struct net_config {
 	struct uuid cluster, volume, self;
 	char domain[DOMAIN_LEN_MAX + 1];
 	char listen[256]; /* "host:port" */
+	bool bulk; /* takes bulk connections */
 	bool tls;
 	char ca[4096], certificate[4096], key[4096]; /* PEM files, re-read when they change */
 	unsigned npeers;
@@ -92,6 +104,9 @@ void net_resume(struct net *n);
 /* Closes the connection to this peer (sends what is queued if the socket takes it at once) and dials
  * again after the back-off. `down` is not called. */
 void net_drop(struct net *n, unsigned peer, const char *reason);
+/* Dials the bulk connection to this peer, and again whenever it is lost, or no longer; it is not closed
+ * by this. The other side only accepts. */
+void net_bulk(struct net *n, unsigned peer, bool wanted);
 /* Last reason why there is no connection to this peer, in words; "" while there is one. */
 const char *net_trouble(const struct net *n, unsigned peer);
 /* "TLSv1.3 TLS_AES_128_GCM_SHA256", "plain", or "" */

@@ -277,7 +277,8 @@ void conn_send_preface(struct net_conn *c)
 
 	m.preface.protocol_min = MSG_PROTOCOL_MIN;
 	m.preface.protocol_max = MSG_PROTOCOL;
-	m.preface.purpose = MSG_PURPOSE_COMMIT;
+	m.preface.purpose = c->peer >= 0 && net_is_bulk((unsigned)c->peer) ? MSG_PURPOSE_BULK
+									   : MSG_PURPOSE_COMMIT;
 	m.preface.cluster = cfg->cluster;
 	m.preface.volume = cfg->volume;
 	m.preface.replica = cfg->self;

@@ -23,6 +23,7 @@
 #define LOW_MARK (256u << 10) /* bytes */
 #define IOV_MAX_SEND 64
 #define FLUSH_MAX (8u << 20) /* bytes in one go: others want their turn */
+#define FLUSH_BULK_MAX (512u << 10) /* the same on a bulk connection */
 
 int out_add(struct net_conn *c, const struct msg *m, void (*release)(void *arg), void *arg)
 {
@@ -151,7 +152,8 @@ static void flush_failed(struct net_conn *c, int error)
 
 void net_flush(struct net_conn *c)
 {
-	size_t total = 0;
+	bool bulk = c->peer >= 0 && net_is_bulk((unsigned)c->peer);
+	size_t total = 0, total_max = bulk ? FLUSH_BULK_MAX : FLUSH_MAX;
 
 	if (c->writing || c->broken || c->state == CONN_DEAD)
 		return;
@@ -160,7 +162,7 @@ void net_flush(struct net_conn *c)
 	while (c->first) {
 		ssize_t n;
 
-		if (total >= FLUSH_MAX) {
+		if (total >= total_max) {
 			c->blocked = true;
 			break;
 		}

@@ -35,6 +35,10 @@ void peer_trouble(struct net_peer *p, const char *text)
 	if (strcmp(p->trouble, text) == 0)
 		return;
 	snprintf(p->trouble, sizeof(p->trouble), "%s", text);
+	if (p->bulk) {
+		log_debug("no bulk connection to '%s': %s", p->cfg->domain, p->trouble);
+		return;
+	}
 	log_warn("no connection to '%s': %s", p->cfg->domain, p->trouble);
 }
 
@@ -44,7 +48,7 @@ void peer_pause(struct net_peer *p)
 	const struct net_config *cfg = &p->net->cfg;
 	uint64_t ns = p->backoff_ns;
 
-	if (p->conn || p->dial || p->resolve)
+	if (p->conn || p->dial || p->resolve || (p->bulk && !p->wanted))
 		return;
 	p->backoff_ns = MIN(2 * ns, cfg->backoff_max_ns);
 	loop_timer_set(p->net->loop, &p->timer, clock_mono_ns() + ns - random_u64() % (ns / 4 + 1));
@@ -85,7 +89,7 @@ static void conn_up(struct net_conn *c)
 	conn_update_events(c);
 	if (!c->dialled)
 		conn_send_preface(c);
-	log_info("connected to '%s' (%s, %s)", p->cfg->domain, c->remote,
+	log_info("connected to '%s' (%s, %s%s)", p->cfg->domain, c->remote, p->bulk ? "bulk, " : "",
 		c->tls ? tls_description(c->tls) : "plain");
 	n->cb.up(n->cb.ctx, p->index, c->number);
 }
@@ -212,7 +216,7 @@ static void peer_dial(struct net_peer *p)
 	struct addrinfo *list;
 	int ret;
 
-	if (p->conn || p->dial || p->parked || p->resolve)
+	if (p->conn || p->dial || p->parked || p->resolve || (p->bulk && !p->wanted))
 		return;
 	ensure(address_split(p->cfg->address, host, sizeof(host), port, sizeof(port)));
 	if (getaddrinfo(host, port, &hints, &list) == 0) {
@@ -239,11 +243,13 @@ static void peer_timer(struct loop_timer *t, uint64_t now_ns)
 
 /* ---- who is it? ---- */
 
-static struct net_peer *peer_find(struct net *n, const struct uuid *replica)
+static struct net_peer *peer_find(struct net *n, const struct uuid *replica, bool bulk)
 {
+	unsigned at = bulk ? NET_BULK : 0;
+
 	for (unsigned i = 0; i < n->cfg.npeers; i++)
-		if (n->peers[i].present && uuid_equal(&n->peers[i].cfg->replica, replica))
-			return &n->peers[i];
+		if (n->peers[at + i].present && uuid_equal(&n->peers[at + i].cfg->replica, replica))
+			return &n->peers[at + i];
 	return NULL;
 }
 
@@ -289,7 +295,7 @@ static const char *preface_fault(
 			cfg->domain);
 		return buf;
 	}
-	p = peer_find(c->net, &m->replica);
+	p = peer_find(c->net, &m->replica, m->purpose == MSG_PURPOSE_BULK);
 	if (!p) {
 		snprintf(buf, NET_TEXT_MAX, "replica %s ('%s') is not in the configuration of '%s'",
 			theirs, m->domain, cfg->domain);
@@ -310,7 +316,7 @@ static const char *preface_fault(
 		snprintf(buf, NET_TEXT_MAX, "%s: %s", c->remote, e.msg);
 		return buf;
 	}
-	if (m->purpose != MSG_PURPOSE_COMMIT) {
+	if (m->purpose == MSG_PURPOSE_BULK && !cfg->bulk) {
 		snprintf(buf, NET_TEXT_MAX, "'%s' takes no bulk connections", cfg->domain);
 		return buf;
 	}
@@ -377,7 +383,8 @@ void peer_init(struct net *n, unsigned index)
 
 	p->net = n;
 	p->index = index;
-	p->cfg = &n->cfg.peers[index];
+	p->bulk = net_is_bulk(index);
+	p->cfg = &n->cfg.peers[index % NET_BULK];
 	p->present = !uuid_equal(&p->cfg->replica, &n->cfg.self) && !uuid_is_zero(&p->cfg->replica);
 	p->backoff_ns = n->cfg.backoff_min_ns;
 	p->timer.expired = peer_timer;

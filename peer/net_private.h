@@ -86,6 +86,7 @@ struct net_peer {
 	struct net *net;
 	unsigned index;
 	const struct net_peer_config *cfg;
+	bool bulk, wanted; /* the bulk channel; it is dialled only when wanted */
 	bool present; /* false: this replica itself, or an unused place */
 	struct net_conn *conn; /* state CONN_UP */
 	struct net_conn *dial; /* our own attempt */
@@ -110,7 +111,7 @@ struct net {
 	struct net_conn *conns, *graveyard;
 	unsigned depth; /* calls from the loop on the stack */
 	uint64_t next_conn;
-	struct net_peer peers[REPLICAS_MAX];
+	struct net_peer peers[2 * REPLICAS_MAX]; /* the bulk channels behind the others */
 	struct record *record; /* where messages' records are decoded to */
 	uint8_t *scratch; /* MSG_HEADER_SIZE + MSG_META_MAX: where messages are encoded */
 	uint8_t coalesce[NET_RBUF_LEN]; /* one TLS record */

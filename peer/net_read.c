@@ -21,6 +21,7 @@
 
 #define READ_MESSAGES_MAX 64u /* of one wake-up */
 #define READ_BYTES_MAX (4u << 20) /* of one wake-up */
+#define READ_BULK_MAX (512u << 10) /* the same of a bulk connection */
 
 static void message(struct net_conn *c, const struct msg *m, void *payload)
 {
@@ -42,8 +43,10 @@ static void message(struct net_conn *c, const struct msg *m, void *payload)
 
 static bool frame_allowed(const struct net_conn *c, enum msg_type t)
 {
-	if (c->state == CONN_UP)
-		return t != MSG_PREFACE;
+	if (c->state == CONN_UP && t == MSG_DATA)
+		return true;
+	if (c->state == CONN_UP && t != MSG_REFUSED)
+		return t != MSG_PREFACE && net_is_bulk((unsigned)c->peer) == (t >= MSG_PULL_BEGIN);
 	return t == MSG_PREFACE || t == MSG_REFUSED;
 }
 
@@ -251,7 +254,8 @@ static bool reading(const struct net_conn *c)
 void conn_read(struct net_conn *c)
 {
 	unsigned messages = 0;
-	size_t bytes = 0;
+	bool bulk = c->peer >= 0 && net_is_bulk((unsigned)c->peer);
+	size_t bytes = 0, bytes_max = bulk ? READ_BULK_MAX : READ_BYTES_MAX;
 	bool more = true;
 
 	while (reading(c)) {
@@ -261,7 +265,7 @@ void conn_read(struct net_conn *c)
 			messages++;
 		if (!reading(c))
 			return;
-		if (messages >= READ_MESSAGES_MAX || bytes >= READ_BYTES_MAX) {
+		if (messages >= READ_MESSAGES_MAX || bytes >= bytes_max) {
 			c->read_again = true;
 			conn_kick(c);
 			return;
