@@ -41,7 +41,9 @@
  * - A peer presents less than what it once acknowledged (a new disk, an old image): it leaves the set
  *   in the record first, and then catches up like any other.
  * - A tail would have to be dropped below what is committed or flushed here, or the ring does not
- *   reach back: nothing is dropped, the peer is beyond the ring.
+ *   reach back: nothing is dropped, the peer is beyond the ring. The driver of the one that lags
+ *   then pulls (core_pull_from()), outside of the set and so not to be promoted, and starts again from
+ *   what it pulled.
  * - Frames of an older connection, events of an older connection, answers to an older question: a
  *   connection's number, a nonce and order on the connection tell; in doubt the connection is
  *   closed, because a handshake is cheap and starts from what is durable.

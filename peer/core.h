@@ -53,7 +53,7 @@ enum core_peer_state {
 	CORE_PEER_HELLO, /* connected; handshake not finished */
 	CORE_PEER_FORK, /* two records, neither follows the other: a person decides */
 	CORE_PEER_INACTIVE, /* its domain is inactive: it gets the record and nothing else */
-	CORE_PEER_BEYOND, /* the ring does not reach back to it (or it was replaced) */
+	CORE_PEER_BEYOND, /* the ring does not reach back to it (or it was replaced): it pulls */
 	CORE_PEER_CATCHING_UP, /* streaming from the ring; not in the in-sync set or not yet level */
 	CORE_PEER_IN_SYNC, /* in the set and level */
 	CORE_PEER_FOLLOWED, /* seen from a standby: this one is the active */
@@ -205,6 +205,12 @@ struct core_peer_view { /* for status */
 void core_peer_view(const struct core *c, unsigned peer, struct core_peer_view *ret_v);
 /* The lowest seq that some peer in the record may still want from the ring (acked by all, + 1). */
 uint64_t core_wanted_floor(const struct core *c);
+/* The peer that this replica must pull from, because the journal does not lead from its own state to
+ * the present: the serving active. -1: none, or not now. The driver does it (fs/pull_target.c): it
+ * takes a checkpoint of the peer beside its own state, and starts again from there, so the machine
+ * sees no more of it than a new beginning with a longer history. Never while this replica is in the
+ * in-sync set. */
+int core_pull_from(const struct core *c);
 /* What is wrong with this replica itself, in words; "" when nothing is. */
 const char *core_trouble(const struct core *c);
 

@@ -11,7 +11,7 @@
  * Failure modes: a batch of an older epoch is refused before anything of it is written (I2); a gap, a
  * chain that does not fit, a batch that belongs to another epoch than what is here: closed. The same
  * batch twice is acknowledged again. The ring was recycled below what the peer needs: the peer is
- * beyond the ring and must be brought back by other means.
+ * beyond the ring and must pull (core_pull_from()).
  */
 #include "core_impl.h"
 
@@ -192,6 +192,7 @@ void core_on_fetched(struct core *c, const struct core_event *ev)
 		return; /* core_stream() begins again */
 	if (ev->code == -ESTALE) {
 		p->beyond = true;
+		core_send_hello(c, ev->peer); /* it must know from where the ring goes */
 		return;
 	}
 	if (ev->code && ev->code != -ENOENT) {

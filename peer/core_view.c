@@ -74,7 +74,7 @@ const char *core_peer_state_name(enum core_peer_state s)
 	case CORE_PEER_INACTIVE:
 		return "inactive";
 	case CORE_PEER_BEYOND:
-		return "beyond";
+		return "pulling";
 	case CORE_PEER_CATCHING_UP:
 		return "catching-up";
 	case CORE_PEER_IN_SYNC:
@@ -157,13 +157,12 @@ static void text_of(const struct core *c, unsigned peer, enum core_peer_state st
 		break;
 	case CORE_PEER_BEYOND:
 		snprintf(t, CORE_TEXT_MAX,
-			"refused: the histories have seq %llu in common, and the journal of %s "
-			"does not "
-			"reach back that far. The replica that lags (%s) is kept as it is and "
-			"cannot be "
-			"promoted",
-			(unsigned long long)p->fork_point.seq, core_is_active(c, peer) ? name : own,
-			core_is_active(c, peer) ? own : name);
+			"catching up by pulling: the histories have seq %llu in common, and the "
+			"journal does not lead from there to the present%s",
+			(unsigned long long)p->fork_point.seq,
+			core_is_active(c, peer) && !p->serving ? "; waits for the active side to "
+								 "serve"
+							       : "");
 		break;
 	case CORE_PEER_CATCHING_UP:
 		snprintf(t, CORE_TEXT_MAX, "seq %llu of %llu", (unsigned long long)p->acked,
@@ -211,6 +210,18 @@ uint64_t core_wanted_floor(const struct core *c)
 		floor = MIN(floor, known);
 	}
 	return floor + 1;
+}
+
+int core_pull_from(const struct core *c)
+{
+	int active = core_active(c);
+	const struct core_peer *p;
+
+	if (c->role != CORE_STANDBY || c->plan.kind != PLAN_NONE || active < 0 ||
+		active == (int)c->self || core_inactive(c, c->self) || core_in_sync(c, c->self))
+		return -1;
+	p = &c->peers[active];
+	return core_same(c, (unsigned)active) && p->serving && p->beyond ? active : -1;
 }
 
 const char *core_trouble(const struct core *c)
