@@ -165,6 +165,12 @@ struct tree_check {
 /* Walks everything: link counts, names to inodes and back, cookies, parents, sizes, block counts,
  * accounting, overlapping addresses, orphans. 0 also when problems were found (they are counted). */
 int tree_check(struct tree *t, struct tree_check *c);
+/* Calls fn for each live run of data blocks of all files, in the order of inodes and file blocks, cut at
+ * the border of a data segment, until it returns non-zero, which is returned. -EBADMSG: damage. The
+ * state must not change meanwhile. Any thread. */
+int tree_extents(struct tree *t,
+	int (*fn)(void *ctx, uint64_t ino, const struct extent *x, const uint32_t *crcs),
+	void *ctx);
 /* A digest over the whole logical state (not over RocksDB's files), equal on equal replicas. It
  * detects differences; it is no cryptographic hash. */
 int tree_digest(struct tree *t, uint8_t ret_sha[32]);

@@ -21,7 +21,7 @@
  * peer answers. A failed sync or flush is final (I9). A crash at any step: RocksDB's files hold the
  * old or the new position, both committed (I5); the ring reaches back to both.
  */
-#include "volume_impl.h"
+#include "pull.h"
 
 #include <errno.h>
 #include <string.h>
@@ -38,6 +38,8 @@ static bool due(struct volume *v)
 	struct checkpoint *c = &v->checkpoint;
 	uint64_t used = ring_size(v->ring) - ring_free(v->ring);
 
+	if (pull_copying(v))
+		return false;
 	if (c->wanted)
 		return true;
 	if (!c->entries)
@@ -119,6 +121,12 @@ static void punch_done(struct job *j)
 	c->freed_after = tree_freed_blocks(v->tree);
 }
 
+/* What is on disk otherwise, and wanted by nobody, may be overwritten in the ring. */
+void checkpoint_release(struct volume *v)
+{
+	ring_release(v->ring, MIN(v->checkpoint.release_seq, fetch_floor(v) - 1));
+}
+
 static void flush_end(struct volume *v)
 {
 	struct checkpoint *c = &v->checkpoint;
@@ -128,10 +136,12 @@ static void flush_end(struct volume *v)
 	if (tree_persisted(v->tree, &flushed, &data_seq))
 		volume_die(v, "RocksDB's files cannot be read back after a flush");
 	ensure(flushed.seq == c->seq);
-	ring_release(v->ring, MIN(data_seq, fetch_floor(v) - 1));
+	c->release_seq = data_seq;
+	checkpoint_release(v);
 	c->ring_used_after = ring_size(v->ring) - ring_free(v->ring);
 	c->state = CHECKPOINT_IDLE;
 	c->wanted = false;
+	pull_flushed(v, flushed);
 	c->ended_ns = clock_mono_ns();
 	c->freed_after = tree_freed_blocks(v->tree);
 	if (!c->punching) {

@@ -47,6 +47,7 @@ static const struct conf_key config_keys[] = {
 	{"limits", "cache", false},
 	{"limits", "memtable", false},
 	{"limits", "checkpoint_entries", false},
+	{"limits", "catch_up_rate", false},
 };
 
 /* --- single values --- */
@@ -315,6 +316,9 @@ static int load_limits(const struct conf *c, struct config *r, struct err *e)
 	if (!ret)
 		ret = conf_get_uint(
 			c, s, "checkpoint_entries", 100, 1000000000, &r->checkpoint_entries, e);
+	if (!ret)
+		ret = conf_get_size(
+			c, s, "catch_up_rate", 64ull << 10, 1ull << 40, &r->catch_up_rate, e);
 	return ret;
 }
 

@@ -37,6 +37,7 @@
  *   cache = 128M                    # RocksDB's block cache
  *   memtable = 64M                  # a checkpoint is due at this size
  *   checkpoint_entries = 200000     # ... and after so many entries
+ *   catch_up_rate = 100M            # bytes a second that are pulled at most; default: no limit
  */
 #ifndef FS_CONFIG_H
 #define FS_CONFIG_H
@@ -72,6 +73,7 @@ struct config {
 	uint64_t ring_size; /* 0: default */
 	unsigned flights;
 	uint64_t payload_memory, cache, memtable, checkpoint_entries;
+	uint64_t catch_up_rate; /* bytes a second; 0: no limit */
 	char run_dir[4096]; /* from the command line; default CONTROL_RUN_DIR */
 };
 

@@ -6,7 +6,7 @@
  * Failure modes: an unknown verb or a wrong argument is -EINVAL with what would be right; more open
  * requests than the table holds is -EBUSY. The answer to a promotion waits until the mount stands.
  */
-#include "volume_impl.h"
+#include "pull.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -69,7 +69,8 @@ static struct json *status_peer(struct volume *v, unsigned i)
 	uint64_t end = core_end(v->core).seq, bytes, ns;
 	struct json *j = json_object(), *space = json_object();
 	struct core_peer_view p;
-	char uuid[UUID_TEXT_SIZE];
+	char uuid[UUID_TEXT_SIZE], text[256];
+	struct json *pull;
 	const char *trouble;
 
 	core_peer_view(v->core, i, &p);
@@ -102,7 +103,13 @@ static struct json *status_peer(struct volume *v, unsigned i)
 	json_set_int(space, "disk_free", (int64_t)p.grant.disk_free);
 	json_set_int(space, "disk_total", (int64_t)p.grant.disk_total);
 	json_set(j, "space", space);
-	json_set_string(j, "text", p.text[0] ? p.text : trouble);
+	pull = pull_status(v, i, text, sizeof(text));
+	if (pull)
+		json_set(j, "pull", pull);
+	json_set_string(j, "text",
+		pull && p.state == CORE_PEER_BEYOND ? text
+		: p.text[0]			    ? p.text
+						    : trouble);
 	return j;
 }
 

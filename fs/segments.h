@@ -75,6 +75,10 @@ int segments_punch(struct segments *s, struct addr a, uint32_t blocks);
  * may write in them meanwhile. A job or apply thread. */
 int segments_trim(struct segments *s, uint32_t before);
 
+/* The epoch with this number. -ENOENT: not known here. */
+int segments_epoch(struct segments *s, uint32_t num, struct epoch *ret_epoch);
+/* All epochs, ascending; returns how many there are and fills at most max. */
+unsigned segments_epochs(struct segments *s, struct epoch *epochs, unsigned max);
 bool segments_failed(struct segments *s, struct err *e);
 uint64_t segments_disk_bytes(struct segments *s); /* allocated below dir, approximately */
 size_t segments_pending_bytes(struct segments *s);

@@ -139,7 +139,8 @@ int store_open(const char *path, const struct store_options *o, struct store **r
 	if (o->in_memory)
 		s->env = rocksdb_create_mem_env();
 	s->options = options_new(s, o);
-	s->db = rocksdb_open(s->options, path, &text);
+	s->db = o->read_only ? rocksdb_open_for_read_only(s->options, path, 0, &text)
+			     : rocksdb_open(s->options, path, &text);
 	if (!s->db) {
 		store_close(s);
 		return open_error(path, text, e);
@@ -344,6 +345,24 @@ bool store_flush_done(struct store *s)
 		return false;
 	atomic_store(&s->flushing, false);
 	return true;
+}
+
+int store_checkpoint(struct store *s, const char *path, struct err *e)
+{
+	rocksdb_checkpoint_t *c;
+	char *text = NULL;
+
+	c = rocksdb_checkpoint_object_create(s->db, &text);
+	if (c) {
+		rocksdb_checkpoint_create(
+			c, path, UINT64_MAX, &text); /* the largest: never flush */
+		rocksdb_checkpoint_object_destroy(c);
+	}
+	if (!text)
+		return 0;
+	err_set(e, -EIO, "metadata store: a checkpoint in '%s': %s", path, text);
+	rocksdb_free(text);
+	return -EIO;
 }
 
 size_t store_memtable_bytes(const struct store *s)

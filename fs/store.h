@@ -29,6 +29,7 @@ struct store_options {
 	size_t write_buffer_bytes; /* the memtable's hard bound; default 256 MiB when 0 */
 	bool in_memory; /* a memory environment, for tests */
 	bool create;
+	bool read_only; /* nothing of it is changed, and nothing can be written */
 };
 
 /* `path` is a directory of its own. -ENOENT without create; -EBADMSG when RocksDB finds it damaged. */
@@ -88,6 +89,9 @@ bool store_flush_done(struct store *s);
 /* The value of a key as it is in RocksDB's files, without the memtable. 0, -ENOENT, -EIO. */
 int store_get_persisted(
 	struct store *s, const void *key, size_t klen, void *buf, size_t size, size_t *ret_len);
+/* Makes a copy of RocksDB's files (links, where that can be) in `path`, a new directory: exactly what
+ * the last flush wrote, if that flush is done and none begins meanwhile. What is staged stays out. */
+int store_checkpoint(struct store *s, const char *path, struct err *e);
 size_t store_memtable_bytes(
 	const struct store *s); /* counted by txn_write() since the last flush */
 bool store_failed(struct store *s, struct err *e);

@@ -10,7 +10,7 @@
  * replica stays suspect. Leaving the active role also starts the process again (volume_restart). A
  * crash is the same, without the courtesies (I11).
  */
-#include "volume_impl.h"
+#include "pull.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -166,6 +166,8 @@ static void status_expired(struct loop_timer *t, uint64_t now_ns)
 		ring_behind_end(v->ring);
 		v->behind_to = 0;
 	}
+	if (v->serving)
+		checkpoint_release(v);
 	if (v->serving && !v->stopping && ll_ended(v->ll))
 		volume_restart(
 			v, "somebody unmounted the volume: it is confirmed and mounted again");
@@ -233,6 +235,7 @@ static void fill_net(const struct volume *v, struct net_config *n)
 	n->self = v->self;
 	snprintf(n->domain, sizeof(n->domain), "%s", cfg->domain);
 	snprintf(n->listen, sizeof(n->listen), "%s", cfg->listen);
+	n->bulk = true;
 	n->tls = cfg->tls;
 	snprintf(n->ca, sizeof(n->ca), "%s", cfg->ca);
 	snprintf(n->certificate, sizeof(n->certificate), "%s", cfg->certificate);
@@ -268,11 +271,18 @@ static int check_peers(const struct volume *v, struct err *e)
 	return 0;
 }
 
+static int pos_at(void *ctx, uint64_t seq, struct pos *ret_pos)
+{
+	return ring_pos_at(((struct volume *)ctx)->ring, seq, ret_pos);
+}
+
 static int open_world(struct volume *v, const struct core_log *log, struct err *e)
 {
 	struct core_config cc = {.self = v->self,
 		.heartbeat_ns = v->cfg->heartbeat_ns,
-		.peer_timeout_ns = v->cfg->timeout_ns};
+		.peer_timeout_ns = v->cfg->timeout_ns,
+		.pos_at = pos_at,
+		.pos_ctx = v};
 	struct net_callbacks cb;
 	struct net_config *n;
 	char path[4200];
@@ -323,6 +333,7 @@ static int volume_open(struct volume *v, struct err *e)
 		return r;
 	}
 	volume_stage_init(v);
+	pull_init(v);
 	pthread_mutex_init(&v->apply.mutex, NULL);
 	pthread_cond_init(&v->apply.cond, NULL);
 	v->apply.tail = &v->apply.head;
@@ -368,6 +379,7 @@ static void volume_close(struct volume *v)
 	if (v->ll)
 		ll_unmount(v->ll, 2000);
 	last_checkpoint(v);
+	pull_stop(v);
 	apply_stop(v);
 	net_close(v->net);
 	control_close(v->control);
@@ -408,6 +420,7 @@ int volume_run(const struct config *cfg, char **argv)
 		}
 		volume_stage_work(v);
 		checkpoint_work(v);
+		pull_work(v);
 		uring_submit(v->uring);
 		if ((v->serving || v->serve_pending) && v->stop_staging && !v->stopping &&
 			!v->drained_told && volume_drained(v)) {

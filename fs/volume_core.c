@@ -8,7 +8,7 @@
  * that breaks while it is written to): it waits until the step is done, because the actions in hand
  * point into the core.
  */
-#include "volume_impl.h"
+#include "pull.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -243,6 +243,10 @@ void volume_status_event(struct volume *v)
 
 static void net_up(void *ctx, unsigned peer, uint64_t conn)
 {
+	if (net_is_bulk(peer)) {
+		pull_up(ctx, peer - NET_BULK, conn);
+		return;
+	}
 	log_info("connected to %s",
 		core_record(((struct volume *)ctx)->core)->replicas[peer].domain);
 	volume_step(ctx, &(struct core_event){.type = EV_PEER_UP, .peer = peer, .conn = conn});
@@ -252,6 +256,10 @@ static void net_down(void *ctx, unsigned peer, uint64_t conn, const char *reason
 {
 	struct volume *v = ctx;
 
+	if (net_is_bulk(peer)) {
+		pull_down(v, peer - NET_BULK, conn, reason);
+		return;
+	}
 	log_warn("connection to %s is gone: %s", core_record(v->core)->replicas[peer].domain,
 		reason);
 	rx_externals_drop(v);
@@ -441,6 +449,10 @@ static void net_message(void *ctx, unsigned peer, uint64_t conn, const struct ms
 	struct volume *v = ctx;
 	struct payload *p = payload ? payload_of(payload) : NULL;
 
+	if (net_is_bulk(peer)) {
+		pull_message(v, peer - NET_BULK, conn, m, p);
+		return;
+	}
 	switch (m->type) {
 	case MSG_APPEND:
 		receive_append(v, peer, conn, m, p);
@@ -467,7 +479,10 @@ static void net_message(void *ctx, unsigned peer, uint64_t conn, const struct ms
 
 static void net_drained(void *ctx, unsigned peer, uint64_t conn)
 {
-	fetch_go_on(ctx, peer);
+	if (net_is_bulk(peer))
+		pull_drained(ctx, peer - NET_BULK);
+	else
+		fetch_go_on(ctx, peer);
 }
 
 void volume_net_callbacks(struct volume *v, struct net_callbacks *ret_cb)

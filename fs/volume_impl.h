@@ -128,6 +128,7 @@ struct checkpoint { /* of the active; the standby's is in the apply thread */
 	int code;
 	uint64_t data_seq; /* payloads up to here are synced when the job is done */
 	uint64_t seq; /* what the flush holds */
+	uint64_t release_seq; /* payloads synced and entries flushed up to here, by the last one */
 	uint64_t entries; /* staged since the last one began */
 	uint64_t ring_used_after;
 	uint64_t freed_after; /* blocks dead and not given back when the last one ended */
@@ -221,6 +222,7 @@ struct volume {
 
 	struct fetch fetch[REPLICAS_MAX];
 	struct checkpoint checkpoint;
+	struct pull *pull; /* catching up by pulling, either side (pull.h) */
 
 	/* jobs */
 	pthread_t job_threads[JOB_THREADS];
@@ -335,6 +337,7 @@ void checkpoint_work(struct volume *v);
 /* Gives back the space of what was dead at `seq`, a flushed data_seq. A job or apply thread; the
  * thread that applies then calls tree_freed_done(). */
 int punch_freed(struct volume *v, uint64_t seq);
+void checkpoint_release(struct volume *v);
 
 /* volume_role.c */
 void volume_serve(struct volume *v, struct epoch epoch);

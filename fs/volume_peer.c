@@ -18,7 +18,7 @@
  * process after a log line, as any unreadable acknowledged data would be (-EIO to the core closes
  * the connection; reading goes on).
  */
-#include "volume_impl.h"
+#include "pull.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -275,5 +275,5 @@ uint64_t fetch_floor(const struct volume *v)
 	for (unsigned i = 0; i < REPLICAS_MAX; i++)
 		if (v->fetch[i].wanted && v->fetch[i].from < floor)
 			floor = v->fetch[i].from;
-	return floor;
+	return MIN(floor, pull_floor(v));
 }

@@ -12,7 +12,7 @@
  * to be made anew from the other side; nothing is changed then. A second daemon on the same directory
  * is refused by a lock.
  */
-#include "volume_impl.h"
+#include "pull.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -203,15 +203,27 @@ static int open_record(struct volume *v, struct err *e)
 	return r ? err_wrap(e, "facts") : 0;
 }
 
+static bool recorded_in_sync(const struct volume *v)
+{
+	return v->record.replicas[record_find(&v->record, &v->self)].in_sync;
+}
+
 static void fill_log(struct volume *v, const struct ring_recovered *rec, struct pos flushed,
 	struct core_log *ret_log)
 {
+	struct tree_info info;
+
 	ret_log->end = rec->end;
 	ret_log->flushed = flushed;
 	ret_log->before = rec->before;
 	ret_log->first_seq = rec->first_seq;
 	ret_log->commit = MAX(rec->commit, flushed.seq);
 	ret_log->nspans = ring_spans(v->ring, ret_log->spans, CORE_SPANS_MAX);
+	/* An empty ring behind a state that was pulled: the state knows its last epoch. */
+	tree_info(v->tree, &info);
+	if (!ret_log->nspans && flushed.seq)
+		ret_log->spans[ret_log->nspans++] =
+			(struct log_span){.epoch = info.applied_epoch, .end = flushed};
 }
 
 int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
@@ -228,6 +240,8 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 		r = volume_identify(v->cfg, &v->desc, &v->self, e);
 	if (!r)
 		r = open_record(v, e);
+	if (!r)
+		r = pull_recover(v->cfg->directory, recorded_in_sync(v), e);
 	if (!r)
 		r = open_parts(v, &flushed, &data_seq, e);
 	if (!r)

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The target's thread: the data that a pulled checkpoint maps.
+ *
+ * Its block maps are walked a window at a time; the blocks of a window are sorted by address and looked
+ * at in runs. A block is here when that is remembered (pull_have.c), or when the bytes at its address
+ * have its checksum: an address is assigned once (I7), so they are the right ones, whoever wrote them
+ * and whenever. Everything else is asked for, a few MiB ahead, and written with O_DIRECT to its address
+ * in the replica's own data/, where the old state maps nothing. After so many blocks the files are
+ * synced, and only then they are remembered as here.
+ *
+ * An epoch whose number means another epoch in the own history is kept in `incoming/data` until the
+ * switch (pull_switch.c).
+ *
+ * Failure modes: "gone" is counted, and the round then ends without a result; bytes that do not have
+ * the checksums that were asked for end the connection. A failed write or sync is -EIO, final (I9).
+ * No room is -ENOSPC: it is said, and tried again later.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crc32c.h"
+#include "log.h"
+#include "pull_impl.h"
+
+#define WINDOW_BLOCKS 65536u
+#define AHEAD_BLOCKS 1536u /* 6 MiB asked for and not answered */
+#define AHEAD_ASKS 512u
+#define SYNC_BLOCKS 16384u /* 64 MiB between two syncs */
+
+/* --- where an epoch's blocks go --- */
+
+static int open_aside(struct round *r)
+{
+	char path[PULL_PATH_SIZE];
+
+	if (r->aside)
+		return 0;
+	snprintf(path, sizeof(path), "%s/data", r->dir);
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return err_set(r->e, -errno, "'%s': %s", path, strerror(errno));
+	return segments_open(path, &r->aside, r->e);
+}
+
+static int epoch_place(
+	struct round *r, uint32_t num, struct epoch *ret_epoch, struct segments **ret_s)
+{
+	struct epoch own;
+	unsigned i = 0;
+	int ret;
+
+	while (i < r->nepochs && r->epochs[i].num != num)
+		i++;
+	if (i == r->nepochs)
+		return err_set(r->e, -EBADMSG,
+			"the checkpoint maps blocks of epoch %u, which the source does not have",
+			num);
+	*ret_epoch = r->epochs[i];
+	*ret_s = r->v->segments;
+	ret = segments_epoch(*ret_s, num, &own);
+	if (!ret && epoch_equal(own, *ret_epoch))
+		return 0;
+	if (!ret) {
+		ret = open_aside(r);
+		if (ret)
+			return ret;
+		*ret_s = r->aside;
+	}
+	return segments_add_epoch(*ret_s, *ret_epoch, r->e);
+}
+
+/* --- durable, and remembered --- */
+
+static int sync_runs(struct round *r)
+{
+	int ret;
+
+	if (!r->nruns)
+		return 0;
+	for (unsigned i = 0; i < r->nfds; i++)
+		if (fdatasync(r->fds[i]))
+			return err_set(r->e, -EIO, "syncing pulled data: %s", strerror(errno));
+	for (unsigned i = 0; i < r->nruns; i++)
+		pull_have_set(r->have, r->runs[i].epoch, r->runs[i].block, r->runs[i].blocks);
+	ret = pull_have_save(r->have, r->e);
+	r->nruns = r->nfds = 0;
+	r->run_blocks = 0;
+	return ret;
+}
+
+static void note_fd(struct round *r, int fd)
+{
+	for (unsigned i = r->nfds; i > 0; i--)
+		if (r->fds[i - 1] == fd)
+			return;
+	if (r->nfds == r->fds_cap) {
+		r->fds_cap = r->fds_cap ? 2 * r->fds_cap : 64;
+		r->fds = realloc(r->fds, r->fds_cap * sizeof(*r->fds));
+		ensure(r->fds);
+	}
+	r->fds[r->nfds++] = fd;
+}
+
+/* These blocks are at their address, in the file behind fd. */
+static int note_run(struct round *r, struct epoch epoch, uint64_t block, uint32_t blocks, int fd)
+{
+	note_fd(r, fd);
+	if (r->nruns == r->runs_cap) {
+		r->runs_cap = r->runs_cap ? 2 * r->runs_cap : 1024;
+		r->runs = realloc(r->runs, r->runs_cap * sizeof(*r->runs));
+		ensure(r->runs);
+	}
+	r->runs[r->nruns++] = (struct pull_run){.epoch = epoch, .block = block, .blocks = blocks};
+	r->run_blocks += blocks;
+	round_done(r, (uint64_t)blocks * BLOCK_SIZE);
+	return r->run_blocks >= SYNC_BLOCKS ? sync_runs(r) : 0;
+}
+
+/* --- asking --- */
+
+static int write_run(struct round *r, const struct pull_ask *a, const uint8_t *bytes)
+{
+	size_t len = (size_t)a->blocks * BLOCK_SIZE;
+	struct segments *s;
+	struct epoch epoch;
+	uint64_t off;
+	int fd, ret;
+
+	for (uint32_t i = 0; i < a->blocks; i++)
+		if (crc32c(0, bytes + (size_t)i * BLOCK_SIZE, BLOCK_SIZE) != a->crcs[i])
+			return err_set(
+				r->e, -EBADMSG, "the source sent other bytes than asked for");
+	ret = epoch_place(r, a->epoch.num, &epoch, &s);
+	if (!ret)
+		ret = segments_direct(s, (struct addr){.block = a->block, .epoch = epoch.num},
+			a->blocks, &fd, &off);
+	if (ret)
+		return r->e->code ? r->e->code
+				  : err_set(r->e, ret, "room for pulled data: %s", strerror(-ret));
+	for (size_t done = 0; done < len;) {
+		ssize_t n = pwrite(fd, bytes + done, len - done, (off_t)(off + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return err_set(r->e, n < 0 && errno == ENOSPC ? -ENOSPC : -EIO,
+				"writing pulled data: %s", strerror(errno));
+		done += (size_t)n;
+	}
+	return note_run(r, epoch, a->block, a->blocks, fd);
+}
+
+/* The answer to the oldest question. */
+static int take_answer(struct round *r)
+{
+	struct pull_in *in = round_receive(r);
+	struct pull_ask *a = r->asks;
+	const struct msg_data *d;
+	int ret = 0;
+
+	if (!in)
+		return r->e->code;
+	d = &in->m.data;
+	ensure(a);
+	if (in->m.type != MSG_DATA || d->epoch_num != a->epoch.num || d->epoch_id != a->epoch.id ||
+		d->block != a->block || d->blocks != a->blocks) {
+		pull_in_free(in);
+		return err_set(r->e, -EPROTO, "an answer to another question");
+	}
+	r->asks = a->next;
+	if (!r->asks)
+		r->asks_tail = &r->asks;
+	r->nasks--;
+	r->asked_blocks -= a->blocks;
+	if (d->gone) {
+		r->missing += a->blocks;
+		atomic_fetch_add(&r->t->missing, a->blocks);
+	} else {
+		ret = write_run(r, a, d->bytes);
+	}
+	free(a);
+	pull_in_free(in);
+	return ret;
+}
+
+static int ask(struct round *r, struct epoch epoch, const struct pull_block *b, uint32_t blocks)
+{
+	struct msg m = {.type = MSG_PULL_ASK_DATA};
+	struct pull_ask *a;
+	int ret = 0;
+
+	while (!ret && r->asks &&
+		(r->asked_blocks + blocks > AHEAD_BLOCKS || r->nasks >= AHEAD_ASKS))
+		ret = take_answer(r);
+	if (!ret)
+		ret = round_pace(r, (uint64_t)blocks * BLOCK_SIZE);
+	if (ret)
+		return ret;
+	a = calloc(1, sizeof(*a));
+	ensure(a);
+	a->epoch = epoch;
+	a->block = b->block;
+	a->blocks = blocks;
+	for (uint32_t i = 0; i < blocks; i++)
+		a->crcs[i] = b[i].crc;
+	*r->asks_tail = a;
+	r->asks_tail = &a->next;
+	r->nasks++;
+	r->asked_blocks += blocks;
+	m.pull_ask_data =
+		(struct msg_pull_ask_data){.epoch = epoch, .block = a->block, .blocks = blocks};
+	memcpy(m.pull_ask_data.crcs, a->crcs, blocks * sizeof(a->crcs[0]));
+	round_send(r, &m);
+	return 0;
+}
+
+/* --- looking --- */
+
+/* A run of up to MSG_PULL_BLOCKS_MAX blocks that are not remembered: what is here with its checksum
+ * is noted, the rest is asked for. */
+static int look(struct round *r, struct epoch epoch, struct segments *s, const struct pull_block *b,
+	uint32_t blocks)
+{
+	struct addr at = {.block = b->block, .epoch = epoch.num};
+	int ret = segments_read(s, at, blocks, r->buf, NULL, NULL);
+
+	if (ret && ret != -EIO)
+		return err_set(r->e, ret, "reading data: %s", strerror(-ret));
+	for (uint32_t i = 0, n; i < blocks && !ret; i += n) {
+		bool good = crc32c(0, r->buf + (size_t)i * BLOCK_SIZE, BLOCK_SIZE) == b[i].crc;
+		uint64_t off;
+		int fd;
+
+		for (n = 1; i + n < blocks; n++)
+			if ((crc32c(0, r->buf + (size_t)(i + n) * BLOCK_SIZE, BLOCK_SIZE) ==
+				    b[i + n].crc) != good)
+				break;
+		if (!good) {
+			ret = ask(r, epoch, b + i, n);
+			continue;
+		}
+		at.block = b[i].block;
+		ret = segments_direct(s, at, n, &fd, &off);
+		ret = ret ? err_set(r->e, ret, "data: %s", strerror(-ret))
+			  : note_run(r, epoch, at.block, n, fd);
+	}
+	return ret == -EIO && !r->e->code ? ask(r, epoch, b, blocks) : ret;
+}
+
+static int look_run(struct round *r, const struct pull_block *b, uint32_t blocks)
+{
+	struct segments *s;
+	struct epoch epoch;
+	int ret = epoch_place(r, b->epoch, &epoch, &s);
+
+	for (uint32_t i = 0, n; i < blocks && !ret; i += n) {
+		bool have;
+
+		n = pull_have_run(r->have, epoch, b[i].block, blocks - i, &have);
+		if (have)
+			round_done(r, (uint64_t)n * BLOCK_SIZE);
+		else
+			ret = look(r, epoch, s, b + i, n);
+	}
+	return ret;
+}
+
+static int block_compare(const void *a, const void *b)
+{
+	const struct pull_block *x = a, *y = b;
+
+	if (x->epoch != y->epoch)
+		return x->epoch < y->epoch ? -1 : 1;
+	return x->block < y->block ? -1 : x->block > y->block;
+}
+
+static int look_window(struct round *r)
+{
+	const struct pull_block *b = r->window;
+	int ret = 0;
+
+	qsort(r->window, r->nwindow, sizeof(*r->window), block_compare);
+	for (unsigned i = 0, n; i < r->nwindow && !ret; i += n) {
+		for (n = 1; i + n < r->nwindow && n < MSG_PULL_BLOCKS_MAX; n++)
+			if (b[i + n].epoch != b[i].epoch || b[i + n].block != b[i].block + n ||
+				b[i + n].block % DATA_SEGMENT_BLOCKS == 0)
+				break;
+		ret = round_stopped(r) ? err_set(r->e, -ECANCELED, "stopped")
+				       : look_run(r, b + i, n);
+	}
+	r->nwindow = 0;
+	return ret;
+}
+
+static int on_extent(void *ctx, uint64_t ino, const struct extent *x, const uint32_t *crcs)
+{
+	struct round *r = ctx;
+	int ret = 0;
+
+	if (r->nwindow + x->blocks > WINDOW_BLOCKS)
+		ret = look_window(r);
+	for (uint32_t i = 0; i < x->blocks && !ret; i++)
+		r->window[r->nwindow++] = (struct pull_block){
+			.block = x->addr.block + i, .epoch = x->addr.epoch, .crc = crcs[i]};
+	return ret;
+}
+
+static int walk(struct round *r, struct tree *t)
+{
+	struct tree_info info;
+	int ret;
+
+	tree_info(t, &info);
+	if (!pos_equal(info.applied, r->at))
+		return err_set(r->e, -EBADMSG, "the checkpoint is of seq %llu, not of %llu",
+			(unsigned long long)info.applied.seq, (unsigned long long)r->at.seq);
+	ret = tree_extents(t, on_extent, r);
+	if (!ret)
+		ret = look_window(r);
+	while (!ret && r->asks)
+		ret = take_answer(r);
+	if (!ret)
+		ret = sync_runs(r);
+	if (ret && !r->e->code)
+		err_set(r->e, ret == -EIO ? -EBADMSG : ret, "walking the checkpoint: %s",
+			strerror(-ret));
+	return ret;
+}
+
+int round_data(struct round *r)
+{
+	struct store_options so = {.block_cache_bytes = 16u << 20, .read_only = true};
+	char path[PULL_PATH_SIZE];
+	struct store *s;
+	struct tree *t;
+	int ret;
+
+	if (!r->window) {
+		r->window = calloc(WINDOW_BLOCKS, sizeof(*r->window));
+		r->buf = malloc((size_t)MSG_PULL_BLOCKS_MAX * BLOCK_SIZE);
+		ensure(r->window && r->buf);
+	}
+	snprintf(path, sizeof(path), "%s/meta", r->dir);
+	ret = store_open(path, &so, &s, r->e);
+	if (ret)
+		return ret;
+	ret = tree_open(s, &r->v->desc.volume, &t, r->e);
+	if (!ret) {
+		ret = walk(r, t);
+		tree_close(t);
+	}
+	store_close(s);
+	return ret;
+}
+
+void round_data_free(struct round *r)
+{
+	struct err first = *r->e;
+
+	if (r->have) { /* what came is kept for the next attempt, also when this one failed */
+		sync_runs(r);
+		if (first.code)
+			*r->e = first;
+	}
+	while (r->asks) {
+		struct pull_ask *a = r->asks;
+
+		r->asks = a->next;
+		free(a);
+	}
+	if (r->aside)
+		segments_close(r->aside);
+	free(r->window);
+	free(r->buf);
+	free(r->runs);
+	free(r->fds);
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of pulling, shared by the fs/pull_*.c files only; pull.h has the whole picture. */
+#ifndef FS_PULL_IMPL_H
+#define FS_PULL_IMPL_H
+
+#include "pull.h"
+
+#define PULL_QUEUE_MAX (4u << 20) /* bytes in the bulk socket's queue before the source goes on */
+#define PULL_ASKS_MAX 1024u /* questions that wait at a source: more is a broken target */
+#define PULL_PATH_SIZE 4500
+
+struct pull_file {
+	char name[MSG_FILE_NAME_MAX + 1];
+	uint64_t size;
+	uint32_t crc;
+};
+
+/* --- the source; one for each peer, commit thread --- */
+
+enum source_state { SOURCE_IDLE, SOURCE_WAITING, SOURCE_COPYING, SOURCE_OFFERED };
+
+struct source_ask { /* a question, in order */
+	struct msg m;
+	struct source_ask *next;
+};
+
+struct source {
+	struct volume *v;
+	unsigned peer;
+	bool up;
+	uint64_t conn;
+	enum source_state state;
+	bool again; /* a BEGIN came while the last checkpoint was still being made */
+	bool litter; /* the directory may hold something that nobody needs */
+	uint32_t round;
+	uint64_t id;
+	struct pos at;
+	bool hold, done; /* the ring is held from `at` on; the target has everything */
+	uint64_t hold_until_ns;
+	struct pull_file *files; /* the copy job's while state is COPYING */
+	unsigned nfiles;
+	struct job copy_job;
+	bool copy_busy, remove_only;
+	struct err copy_error;
+	struct source_ask *head, **tail;
+	unsigned nasks;
+	struct job serve_job;
+	bool serve_busy;
+	/* of the answer in hand: the serve job's while serve_busy */
+	struct source_ask *ask;
+	uint64_t ask_conn;
+	struct msg answer;
+	struct payload *payload;
+	int serve_code;
+	uint64_t sent, sent_before; /* bytes: of this connection, of earlier ones */
+	struct msg_pull_news news;
+};
+
+/* --- the target --- */
+
+struct pull_in {
+	struct msg m;
+	struct payload *payload;
+	struct pull_in *next;
+};
+
+struct pull_out {
+	struct msg m;
+	struct pull_out *next;
+};
+
+struct target {
+	/* commit thread */
+	bool wanted;
+	unsigned peer;
+	bool up;
+	uint64_t conn;
+	bool running;
+	pthread_t thread;
+
+	pthread_mutex_t mutex;
+	pthread_cond_t cond; /* monotonic clock */
+	bool stop; /* under mutex */
+	struct pull_in *in, **in_tail; /* under mutex */
+	struct pull_out *out, **out_tail; /* under mutex */
+
+	atomic_bool finished; /* the thread has ended; what follows is valid then */
+	bool ready;
+	struct err error;
+
+	/* for status; any thread */
+	atomic_uint_fast64_t done, total, received, rate, missing;
+	atomic_uint round; /* of this process, over all connections */
+};
+
+struct pull {
+	struct source source[REPLICAS_MAX];
+	struct target target;
+	atomic_uint copying; /* checkpoints being linked */
+};
+
+/* pull_source.c */
+void source_init(struct volume *v);
+void source_work(struct volume *v);
+void source_up(struct source *s, uint64_t conn);
+void source_down(struct source *s);
+void source_message(struct source *s, const struct msg *m);
+void source_go_on(struct source *s);
+
+/* pull_target.c */
+void target_init(struct volume *v);
+void target_work(struct volume *v);
+
+/* --- the target's thread: pull_round.c and pull_data.c --- */
+
+struct pull_run { /* blocks that are at their address and not yet known to be durable */
+	struct epoch epoch;
+	uint64_t block;
+	uint32_t blocks;
+};
+
+struct pull_ask {
+	struct epoch epoch;
+	uint64_t block;
+	uint32_t blocks;
+	uint32_t crcs[MSG_PULL_BLOCKS_MAX];
+	struct pull_ask *next;
+};
+
+struct pull_block { /* of the window: mapped, and to be looked at */
+	uint64_t block;
+	uint32_t epoch, crc;
+};
+
+struct round { /* one run of the thread */
+	struct volume *v;
+	struct target *t;
+	char dir[4200]; /* incoming */
+	struct pull_have *have;
+	struct epoch *epochs; /* of the source, by number */
+	unsigned nepochs;
+	struct segments *aside; /* incoming/data, opened when it is needed */
+	uint64_t id; /* the checkpoint's */
+	struct pos at;
+	uint64_t missing; /* blocks that the source says are gone, in this round */
+	uint64_t allowed_ns; /* the rate's limit: not before then */
+	uint64_t rate_ns, rate_done,
+		news_ns; /* when the rate was last looked at, and what was done */
+
+	struct pull_block *window;
+	unsigned nwindow;
+	uint8_t *buf;
+	struct pull_ask *asks, **asks_tail; /* in flight, in order */
+	unsigned nasks;
+	uint32_t asked_blocks;
+	struct pull_run *runs;
+	unsigned nruns, runs_cap;
+	uint64_t run_blocks;
+	int *fds; /* files to sync */
+	unsigned nfds, fds_cap;
+	struct err *e;
+};
+
+/* pull_round.c */
+void *pull_thread(void *arg);
+/* Queues a message for the commit thread to send. */
+void round_send(struct round *r, const struct msg *m);
+/* The next message, waited for. NULL: it is over (r->e says why). */
+struct pull_in *round_receive(struct round *r);
+void pull_in_free(struct pull_in *in);
+/* Waits until so many bytes more may be asked for. -ECANCELED: it is over. */
+int round_pace(struct round *r, uint64_t bytes);
+/* So many bytes more are there. */
+void round_done(struct round *r, uint64_t bytes);
+bool round_stopped(struct round *r);
+
+/* pull_data.c */
+/* Everything that the checkpoint in incoming/meta maps: looked for, asked for, durable. */
+int round_data(struct round *r);
+void round_data_free(struct round *r);
+
+#endif
