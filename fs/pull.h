@@ -11,7 +11,8 @@
  * writes a marker and starts again; recovery moves the pulled state into its place, and from S on it
  * follows like any other.
  *
- *   pull_source.c   the source, on the commit thread and the job threads
+ *   pull_source.c   the source, on the commit thread
+ *   pull_answer.c   its work on the job threads: the checkpoint, the answers
  *   pull_target.c   the target's side on the commit thread: when to pull, the thread, status
  *   pull_round.c    the target's thread: rounds, the checkpoint's files
  *   pull_data.c     the target's thread: what is missing of the data, asked for and written

@@ -107,6 +107,10 @@ void source_down(struct source *s);
 void source_message(struct source *s, const struct msg *m);
 void source_go_on(struct source *s);
 
+/* pull_answer.c: on a job thread */
+void source_copy_run(struct job *j);
+void source_answer_run(struct job *j);
+
 /* pull_target.c */
 void target_init(struct volume *v);
 void target_work(struct volume *v);

@@ -13,6 +13,7 @@
 
 #define BUF_SIZE (MSG_HEADER_SIZE + MSG_META_MAX)
 #define DATA_CRC_AT 24u /* in the fields of a DATA frame */
+#define PART_CRC_AT 24u /* in those of a PULL_PART */
 #define REPAIR_HEADER 1u
 #define REPAIR_META 2u
 #define REPAIR_DATA 4u
@@ -72,6 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if ((repair & REPAIR_DATA) && f.type == MSG_DATA && f.meta_len >= DATA_CRC_AT + 4)
 		put32(meta + DATA_CRC_AT, crc32c(0, payload, f.payload_len));
+	if ((repair & REPAIR_DATA) && f.type == MSG_PULL_PART && f.meta_len >= PART_CRC_AT + 4)
+		put32(meta + PART_CRC_AT, crc32c(0, payload, f.payload_len));
 	if (repair & REPAIR_META)
 		f.meta_crc = crc32c(0, meta, f.meta_len);
 	record = malloc(sizeof(*record));

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a source of pulling does on the job threads, because it reads the disk: making the checkpoint
+ * that is offered, and reading one answer. pull_source.c has the rest, and the failure modes.
+ *
+ * While a job runs, what it uses of struct source is the job's; the commit thread looks at it again
+ * when the job is done.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "crc32c.h"
+#include "le.h"
+#include "log.h"
+#include "pull_impl.h"
+
+/* --- the checkpoint --- */
+
+static void source_path(const struct source *s, const char *name, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s/checkpoints/%u%s%s", s->v->cfg->directory, s->peer, name ? "/" : "",
+		name ? name : "");
+}
+
+/* --- making the checkpoint: a job thread --- */
+
+static int write_epochs(struct source *s)
+{
+	struct segments *seg = s->v->segments;
+	unsigned n = segments_epochs(seg, NULL, 0), more;
+	cleanup_free struct epoch *epochs = calloc(n + 1, sizeof(*epochs));
+	cleanup_free uint8_t *bytes = calloc(n + 1, 12);
+	char path[PULL_PATH_SIZE];
+	cleanup_close int fd = -1;
+
+	ensure(epochs && bytes);
+	more = segments_epochs(seg, epochs, n);
+	ensure(more >= n); /* one that came since holds nothing that the checkpoint maps */
+	for (unsigned i = 0; i < n; i++) {
+		le32_put(bytes + 12ul * i, epochs[i].num);
+		le64_put(bytes + 12ul * i + 4, epochs[i].id);
+	}
+	source_path(s, PULL_EPOCHS, path, sizeof(path));
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, bytes, 12ul * n) != (ssize_t)(12ul * n))
+		return err_set(&s->copy_error, -EIO, "'%s': %s", path, strerror(errno));
+	return 0;
+}
+
+static int list_files(struct source *s)
+{
+	char path[PULL_PATH_SIZE];
+	struct dirent *de;
+	unsigned cap = 0;
+	int r = 0;
+	DIR *d;
+
+	source_path(s, NULL, path, sizeof(path));
+	d = opendir(path);
+	if (!d)
+		return err_set(&s->copy_error, -errno, "'%s': %s", path, strerror(errno));
+	while (!r && (de = readdir(d))) {
+		struct pull_file *f;
+
+		if (de->d_name[0] == '.')
+			continue;
+		if (!msg_file_name_valid(de->d_name, strlen(de->d_name)) ||
+			s->nfiles == MSG_PULL_FILES_MAX) {
+			r = err_set(&s->copy_error, -EINVAL, "'%s' holds a file '%.64s' too many",
+				path, de->d_name);
+			break;
+		}
+		if (s->nfiles == cap) {
+			cap = cap ? 2 * cap : 64;
+			s->files = realloc(s->files, cap * sizeof(*s->files));
+			ensure(s->files);
+		}
+		f = &s->files[s->nfiles++];
+		memset(f, 0, sizeof(*f));
+		snprintf(f->name, sizeof(f->name), "%.63s", de->d_name);
+		source_path(s, f->name, path, sizeof(path));
+		r = pull_file_crc(path, &f->size, &f->crc);
+		if (r)
+			err_set(&s->copy_error, r, "'%s': %s", path, strerror(-r));
+	}
+	closedir(d);
+	return r;
+}
+
+void source_copy_run(struct job *j)
+{
+	struct source *s = container_of(j, struct source, copy_job);
+	char path[PULL_PATH_SIZE], parent[4300];
+	int r = 0;
+
+	source_path(s, NULL, path, sizeof(path));
+	pull_remove_tree(path);
+	if (s->remove_only)
+		return;
+	snprintf(parent, sizeof(parent), "%s/checkpoints", s->v->cfg->directory);
+	if (mkdir(parent, 0700) && errno != EEXIST)
+		r = err_set(&s->copy_error, -errno, "'%s': %s", parent, strerror(errno));
+	if (!r)
+		r = store_checkpoint(s->v->store, path, &s->copy_error);
+	atomic_fetch_sub(&s->v->pull->copying, 1);
+	loop_wake(s->v->loop);
+	if (!r)
+		r = write_epochs(s);
+	if (!r)
+		list_files(s);
+}
+
+/* --- one answer --- */
+
+static int read_part(struct source *s, const struct msg_pull_ask_file *a)
+{
+	size_t size = ((size_t)a->len + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
+	struct msg_pull_part *p = &s->answer.pull_part;
+	char path[PULL_PATH_SIZE];
+	cleanup_close int fd = -1;
+
+	source_path(s, s->files[a->index].name, path, sizeof(path));
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return -errno;
+	memset(s->payload->data, 0, size);
+	for (uint32_t done = 0; done < a->len;) {
+		ssize_t n = pread(
+			fd, s->payload->data + done, a->len - done, (off_t)(a->offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		done += (uint32_t)n;
+	}
+	s->answer.type = MSG_PULL_PART;
+	*p = (struct msg_pull_part){.id = a->id,
+		.index = a->index,
+		.offset = a->offset,
+		.len = a->len,
+		.crc = crc32c(0, s->payload->data, size),
+		.bytes = s->payload->data};
+	return 0;
+}
+
+static int read_data(struct source *s, const struct msg_pull_ask_data *a)
+{
+	struct addr at = {.block = a->block, .epoch = a->epoch.num};
+	struct msg_data *d = &s->answer.data;
+	struct epoch epoch;
+	uint32_t bad = 0;
+	int r;
+
+	s->answer.type = MSG_DATA;
+	*d = (struct msg_data){.epoch_num = a->epoch.num,
+		.epoch_id = a->epoch.id,
+		.block = a->block,
+		.blocks = a->blocks};
+	r = segments_epoch(s->v->segments, a->epoch.num, &epoch);
+	if (!r && !epoch_equal(epoch, a->epoch))
+		r = -ENOENT;
+	if (!r)
+		r = segments_read(s->v->segments, at, a->blocks, s->payload->data, a->crcs, &bad);
+	if (r) {
+		log_warn("pulling: blocks %llu+%u of epoch %u are not here as they were (%s)",
+			(unsigned long long)a->block, a->blocks, a->epoch.num, strerror(-r));
+		d->gone = 1;
+		return 0;
+	}
+	d->bytes = s->payload->data;
+	d->crc = crc32c(0, s->payload->data, (size_t)a->blocks * BLOCK_SIZE);
+	return 0;
+}
+
+void source_answer_run(struct job *j)
+{
+	struct source *s = container_of(j, struct source, serve_job);
+
+	s->payload = payload_new(s->v->rx_pool, MSG_PULL_PART_MAX);
+	if (!s->payload) {
+		struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
+
+		nanosleep(&pause, NULL);
+		s->serve_code = -ENOMEM;
+		return;
+	}
+	s->serve_code = s->ask->m.type == MSG_PULL_ASK_FILE
+				? read_part(s, &s->ask->m.pull_ask_file)
+				: read_data(s, &s->ask->m.pull_ask_data);
+}
