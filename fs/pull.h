@@ -13,6 +13,7 @@
  *
  *   pull_source.c   the source, on the commit thread
  *   pull_answer.c   its work on the job threads: the checkpoint, the answers
+ *   pull_yield.c    its pace beside the volume's users
  *   pull_target.c   the target's side on the commit thread: when to pull, the thread, status
  *   pull_round.c    the target's thread: rounds, the checkpoint's files
  *   pull_data.c     the target's thread: what is missing of the data, asked for and written

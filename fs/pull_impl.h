@@ -4,6 +4,7 @@
 #define FS_PULL_IMPL_H
 
 #include "pull.h"
+#include "pull_yield.h"
 
 #define PULL_QUEUE_MAX (4u << 20) /* bytes in the bulk socket's queue before the source goes on */
 #define PULL_ASKS_MAX 1024u /* questions that wait at a source: more is a broken target */
@@ -45,6 +46,8 @@ struct source {
 	struct source_ask *head, **tail;
 	unsigned nasks;
 	struct job serve_job;
+	struct pull_yield yield;
+	struct loop_timer yield_timer;
 	bool serve_busy;
 	/* of the answer in hand: the serve job's while serve_busy */
 	struct source_ask *ask;

@@ -4,6 +4,8 @@
  * the next checkpoint -> COPYING: a job links RocksDB's files and sums them up -> OFFERED: questions are
  * answered in their order, one job at a time, as the bulk socket takes it. A new BEGIN starts over.
  *
+ * Answers are given at a pace that leaves the volume to its users (pull_yield.c).
+ *
  * The ring is held from the checkpoint's position on: in the first rounds as long as a quarter of it is
  * free, later, and when the target says that it has everything, also against waiting writers, but not
  * for longer than HOLD_NS. The hold ends when the target streams from the ring.
@@ -178,6 +180,7 @@ static void serve_done(struct job *j)
 	}
 	msg_payload(&s->answer, &len);
 	s->sent += len;
+	pull_yield_took(&s->yield, clock_mono_ns(), len);
 	if (!len ||
 		net_send(s->v->net, NET_BULK + s->peer, s->conn, &s->answer, release, s->payload)) {
 		if (!len)
@@ -187,11 +190,24 @@ static void serve_done(struct job *j)
 	source_go_on(s);
 }
 
+static void yield_expired(struct loop_timer *t, uint64_t now_ns)
+{
+	source_go_on(container_of(t, struct source, yield_timer));
+}
+
 void source_go_on(struct source *s)
 {
+	uint64_t now = clock_mono_ns(), until;
+
 	if (s->serve_busy || !s->head || !s->up ||
 		net_queued(s->v->net, NET_BULK + s->peer) > PULL_QUEUE_MAX)
 		return;
+	until = pull_yield_until(&s->yield, now, s->v->answered_ops, s->v->answered_ns);
+	if (until) {
+		if (!s->yield_timer.slot)
+			loop_timer_set(s->v->loop, &s->yield_timer, until);
+		return;
+	}
 	s->ask = s->head;
 	s->head = s->ask->next;
 	if (!s->head)
@@ -358,5 +374,6 @@ void source_init(struct volume *v)
 		s->v = v;
 		s->peer = i;
 		s->tail = &s->head;
+		s->yield_timer.expired = yield_expired;
 	}
 }

@@ -268,6 +268,7 @@ struct volume {
 	int exit_status;
 
 	struct latency latency;
+	uint64_t answered_ops, answered_ns; /* ever, and how long they took together */
 	uint64_t rtt_ns; /* to the in-sync peers, the longest; 0: unknown */
 	uint64_t count_ops, count_batches, count_bytes, count_errors;
 };

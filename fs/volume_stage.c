@@ -566,6 +566,8 @@ static void latency_account(
 	latency_count(&v->latency, now);
 	latency_add(&v->latency, LATENCY_QUEUE, op->staged_ns - op->queued_ns);
 	latency_add(&v->latency, LATENCY_TOTAL, now - op->queued_ns);
+	v->answered_ops++;
+	v->answered_ns += now - op->queued_ns;
 	if (!s)
 		return;
 	if (s->local_ns)
