@@ -16,6 +16,7 @@
 
 #include "crc32c.h"
 #include "log.h"
+#include "pull.h"
 #include "volume_impl.h"
 
 struct offline {
@@ -140,6 +141,8 @@ static int offline_open(struct offline *o, const struct config *cfg, struct err 
 
 	v->cfg = cfg;
 	r = volume_lock(cfg, &v->lock_fd, e);
+	if (!r) /* the one thing that is changed: what was pulled is the state already */
+		r = pull_switch_finish(cfg->directory, NULL, e);
 	if (!r)
 		r = volume_identify(cfg, &v->desc, &v->self, e);
 	volume_path(v, "record", path, sizeof(path));

@@ -23,7 +23,7 @@
  * Failure modes: the connection breaks or either side dies: the target begins a new round against a
  * new checkpoint, and is sent neither the files nor the blocks that it has. The ring goes on beyond S
  * meanwhile: another round, which is short; from the third on the source holds its ring for up to
- * 30 s even if writers have to wait for room. The source punched or lost a block that is asked for
+ * 15 s even if writers have to wait for room. The source punched or lost a block that is asked for
  * ("gone"): another round, in whose checkpoint it is no longer mapped. Until the marker is written
  * the target's own last state is untouched; it is outside of the in-sync set all the time.
  */

@@ -38,6 +38,7 @@ struct source {
 	struct pos at;
 	bool hold, done; /* the ring is held from `at` on; the target has everything */
 	uint64_t hold_until_ns;
+	uint64_t offered_ns, took_ns; /* the last round, from the offer to the end */
 	struct pull_file *files; /* the copy job's while state is COPYING */
 	unsigned nfiles;
 	struct job copy_job;

@@ -7,8 +7,8 @@
  * Answers are given at a pace that leaves the volume to its users (pull_yield.c).
  *
  * The ring is held from the checkpoint's position on: in the first rounds as long as a quarter of it is
- * free, later, and when the target says that it has everything, also against waiting writers, but not
- * for longer than HOLD_NS. The hold ends when the target streams from the ring.
+ * free; later, if rounds are short, and when the target says that it has everything, also against
+ * waiting writers, but not for longer than HOLD_NS. The hold ends when the target streams from the ring.
  *
  * Failure modes: what a question names is not here with those checksums (punched since, or damaged,
  * which is logged): "gone". The checkpoint cannot be made: the connection ends with a reason, the
@@ -23,9 +23,10 @@
 #include "log.h"
 #include "pull_impl.h"
 
-#define HOLD_NS (30 * NS_PER_S)
+#define HOLD_NS (15 * NS_PER_S)
 #define HOLD_RETURN_NS (15 * NS_PER_S) /* for the target to start again and come back */
 #define FIRM_ROUND 3u
+#define FIRM_ROUND_NS (10 * NS_PER_S) /* a round that took longer will do so again */
 
 /* --- making a checkpoint --- */
 
@@ -102,6 +103,7 @@ static void copy_done(struct job *j)
 		return;
 	}
 	s->state = SOURCE_OFFERED;
+	s->offered_ns = clock_mono_ns();
 	offer(s);
 }
 
@@ -261,6 +263,7 @@ static void on_done(struct source *s, const struct msg *m)
 		source_break(s, "the end of another checkpoint");
 		return;
 	}
+	s->took_ns = clock_mono_ns() - s->offered_ns;
 	answer.pull_reached.reached =
 		ring_pos_at(s->v->ring, s->at.seq, &pos) == 0 && pos_equal(pos, s->at);
 	if (answer.pull_reached.reached) { /* whatever comes: it is on its way back */
@@ -322,6 +325,7 @@ void source_down(struct source *s)
 	s->sent = 0;
 	asks_drop(s);
 	s->hold = s->hold && s->done;
+	s->took_ns = UINT64_MAX;
 	s->state = SOURCE_IDLE;
 	s->litter = true;
 }
@@ -330,7 +334,7 @@ void source_down(struct source *s)
 static void check_hold(struct source *s, uint64_t now)
 {
 	struct volume *v = s->v;
-	bool firm = s->done || s->round >= FIRM_ROUND;
+	bool firm = s->done || (s->round >= FIRM_ROUND && s->took_ns < FIRM_ROUND_NS);
 	struct core_peer_view view;
 
 	if (!s->hold)
@@ -373,6 +377,7 @@ void source_init(struct volume *v)
 
 		s->v = v;
 		s->peer = i;
+		s->took_ns = UINT64_MAX;
 		s->tail = &s->head;
 		s->yield_timer.expired = yield_expired;
 	}

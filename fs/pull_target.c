@@ -235,10 +235,8 @@ void pull_drained(struct volume *v, unsigned peer)
 
 void pull_work(struct volume *v)
 {
-	if (v->serving)
-		source_work(v);
-	else if (!v->serve_pending)
-		target_work(v);
+	source_work(v);
+	target_work(v);
 }
 
 /* At the end of the process: nothing of it may run any more. */

@@ -263,6 +263,17 @@ void check_truncate(struct world *w, struct node *n, struct pos pos)
 			(unsigned long long)pos.seq + 1);
 }
 
+/* Only what is outside of the set gives its state up, and what it takes is committed. */
+void check_pull(struct world *w, struct node *n, struct node *from)
+{
+	if (from->disk.record.replicas[n->index].in_sync ||
+		n->disk.record.replicas[n->index].in_sync)
+		violation(w, "I3: replica %u gives its state up while it is in the set", n->index);
+	if (n->serving)
+		violation(w, "I6: replica %u gives its state up while it serves", n->index);
+	check_flush(w, from, from->disk.flushed);
+}
+
 void check_flush(struct world *w, struct node *n, struct pos pos)
 {
 	if (w->forked)
@@ -292,8 +303,7 @@ static void check_peers(struct world *w, const struct node *active)
 		if (i == active->index)
 			continue;
 		core_peer_view(active->core, i, &v);
-		if (v.state == CORE_PEER_INACTIVE ||
-			(v.state == CORE_PEER_BEYOND && (w->small_ring || w->blind)))
+		if (v.state == CORE_PEER_INACTIVE)
 			continue;
 		if (v.state != CORE_PEER_IN_SYNC)
 			violation(w, "liveness: %u is %s after the calm: %s", i,

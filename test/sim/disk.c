@@ -17,6 +17,7 @@ void disk_init(struct disk *d, const struct record *r)
 	d->nlog = d->ndone = 0;
 	d->before = d->end = d->flushed = (struct pos){0};
 	d->first_seq = 1;
+	d->before_epoch = (struct epoch){0};
 	if (!d->chain) {
 		d->chain_cap = 1024;
 		d->chain = calloc(d->chain_cap, sizeof(*d->chain));
@@ -210,6 +211,8 @@ void disk_release(struct disk *d, uint64_t seq)
 		last--;
 	while (k + 1 < last && batch_last_seq(&d->log[k].b->h) <= seq) {
 		d->before = batch_end(&d->log[k].b->h);
+		if (d->log[k].b->h.count)
+			d->before_epoch = d->log[k].b->h.epoch;
 		batch_unref(d->log[k].b);
 		k++;
 	}
@@ -217,6 +220,22 @@ void disk_release(struct disk *d, uint64_t seq)
 		memmove(d->log, d->log + k, (d->nlog - k) * sizeof(*d->log));
 	d->nlog -= k;
 	d->ndone -= k;
+	d->first_seq = d->before.seq + 1;
+}
+
+void disk_pull(struct disk *d, const struct disk *from)
+{
+	struct epoch epoch = from->before_epoch;
+
+	for (size_t i = 0;
+		i < from->nlog && batch_last_seq(&from->log[i].b->h) <= from->flushed.seq; i++)
+		if (from->log[i].b->h.count)
+			epoch = from->log[i].b->h.epoch;
+	cut(d, 0);
+	grow(d, from->flushed.seq);
+	memcpy(d->chain, from->chain, (from->flushed.seq + 1) * sizeof(*d->chain));
+	d->before = d->end = d->flushed = from->flushed;
+	d->before_epoch = epoch;
 	d->first_seq = d->before.seq + 1;
 }
 
@@ -241,6 +260,10 @@ void disk_log(const struct disk *d, struct core_log *ret_log)
 		l->spans[l->nspans].epoch = h->epoch;
 		l->spans[l->nspans++].end = batch_end(h);
 	}
+	/* An empty ring behind a state that was pulled. */
+	if (!l->nspans && d->flushed.seq)
+		l->spans[l->nspans++] =
+			(struct log_span){.epoch = d->before_epoch, .end = d->flushed};
 }
 
 struct pos disk_pos(const struct disk *d, uint64_t seq)

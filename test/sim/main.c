@@ -44,10 +44,11 @@ static bool run(const struct sim_options *opt, char *text, size_t size, bool qui
 	if (!quiet && ok)
 		printf("seed %llu, %u replicas: %llu steps, %llu calms, %llu starts, %llu commits, "
 		       "%llu "
-		       "forks: ok\n",
+		       "forks, %llu pulls: ok\n",
 			(unsigned long long)opt->seed, opt->replicas, (unsigned long long)w->step,
 			(unsigned long long)w->worlds, (unsigned long long)w->starts,
-			(unsigned long long)w->commits, (unsigned long long)w->forks);
+			(unsigned long long)w->commits, (unsigned long long)w->forks,
+			(unsigned long long)w->pulls);
 	if (!quiet && !ok)
 		printf("step %llu: BROKEN: %s\n", (unsigned long long)w->step, text);
 	free(w);

@@ -440,6 +440,33 @@ done:
 	node_step(w, n, &ev);
 }
 
+/* The driver's other way back: after a while the state is the active's last checkpoint. */
+static void pull(struct world *w, struct node *n)
+{
+	int from = core_pull_from(n->core);
+	struct node *source = from < 0 ? NULL : &w->node[from];
+
+	if (!source) {
+		n->pull_at = 0;
+		return;
+	}
+	if (!n->pull_at) {
+		n->pull_at = w->now + 5 * MS + sim_below(w, 100 * MS);
+		return;
+	}
+	if (w->now < n->pull_at || !source->up || !source->serving)
+		return;
+	n->pull_at = 0;
+	trace(w, "%u pulls seq %llu from %d", n->index,
+		(unsigned long long)source->disk.flushed.seq, from);
+	check_pull(w, n, source);
+	disk_finish(&n->disk);
+	disk_pull(&n->disk, &source->disk);
+	w->pulls++;
+	end_life(w, n);
+	start_later(w, n, MS + sim_below(w, 20 * MS));
+}
+
 /* Now and then: applying, a checkpoint, recycling, and what the core reports to others. */
 void node_status(struct world *w, struct node *n)
 {
@@ -447,6 +474,9 @@ void node_status(struct world *w, struct node *n)
 	struct disk *d = &n->disk;
 
 	if (!n->up)
+		return;
+	pull(w, n);
+	if (!n->up || w->violation[0])
 		return;
 	n->applied = n->serving ? d->end.seq : MAX(n->applied, n->commit);
 	if (sim_chance(w, 3)) {

@@ -74,6 +74,7 @@ struct disk { /* what survives a crash, and what is on its way there */
 	size_t ndone; /* so many from the front are durable */
 	struct pos before, end; /* of the log, written or not */
 	uint64_t first_seq;
+	struct epoch before_epoch; /* of the entry at `before` */
 	struct pos flushed;
 	uint32_t *chain; /* [seq], of the whole history up to end */
 	size_t chain_cap;
@@ -100,6 +101,7 @@ struct node {
 	struct sim_batch *current; /* of the event in hand */
 	struct fetch_job fetch[REPLICAS_MAX];
 	uint64_t slow_until;
+	uint64_t pull_at; /* pulling ends then; 0: it does not pull */
 	bool zombie; /* BREAK_NO_FENCE */
 	uint64_t asked_id[16], asked_at[16]; /* operators that wait */
 	unsigned nasked;
@@ -163,7 +165,7 @@ struct sim_event {
 struct world {
 	struct sim_options opt;
 	uint64_t random, now, step, order, ids;
-	uint64_t worlds, forks, commits, starts; /* counters over all worlds */
+	uint64_t worlds, forks, commits, starts, pulls; /* counters over all worlds */
 	struct sim_event *heap;
 	size_t nheap, heap_cap;
 
@@ -237,6 +239,8 @@ void disk_finish(struct disk *d); /* all writes in flight are done */
 void disk_crash(struct world *w, struct disk *d, bool power);
 void disk_truncate(struct disk *d, struct pos pos);
 void disk_release(struct disk *d, uint64_t seq);
+/* d becomes what `from` has flushed, with an empty ring. */
+void disk_pull(struct disk *d, const struct disk *from);
 void disk_log(const struct disk *d, struct core_log *ret_log);
 struct pos disk_pos(const struct disk *d, uint64_t seq);
 void disk_start_writes(struct world *w, struct node *n);
@@ -260,6 +264,7 @@ void check_serve(struct world *w, struct node *n, struct epoch e);
 void check_commit(struct world *w, struct node *n, uint64_t seq);
 void check_append(struct world *w, struct node *n);
 void check_truncate(struct world *w, struct node *n, struct pos pos);
+void check_pull(struct world *w, struct node *n, struct node *from);
 void check_flush(struct world *w, struct node *n, struct pos pos);
 void check_calm(struct world *w);
 void check_forked(struct world *w);
