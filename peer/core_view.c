@@ -156,6 +156,15 @@ static void text_of(const struct core *c, unsigned peer, enum core_peer_state st
 			core_inactive(c, peer) ? name : own, core_inactive(c, peer) ? name : own);
 		break;
 	case CORE_PEER_BEYOND:
+		if (core_is_active(c, c->self) && !core_serving(c)) {
+			snprintf(t, CORE_TEXT_MAX,
+				"%s is in the in-sync set and lacks what the journal here does not "
+				"reach back to (a replaced disk?): to serve without it, and then "
+				"bring it back, 'tandemctl deactivate clusterdomain %s', then "
+				"'activate'",
+				name, name);
+			break;
+		}
 		snprintf(t, CORE_TEXT_MAX,
 			"catching up by pulling: the histories have seq %llu in common, and the "
 			"journal does not lead from there to the present%s",

@@ -1,0 +1,52 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: kill
+# budget: 300
+# Source or target is killed at a random moment while a standby that was replaced, or that the ring no longer
+# reaches, pulls under load: it always comes back, with everything that was acknowledged.
+. "$(dirname "$0")/../lib.sh"
+
+CONF_JOURNAL="size = 32M"
+CONF_LIMITS="checkpoint_entries = 2000"
+sites_up
+dd if=/dev/urandom of="$(mnt a)/fill" bs=1M count=64 conv=fsync status=none
+for ((round = 1; round <= (ROUNDS + 1) / 2; round++)); do
+	if ((round % 2)); then # nobody is told: writes wait until the empty replica is left out
+		mix_start a
+		site_kill9 b
+		rm -rf "$WORK/b/replica"
+		"$BIN/tandemfs" format --join "$WORK/$VOLUME.desc" --config "$WORK/b/conf" \
+			>>"$WORK/b/log" 2>&1
+	else
+		order a deactivate clusterdomain site-b --yes
+		wait_for 10 "site b knows" eval '[[ $(status b ".inactive[]") = site-b ]]'
+		site_kill9 b
+		dd if=/dev/urandom of="$(mnt a)/fill" bs=32k count=2000 oflag=direct conv=notrunc status=none
+		mix_start a
+	fi
+	site_start b
+	if ((round % 2 == 0)); then
+		wait_for 10 "site b learns that it is inactive" eval '[[ $(status b ".inactive[]") = site-b ]]'
+		order a activate clusterdomain site-b
+	fi
+	for ((kill = RANDOM % 3; kill > 0; kill--)); do
+		pause_ms "$(random_ms 0 1500)"
+		site_kill9 b
+		((RANDOM % 3)) || site_check b >/dev/null
+		site_start b
+	done
+	if ((RANDOM % 2)); then
+		pause_ms "$(random_ms 0 1500)"
+		site_kill9 a
+		mix_wait 3
+		site_start a
+		site_wait_active a 30
+		mix_verify a
+		mix_start a
+	fi
+	site_wait_in_sync a 60
+	mix_stop
+	mix_verify a
+	step "round $round: site b is back; $(status a '.peers[0].pull.bytes_sent // 0') bytes were pulled"
+done
+sites_stop_and_compare
