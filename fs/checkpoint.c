@@ -146,7 +146,7 @@ static void flush_end(struct volume *v)
 	c->freed_after = tree_freed_blocks(v->tree);
 	if (!c->punching) {
 		c->punching = true;
-		c->punch_seq = data_seq;
+		c->punch_seq = MIN(data_seq, pull_punch_limit(v));
 		c->punch_job.run = punch_run;
 		c->punch_job.done = punch_done;
 		job_submit(v, &c->punch_job);

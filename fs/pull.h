@@ -50,6 +50,10 @@ void pull_drained(struct volume *v, unsigned peer);
 void pull_flushed(struct volume *v, struct pos at);
 /* No flush may begin: a checkpoint is being linked. */
 bool pull_copying(const struct volume *v);
+/* segments_trim(), unless pulled blocks are being written just now: then it can wait. Any thread. */
+int pull_trim(struct volume *v, uint32_t before);
+/* What is dead at a later seq may still be asked for by a target, and is not to be punched yet. */
+uint64_t pull_punch_limit(const struct volume *v);
 /* The lowest seq that a target will want from the ring; UINT64_MAX: none. */
 uint64_t pull_floor(const struct volume *v);
 /* What status says of pulling from or to this peer: NULL when there is none; the text for a person

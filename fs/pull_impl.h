@@ -82,6 +82,7 @@ struct target {
 	bool running;
 	pthread_t thread;
 
+	pthread_mutex_t trim_lock; /* held by the thread as long as it runs, or by a trim */
 	pthread_mutex_t mutex;
 	pthread_cond_t cond; /* monotonic clock */
 	bool stop; /* under mutex */

@@ -443,6 +443,7 @@ void *pull_thread(void *arg)
 	r->t = t;
 	r->e = &t->error;
 	r->asks_tail = &r->asks;
+	pthread_mutex_lock(&t->trim_lock);
 	ret = open_round(r);
 	while (!ret)
 		ret = one_round(r);
@@ -450,6 +451,7 @@ void *pull_thread(void *arg)
 	pull_have_close(r->have);
 	free(r->epochs);
 	free(r);
+	pthread_mutex_unlock(&t->trim_lock);
 	t->ready = ret > 0;
 	if (ret < 0 && !t->error.code)
 		err_set(&t->error, ret, "%s", strerror(-ret));

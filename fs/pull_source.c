@@ -136,6 +136,21 @@ bool pull_copying(const struct volume *v)
 	return atomic_load(&v->pull->copying) != 0;
 }
 
+uint64_t pull_punch_limit(const struct volume *v)
+{
+	uint64_t limit = UINT64_MAX;
+	struct tree_info info;
+
+	tree_info(v->tree, &info);
+	if (atomic_load(&v->free_blocks) < info.size_blocks / 16)
+		return limit; /* room is dearer: the target begins another round */
+	for (unsigned i = 0; i < REPLICAS_MAX; i++)
+		if (v->pull->source[i].state == SOURCE_COPYING ||
+			v->pull->source[i].state == SOURCE_OFFERED)
+			limit = MIN(limit, v->pull->source[i].at.seq);
+	return limit;
+}
+
 uint64_t pull_floor(const struct volume *v)
 {
 	uint64_t floor = UINT64_MAX;

@@ -239,6 +239,18 @@ void pull_work(struct volume *v)
 	target_work(v);
 }
 
+int pull_trim(struct volume *v, uint32_t before)
+{
+	struct target *t = &v->pull->target;
+	int r;
+
+	if (pthread_mutex_trylock(&t->trim_lock))
+		return 0;
+	r = segments_trim(v->segments, before);
+	pthread_mutex_unlock(&t->trim_lock);
+	return r;
+}
+
 /* At the end of the process: nothing of it may run any more. */
 void pull_stop(struct volume *v)
 {
@@ -262,6 +274,7 @@ void pull_init(struct volume *v)
 	t = &v->pull->target;
 	t->in_tail = &t->in;
 	t->out_tail = &t->out;
+	pthread_mutex_init(&t->trim_lock, NULL);
 	pthread_mutex_init(&t->mutex, NULL);
 	pthread_condattr_init(&a);
 	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);

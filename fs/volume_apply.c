@@ -11,7 +11,7 @@
  * Failure modes: an entry that cannot be applied means that the history or the store is damaged, and
  * a failed flush is final (I9): the thread stops and says so, the commit thread ends the process.
  */
-#include "volume_impl.h"
+#include "pull.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -118,7 +118,7 @@ static int checkpoint_make(struct volume *v)
 	if (!r)
 		r = tree_freed_done(v->tree, data_seq);
 	if (!r)
-		r = segments_trim(v->segments, info.applied_epoch.num);
+		r = pull_trim(v, info.applied_epoch.num);
 	a->freed_after = tree_freed_blocks(v->tree);
 	return r;
 }

@@ -68,6 +68,7 @@ Test(config, a_short_file_gets_the_defaults)
 	cr_assert(eq(uint, c.flights, 1));
 	cr_assert(eq(u64, c.payload_memory, 256ull << 20));
 	cr_assert(eq(u64, c.checkpoint_entries, 200000));
+	cr_assert(eq(u64, c.catch_up_rate, 0));
 	cr_assert(eq(str, c.run_dir, CONTROL_RUN_DIR));
 }
 
@@ -84,7 +85,7 @@ Test(config, every_key_is_taken)
 			       "[transport]\nmode = plain\nheartbeat = 100ms\ntimeout = 2s\n"
 			       "[journal]\nio = pwritev2\nsize = 64M\nflights = 8\n"
 			       "[limits]\npayload_memory = 16M\ncache = 8M\nmemtable = 32M\n"
-			       "checkpoint_entries = 1000\n",
+			       "checkpoint_entries = 1000\ncatch_up_rate = 50M\n",
 				  &e)),
 		"%s", e.msg);
 	cr_assert(eq(str, c.directory, "/d/x"));
@@ -97,6 +98,7 @@ Test(config, every_key_is_taken)
 	cr_assert(eq(uint, c.flights, 8));
 	cr_assert(eq(u64, c.cache, 8ull << 20));
 	cr_assert(eq(u64, c.memtable, 32ull << 20));
+	cr_assert(eq(u64, c.catch_up_rate, 50ull << 20));
 }
 
 Test(config, the_example_in_the_tree_differs_only_by_its_certificates)
