@@ -84,7 +84,7 @@ one_error() { # seed
 	mix_start $active
 	pause_ms $((RANDOM % 200 + 50))
 	if [[ $kind = read ]]; then # at the start, when nothing is cached
-		at=$((RANDOM % 60 + 1))
+		at=$((RANDOM % 120 + 1))
 		site_end "$site"
 		disk_umount "$site"
 		disk_mount "$site"
@@ -140,6 +140,43 @@ injected() {
 	done
 }
 
+# Each read of a recovery fails: it fails then, or finds the same history.
+reads() {
+	local i n=1 before all out status failed=0
+	for i in 0 1 2 3; do
+		dd if=/dev/zero of="$(mnt a)/large$i" bs=1M count=1 oflag=direct status=none
+	done
+	link_cut
+	for i in 0 1 2 3; do # above the commit index, with payloads outside the ring
+		dd if=/dev/urandom of="$(mnt a)/large$i" bs=1M count=1 oflag=direct conv=notrunc \
+			status=none 2>/dev/null &
+	done
+	pause_ms 700
+	site_kill9 a
+	link_heal
+	all=$(site_check a | grep '^journal')
+	expect_match "an uncommitted tail" "$all" '([0-9]+), committed'
+	while :; do
+		disk_umount a # nothing stays cached
+		disk_mount a
+		before=$(failures a)
+		disk_order a "fail read $n $((RANDOM % 4))" # what failed in read-ahead is read again
+		status=0
+		out=$("$BIN/tandemfs" check --config "$WORK/a/conf" 2>&1) || status=$?
+		disk_order a "fail read 0"
+		[[ $(failures a) -gt $before ]] || break
+		[[ $status != 0 || $(grep '^journal' <<<"$out") = "$all" ]] ||
+			fail "read $n failed, and recovery saw '$out', not '$all'"
+		failed=$((failed + (status != 0)))
+		n=$((n + RANDOM % 2 + 1))
+	done
+	[[ $failed -gt 0 ]] || fail "no read error was seen"
+	site_start a
+	site_wait_active a
+	site_wait_in_sync a
+	step "reads fail up to the ${n}th: $failed starts fail, none sees another history"
+}
+
 suspect() { # every write to the standby's ring fails, whenever it starts
 	local writer
 	site_stop b
@@ -174,6 +211,7 @@ for ((round = 0; round < SEEDS; round++)); do
 done
 world_new "$SEED"
 injected
+reads
 suspect
 world_end
 step "$restarts starts again from recovery, $gave_up new mounts, $aborted of them after RocksDB's own abort"

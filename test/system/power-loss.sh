@@ -115,6 +115,10 @@ sectors_lost() {
 	cat "$WORK"/[ab]/disk.out | awk '/^lossyblk: cut/ { n += $(NF - 2) } END { print n + 0 }'
 }
 
+checkpoint() {
+	"$TOOLS/say" "$WORK/$active/run/$VOLUME.sock" checkpoint >/dev/null
+}
+
 one_cut() { # seed
 	local mode sites=() s next during mode2 again='' delay
 	RANDOM=$1
@@ -135,17 +139,29 @@ one_cut() { # seed
 	done
 	mix_start $active
 	pause_ms $((RANDOM % 650 + 50))
-	pick during '' checkpoint 'a checkpoint without the peer'
-	if [[ $during = *peer ]]; then # what is staged now is not committed
+	pick during '' 'during a checkpoint' 'during a checkpoint without the peer' 'after a kill'
+	case $during in
+	*checkpoint)
+		checkpoint
+		pause_ms $((RANDOM % 80))
+		;;
+	*peer) # what is staged now is not committed
 		link_cut
 		pause_ms 30
-	fi
-	[[ ! $during ]] || "$TOOLS/say" "$WORK/$active/run/$VOLUME.sock" checkpoint >/dev/null
-	[[ $during != checkpoint ]] || pause_ms $((RANDOM % 80))
-	[[ $during != *peer ]] || pause_ms 200
+		checkpoint
+		pause_ms 200
+		;;
+	*kill) # what they found at their start is durable now
+		site_kill9 "${sites[@]}"
+		[[ $cut = standby ]] || mix_wait 3
+		start_again "${sites[@]}"
+		site_wait_active $active
+		site_wait_in_sync $active
+		;;
+	esac
 	power_cut "$mode" "$1" "${sites[@]}"
 	link_heal
-	[[ $cut = standby ]] || mix_wait 3
+	[[ $cut = standby || $during = *kill ]] || mix_wait 3
 	power_back "${sites[@]}"
 	if ((RANDOM % 4 == 0)); then
 		again=", again in recovery"
@@ -164,7 +180,7 @@ one_cut() { # seed
 		[[ $cut != standby ]] || mix_stop
 		mix_verify $active
 	fi
-	step "SEED=$1: $cut cut${during:+ during $during}, $mode$again, $(sectors_lost) sectors lost; $next; verified;" \
+	step "SEED=$1: $cut cut${during:+ $during}, $mode$again, $(sectors_lost) sectors lost; $next; verified;" \
 		"site $active is active"
 }
 
