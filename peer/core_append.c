@@ -235,6 +235,9 @@ void core_stream(struct core *c)
 
 		if (!may_stream(c, i))
 			continue;
+		/* what it acknowledged meanwhile may be gone from the ring already */
+		if (!p->lending && p->acked > p->sent)
+			p->sent = MIN(p->acked, c->end.seq);
 		if (p->sent < c->end.seq) {
 			if (!must_wait(c, p))
 				fetch(c, i);
