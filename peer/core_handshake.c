@@ -342,6 +342,12 @@ void core_on_record(struct core *c, unsigned peer, const struct msg *m)
 		return;
 	}
 	order = record_compare(r, c->rec);
+	if (order == RECORD_NEWER && m->record.nonce && core_plan_stands(c, peer, r)) {
+		answer = core_send(c, peer, MSG_RECORD_ACK);
+		answer->record_ack = (struct msg_record_ack){
+			.nonce = m->record.nonce, .accepted = 0, .version = c->rec->version};
+		return;
+	}
 	if (order == RECORD_NEWER)
 		adopt(c, r);
 	if (order == RECORD_OLDER && !m->record.nonce) { /* news that is none: here is some */
@@ -370,11 +376,15 @@ void core_on_record_ack(struct core *c, unsigned peer, const struct msg *m)
 	const struct msg_record_ack *a = &m->record_ack;
 	struct core_peer *p = &c->peers[peer];
 	bool known = core_plan_is(c, &a->version) || record_follows(c->rec, &a->version);
+	bool asked = c->plan.kind != PLAN_NONE && a->nonce == c->plan.nonce;
 
-	if (!a->accepted || !known || !p->hello) { /* it holds something else: shake hands again */
+	/* It holds something else, or keeps to a plan of its own: shake hands again. */
+	if (!known || !p->hello || (!a->accepted && asked)) {
 		core_close(c, peer, "the other side holds another record");
 		return;
 	}
+	if (!a->accepted)
+		return; /* to a plan that is given up */
 	p->version = a->version;
 	if (core_plan_is(c, &a->version) && a->nonce == c->plan.nonce)
 		core_plan_accepted(c, peer);

@@ -83,6 +83,7 @@ struct core_plan {
 	struct core_origin origin;
 	uint64_t nonce;
 	unsigned waiting; /* bits of peers that have not answered yet */
+	bool accepted; /* by somebody */
 	bool word; /* the operator's word confirms this replica */
 	char done[CORE_TEXT_MAX]; /* the answer when it is done */
 };
@@ -233,6 +234,9 @@ void core_plan_lost(struct core *c, unsigned peer);
 void core_plan_cancel(struct core *c);
 /* Another record was adopted meanwhile. */
 void core_plan_overtaken(struct core *c);
+/* Two sides plan at once: ours stands against the peer's (r) when somebody has accepted it, or by the
+ * order of the replicas. */
+bool core_plan_stands(const struct core *c, unsigned peer, const struct record *r);
 bool core_plan_is(const struct core *c, const struct record_version *v);
 
 /* --- core_operator.c --- */

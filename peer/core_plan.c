@@ -45,6 +45,13 @@ bool core_plan_is(const struct core *c, const struct record_version *v)
 	return c->plan.kind != PLAN_NONE && version_equal(&c->next->version, v);
 }
 
+bool core_plan_stands(const struct core *c, unsigned peer, const struct record *r)
+{
+	if (c->plan.kind == PLAN_NONE || record_follows(r, &c->next->version))
+		return false;
+	return c->plan.accepted || uuid_compare(&c->cfg.self, &c->rec->replicas[peer].uuid) < 0;
+}
+
 /* Before anybody else can hold this version, this replica knows durably that somebody may. */
 static void note_proposal(struct core *c)
 {
@@ -68,6 +75,7 @@ void core_plan_propose(struct core *c, enum core_plan_kind kind, unsigned accept
 	c->plan.kind = kind;
 	c->plan.nonce = core_chance(c);
 	c->plan.waiting = acceptors;
+	c->plan.accepted = false;
 	if (acceptors)
 		note_proposal(c);
 	for_each_peer (c, i) {
@@ -143,6 +151,7 @@ void core_plan_settle(struct core *c)
 void core_plan_accepted(struct core *c, unsigned peer)
 {
 	c->plan.waiting &= ~(1u << peer);
+	c->plan.accepted = true;
 }
 
 /* Who holds the planned record already is newer than we are: shake hands again. */

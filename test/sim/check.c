@@ -105,12 +105,17 @@ static bool first_sight(struct world *w, const struct record_version *v)
 /* A domain comes back only when somebody typed it. */
 static void check_domains(struct world *w, struct node *n, const struct record *old)
 {
-	const struct record *r = &n->disk.record;
+	const struct record *r = &n->disk.record, *base = old;
+	int active = uuid_is_zero(&r->active) ? -1 : record_find(r, &r->active);
 
 	if (!first_sight(w, &r->version))
 		return;
+	if (active >= 0 && active != (int)n->index) /* who made it, made it from what it holds */
+		base = &w->node[active].disk.record;
+	if (record_compare(r, base) != RECORD_NEWER)
+		return; /* something older that was still on its way */
 	for (unsigned i = 0; i < w->n; i++) {
-		bool was = record_domain_inactive(old, r->replicas[i].domain);
+		bool was = record_domain_inactive(base, r->replicas[i].domain);
 		bool is = record_domain_inactive(r, r->replicas[i].domain);
 
 		if (was && !is && !w->activate_typed[i] && !r->version.forced)
@@ -168,8 +173,13 @@ void check_serve(struct world *w, struct node *n, struct epoch e)
 		violation(w, "I6: the inactive replica %u serves", n->index);
 	if (w->forked)
 		return;
-	if (e.num <= w->truth_epoch.num)
-		violation(w, "I2: epoch %u begins after epoch %u", e.num, w->truth_epoch.num);
+	/* Agreed on before the other side was promoted, begun after: it can acknowledge nothing new. */
+	if (e.num <= w->truth_epoch.num) {
+		if (n->disk.end.seq > w->truth_base || !agrees(w, n, n->disk.end.seq))
+			violation(
+				w, "I2: epoch %u begins after epoch %u", e.num, w->truth_epoch.num);
+		return;
+	}
 	if (!agrees(w, n, w->acked))
 		violation(w, "I4: replica %u serves from %llu, but %llu was acknowledged%s",
 			n->index, (unsigned long long)n->disk.end.seq, (unsigned long long)w->acked,
