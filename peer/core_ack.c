@@ -86,6 +86,8 @@ void core_on_ack(struct core *c, unsigned peer, const struct msg *m)
 		return;
 	if (m->ack.durable > p->acked)
 		p->acked = m->ack.durable;
+	if (p->relation == RELATION_BEHIND && p->acked >= c->before.seq)
+		p->beyond = false; /* an earlier stream got it across */
 }
 
 void core_on_status(struct core *c, const struct core_event *ev)

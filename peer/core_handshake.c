@@ -283,7 +283,7 @@ void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 	const struct msg_hello *h = &m->hello;
 	struct core_peer *p = &c->peers[peer];
 	bool dropped = false, known_fork = p->fork;
-	bool begins = p->hello && !p->serving && h->serving;
+	bool begins = p->hello && !p->serving && h->serving && !pos_equal(p->end, h->end);
 
 	if (!check_foreign(c, peer, h->record))
 		return;
@@ -319,8 +319,8 @@ void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 		core_lead(c, peer);
 	if (c->record_changed)
 		core_spread(c, 0);
-	/* An active that begins to serve may have fetched a tail: where we stand to it, it learns from
-	 * a new HELLO only. */
+	/* An active that fetched a tail before it served: where we stand to it now, it learns from a
+	 * new HELLO only. */
 	if (dropped || begins)
 		core_send_hello(c, peer);
 	else

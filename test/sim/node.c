@@ -467,6 +467,15 @@ static void pull(struct world *w, struct node *n)
 	start_later(w, n, MS + sim_below(w, 20 * MS));
 }
 
+/* Nothing is recycled that a FETCH is about to read. */
+static uint64_t fetch_floor(const struct world *w, const struct node *n, uint64_t seq)
+{
+	for (unsigned i = 0; i < w->n; i++)
+		if (n->fetch[i].busy)
+			seq = MIN(seq, n->fetch[i].next - 1);
+	return seq;
+}
+
 /* Now and then: applying, a checkpoint, recycling, and what the core reports to others. */
 void node_status(struct world *w, struct node *n)
 {
@@ -492,7 +501,9 @@ void node_status(struct world *w, struct node *n)
 		if (w->small_ring && !w->calm)
 			disk_release(d, d->flushed.seq);
 		else if (sim_chance(w, 4))
-			disk_release(d, MIN(core_wanted_floor(n->core) - 1, d->flushed.seq));
+			disk_release(
+				d, fetch_floor(w, n,
+					   MIN(core_wanted_floor(n->core) - 1, d->flushed.seq)));
 	}
 	ev.status.applied = n->applied;
 	ev.status.flushed = d->flushed;
