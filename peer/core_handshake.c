@@ -36,6 +36,7 @@ void core_send_hello(struct core *c, unsigned peer)
 	memcpy(h->spans, c->spans, h->nspans * sizeof(h->spans[0]));
 	h->record = c->rec;
 	c->peers[peer].told = c->rec->version;
+	c->peers[peer].told_before = c->before.seq;
 }
 
 void core_relation_forget(struct core *c, unsigned peer)
@@ -320,8 +321,8 @@ void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 	if (c->record_changed)
 		core_spread(c, 0);
 	/* An active that fetched a tail before it served: where we stand to it now, it learns from a
-	 * new HELLO only. */
-	if (dropped || begins)
+	 * new HELLO only. And who lags must know from where our ring goes by now. */
+	if (dropped || begins || (p->beyond && p->told_before < c->before.seq))
 		core_send_hello(c, peer);
 	else
 		tell(c, peer);

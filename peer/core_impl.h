@@ -38,6 +38,7 @@ struct core_peer {
 	bool fork;
 	struct record_version version;
 	struct record_version told; /* in our last HELLO to it */
+	uint64_t told_before;
 
 	/* its history */
 	enum core_relation relation;
