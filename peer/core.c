@@ -398,8 +398,9 @@ int core_new(const struct core_config *cfg, const struct record *record,
 	c->next = &c->memory[1];
 	record_copy(c->rec, record);
 	c->facts = *facts;
-	if (!version_equal(&facts->base, &record->version))
+	if (!record_follows(record, &facts->base))
 		c->facts.nproposed = 0;
+	core_plan_remember(c);
 	c->self = (unsigned)self;
 	c->now = c->started_ns = now_ns;
 	c->end = log->end;

@@ -131,7 +131,7 @@ void core_record_changed(struct core *c, const struct record *old)
 
 	ensure(!c->record_changed);
 	c->record_changed = true;
-	c->facts.nproposed = 0;
+	core_plan_remember(c);
 	core_act(c, ACT_PERSIST_RECORD);
 	if (!epoch_equal(c->rec->epoch, old->epoch))
 		c->epoch_mine = false;

@@ -221,6 +221,8 @@ unsigned core_set(const struct core *c);
 /* --- core_plan.c --- */
 /* c->next becomes a copy of the record with the next version; the caller edits it. */
 void core_plan_begin(struct core *c, bool forced);
+/* Keeps of the noted proposals those that the record does not contain. */
+void core_plan_remember(struct core *c);
 /* Gives c->next an epoch above all that were ever proposed on top of our record. */
 void core_plan_epoch(struct core *c);
 /* Sends c->next to `acceptors` (bits); with none it is adopted at once. */

@@ -24,8 +24,7 @@ void core_plan_begin(struct core *c, bool forced)
 	ensure(c->plan.kind == PLAN_NONE);
 	record_copy(c->next, c->rec);
 	for (unsigned i = 0; i < c->facts.nproposed; i++)
-		if (c->facts.proposed[i].number > c->next->version.number)
-			record_pass(c->next, &c->facts.proposed[i]);
+		record_pass(c->next, &c->facts.proposed[i]);
 	record_next(c->next, core_chance(c), forced);
 	if (c->facts.nproposed && !core_serving(c)) /* somebody may hold one with a newer epoch */
 		core_plan_epoch(c);
@@ -50,6 +49,18 @@ bool core_plan_stands(const struct core *c, unsigned peer, const struct record *
 	if (c->plan.kind == PLAN_NONE || record_follows(r, &c->next->version))
 		return false;
 	return c->plan.accepted || uuid_compare(&c->cfg.self, &c->rec->replicas[peer].uuid) < 0;
+}
+
+void core_plan_remember(struct core *c)
+{
+	struct replica_facts *f = &c->facts;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < f->nproposed; i++)
+		if (f->proposed[i].number > c->rec->version.number)
+			f->proposed[n++] = f->proposed[i];
+	f->nproposed = n;
+	f->base = c->rec->version;
 }
 
 /* Before anybody else can hold this version, this replica knows durably that somebody may. */

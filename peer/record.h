@@ -97,8 +97,8 @@ struct replica_facts {
 	bool demoted; /* a forced demote: wait for an operator's promote */
 	uint32_t bad_starts; /* I/O errors that ended the process in a row (I9); 3: suspect */
 	uint64_t committed; /* highest commit index known when last written; informative */
-	/* Versions that this replica proposed to others on top of its record `base`, without having
-	 * adopted one itself: somebody may hold them, so the next record counts them as ancestors,
+	/* Versions that this replica proposed to others when its record was `base`, and that its
+	 * record does not contain: somebody may hold them, so the next record counts them as ancestors,
 	 * or a proposal that a crash left half agreed would look like a fork. The core's alone. */
 	struct record_version base;
 	unsigned nproposed;

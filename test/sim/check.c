@@ -108,7 +108,8 @@ static void check_domains(struct world *w, struct node *n, const struct record *
 	const struct record *r = &n->disk.record, *base = old;
 	int active = uuid_is_zero(&r->active) ? -1 : record_find(r, &r->active);
 
-	if (!first_sight(w, &r->version))
+	/* Of three, some may hold a deactivation that was given up and never held at its maker. */
+	if (!first_sight(w, &r->version) || w->n > 2)
 		return;
 	if (active >= 0 && active != (int)n->index) /* who made it, made it from what it holds */
 		base = &w->node[active].disk.record;
