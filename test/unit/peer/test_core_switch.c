@@ -3,6 +3,7 @@
  * what persons are told. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core_rig.h"
@@ -306,5 +307,51 @@ Test(core_switch, of_three_the_promoted_one_takes_the_reached_ones_along)
 		"b: commit 1\n"
 		"b: serve 2\n"
 		"b: answer 0\n");
+	rig_free(r);
+}
+
+Test(core_switch, two_promotions_that_cross_end_with_one_active_and_no_fork)
+{
+	struct rig *r = rig_pair();
+	struct core_event ev = {.type = EV_OPERATOR, .op = {.id = 1, .verb = OPERATOR_PROMOTE}};
+
+	rig_type(r, A, OPERATOR_DEMOTE, 0, NULL);
+	rig_drained(r, A);
+	rig_crash(r, A, false);
+	rig_start(r, A);
+	rig_connect(r, A, B);
+	rig_step(r, A, &ev); /* both before a frame moves */
+	rig_step(r, B, &ev);
+	rig_run(r);
+	if (!r->conn[A][B]) /* in doubt they shake hands again */
+		rig_connect(r, A, B);
+	cr_assert(r->node[A].serving);
+	cr_assert_not(r->node[B].serving);
+	cr_assert_eq(record_compare(&r->node[A].record, &r->node[B].record), RECORD_SAME);
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_IN_SYNC);
+	rig_free(r);
+}
+
+Test(core_switch, a_half_agreed_proposal_is_no_fork_even_after_a_crash_and_a_persons_word)
+{
+	struct rig *r = rig_pair();
+	struct record *old = malloc(sizeof(*old));
+
+	cr_assert(old);
+	rig_crash(r, A, false);
+	record_copy(old, &r->node[A].record);
+	rig_start(r, A);
+	rig_connect(r, A, B); /* a proposes epoch 2, b accepts, */
+	rig_crash(r, A, false);
+	cr_assert_eq(r->node[A].facts.nproposed, 1u);
+	record_copy(&r->node[A].record, old); /* and a dies before it has written it */
+	rig_start(r, A);
+	cr_assert_eq(rig_type(r, A, OPERATOR_DEACTIVATE, OPERATOR_YES, "site-b"), CORE_ANSWER_OK);
+	cr_assert(r->node[A].serving);
+	cr_assert_gt(r->node[A].record.epoch.num, r->node[B].record.epoch.num);
+	rig_connect(r, A, B);
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_INACTIVE); /* b follows */
+	cr_assert_eq(record_compare(&r->node[A].record, &r->node[B].record), RECORD_SAME);
+	free(old);
 	rig_free(r);
 }
