@@ -90,7 +90,7 @@ struct msg_preface {
 struct msg_hello {
 	uint32_t entry_format_max; /* highest format level this build understands */
 	uint8_t serving; /* this replica has the volume mounted now */
-	struct pos end; /* durable end of the history */
+	struct pos end; /* of the history, perhaps not durable yet: ACK says what is */
 	struct pos flushed; /* in RocksDB's files */
 	uint64_t commit;
 	uint64_t first_seq; /* lowest seq in the ring */
