@@ -14,9 +14,11 @@
  * bytes, and blocks that are still mapped have checksums of their own.
  *
  * Failure modes: the connection goes away (results of jobs for an older connection are dropped); the
- * wanted batch was overwritten (-ESTALE, the core decides); a payload that is damaged here ends the
- * process after a log line, as any unreadable acknowledged data would be (-EIO to the core closes
- * the connection; reading goes on).
+ * wanted batch was overwritten (-ESTALE, the core decides); a segment cannot be read (another error,
+ * the core closes the connection). A payload that is damaged here cannot be told from one that was
+ * punched: it is sent marked as well, and a block of it that is still mapped shows as damaged when it
+ * is read there, as it does here. A standby that crashes before such a payload's run of batches is
+ * complete (ring_behind.c) takes it for torn: its history ends there, and it is sent once more.
  */
 #include "pull.h"
 
