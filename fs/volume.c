@@ -6,8 +6,9 @@
  * system call.
  *
  * Failure modes: an I/O error on the way to durability ends the process (volume_die): it counts the
- * bad start, waits a second and starts itself again in place; after three of them in a row the
- * replica stays suspect. Leaving the active role also starts the process again (volume_restart). A
+ * bad start and starts itself again in place; after three of them in a row the replica stays suspect.
+ * It then answers people at once, and its peers only after a second, so that a disk that fails
+ * whatever is written does not make both sides spin. Leaving the active role also starts the process again (volume_restart). A
  * crash is the same, without the courtesies (I11).
  */
 #include "pull.h"
@@ -31,6 +32,8 @@
 #define STATUS_NS (200 * NS_PER_MS)
 #define GOOD_START_NS (60 * NS_PER_S) /* after so long a start counts as good */
 #define RX_POOL_SIZE (256u << 20)
+#define DIED_NS NS_PER_S /* for the peers to wait after an I/O error */
+#define DIED_ENV "TANDEMFS_DIED" /* how a process that died tells the one that it becomes */
 
 static _Noreturn void exec_again(struct volume *v)
 {
@@ -57,7 +60,7 @@ void volume_restart(struct volume *v, const char *reason)
 
 void volume_die(struct volume *v, const char *fmt, ...)
 {
-	struct timespec pause = {.tv_sec = 1};
+	uint64_t age = clock_mono_ns() - v->started_ns;
 	char text[512], path[4200];
 	struct err e = {0};
 	va_list ap;
@@ -72,7 +75,12 @@ void volume_die(struct volume *v, const char *fmt, ...)
 	volume_path(v, "facts", path, sizeof(path));
 	if (facts_store(path, &v->facts, &e))
 		log_error("%s", e.msg);
-	nanosleep(&pause, NULL);
+	setenv(DIED_ENV, "1", 1);
+	if (age < DIED_NS) { /* it did not even come to its peers */
+		struct timespec pause = {.tv_nsec = (long)(DIED_NS - age) % (long)NS_PER_S};
+
+		nanosleep(&pause, NULL);
+	}
 	exec_again(v);
 }
 
@@ -254,6 +262,7 @@ static void fill_net(const struct volume *v, struct net_config *n)
 	n->handshake_timeout_ns = 3 * NS_PER_S;
 	n->backoff_min_ns = 100 * NS_PER_MS;
 	n->backoff_max_ns = 2 * NS_PER_S;
+	n->silence_ns = v->died ? DIED_NS : 0;
 }
 
 static int check_peers(const struct volume *v, struct err *e)
@@ -396,6 +405,8 @@ int volume_run(const struct config *cfg, char **argv)
 	v->cfg = cfg;
 	v->argv = argv;
 	v->lock_fd = -1;
+	v->died = getenv(DIED_ENV) != NULL;
+	unsetenv(DIED_ENV);
 	v->random = random_u64();
 	v->started_ns = clock_mono_ns();
 	log_set_prefix(cfg->name);

@@ -172,6 +172,7 @@ struct volume {
 	struct payload_pool *rx_pool; /* of frames and batches from peers, and of catching up */
 	uint64_t random; /* state of the generator behind core_event.chance */
 	uint64_t started_ns, started_real_ns;
+	bool died; /* this process took the place of one that met an I/O error */
 
 	/* operations on their way in: any thread pushes, the commit thread takes all */
 	_Atomic(struct op *) inbox;

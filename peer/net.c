@@ -95,7 +95,7 @@ static void listener_ready(struct loop_source *s, uint32_t events)
 	net_leave(n);
 }
 
-static int listen_on(const struct addrinfo *ai)
+static int bind_to(const struct addrinfo *ai)
 {
 	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int on = 1, off = 0, ret;
@@ -105,7 +105,7 @@ static int listen_on(const struct addrinfo *ai)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (ai->ai_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, 64) == 0)
+	if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0)
 		return fd;
 	ret = -errno;
 	close(fd);
@@ -113,7 +113,7 @@ static int listen_on(const struct addrinfo *ai)
 }
 
 /* At the start only, so a name may take its time here. */
-static int listen_open(struct net *n, struct err *e)
+static int listener_bind(struct net *n, struct err *e)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list;
 	const char *where = n->cfg.listen;
@@ -133,7 +133,7 @@ static int listen_open(struct net *n, struct err *e)
 	for (int pass = 0; pass < 2 && ret < 0; pass++)
 		for (struct addrinfo *ai = list; ai && ret < 0; ai = ai->ai_next)
 			if (!any || (ai->ai_family == AF_INET6) == (pass == 0))
-				ret = listen_on(ai);
+				ret = bind_to(ai);
 	freeaddrinfo(list);
 	if (ret < 0)
 		return err_set(e, ret, "listen: cannot listen on '%s': %s%s", where, strerror(-ret),
@@ -144,10 +144,29 @@ static int listen_open(struct net *n, struct err *e)
 	n->listener.fd = ret;
 	n->listener.events = EPOLLIN;
 	n->listener.ready = listener_ready;
-	ret = loop_add(n->loop, &n->listener);
-	if (ret < 0)
-		return err_set(e, ret, "listen: %s", strerror(-ret));
 	return 0;
+}
+
+static int net_start(struct net *n)
+{
+	int ret = listen(n->listener.fd, 64) == 0 ? loop_add(n->loop, &n->listener) : -errno;
+
+	for (unsigned i = 0; ret == 0 && i < n->cfg.npeers; i++)
+		if (n->peers[i].present)
+			loop_timer_set(n->loop, &n->peers[i].timer, clock_mono_ns());
+	return ret;
+}
+
+/* Somebody else may have taken the address in the silence: then it is tried until it is free. */
+static void silence_ends(struct loop_timer *t, uint64_t now_ns)
+{
+	struct net *n = container_of(t, struct net, silence);
+	int ret = net_start(n);
+
+	if (ret == 0)
+		return;
+	log_error("listen: cannot listen on '%s': %s", n->cfg.listen, strerror(-ret));
+	loop_timer_set(n->loop, t, now_ns + NS_PER_S);
 }
 
 /* ---- public calls ---- */
@@ -197,6 +216,7 @@ int net_open(struct loop *l, const struct net_config *cfg, const struct net_call
 	n->cb = *cb;
 	n->listener.fd = -1;
 	n->accept_again.expired = accept_again;
+	n->silence.expired = silence_ends;
 	/* Larger than any number of an earlier net in this process: it cannot count faster than time. */
 	n->next_conn = clock_mono_ns();
 	n->record = malloc(sizeof(*n->record));
@@ -213,14 +233,19 @@ int net_open(struct loop *l, const struct net_config *cfg, const struct net_call
 	if (ret == 0 && cfg->tls)
 		ret = tls_context_new(n->cfg.ca, n->cfg.certificate, n->cfg.key, &n->tls, e);
 	if (ret == 0)
-		ret = listen_open(n, e);
+		ret = listener_bind(n, e);
+	if (ret == 0 && cfg->silence_ns) {
+		loop_timer_set(l, &n->silence, clock_mono_ns() + cfg->silence_ns);
+	} else if (ret == 0) {
+		ret = net_start(n);
+		if (ret < 0)
+			err_set(e, ret, "listen: cannot listen on '%s': %s", n->cfg.listen,
+				strerror(-ret));
+	}
 	if (ret < 0) {
 		net_close(n);
 		return ret;
 	}
-	for (unsigned i = 0; i < n->cfg.npeers; i++)
-		if (n->peers[i].present)
-			loop_timer_set(l, &n->peers[i].timer, clock_mono_ns());
 	*ret_net = n;
 	return 0;
 }
@@ -247,6 +272,7 @@ void net_close(struct net *n)
 		close(n->listener.fd);
 	}
 	loop_timer_clear(n->loop, &n->accept_again);
+	loop_timer_clear(n->loop, &n->silence);
 	tls_context_free(n->tls);
 	free(n->record);
 	free(n->scratch);

@@ -56,6 +56,7 @@ struct net_config {
 		peers[REPLICAS_MAX]; /* indexed like the record's replicas; self empty */
 	uint64_t connect_timeout_ns, handshake_timeout_ns; /* 3 s, 3 s */
 	uint64_t backoff_min_ns, backoff_max_ns; /* 100 ms, 2 s */
+	uint64_t silence_ns; /* nobody is dialled or answered before so long after net_open() */
 };
 
 struct net_callbacks {
@@ -79,7 +80,7 @@ struct net_callbacks {
 	void (*drained)(void *ctx, unsigned peer, uint64_t conn);
 };
 
-/* Opens the listening socket and starts dialling. -EADDRINUSE and friends with a message that names
+/* Opens the listening socket and starts dialling, once the silence is over. -EADDRINUSE and friends with a message that names
  * address and configuration key. cb is copied. */
 int net_open(struct loop *l, const struct net_config *cfg, const struct net_callbacks *cb,
 	struct net **ret_net, struct err *e);

@@ -108,6 +108,7 @@ struct net {
 	struct tls_context *tls; /* NULL: plain */
 	struct loop_source listener;
 	struct loop_timer accept_again; /* out of descriptors: not before then */
+	struct loop_timer silence; /* nobody is dialled or answered before then */
 	struct net_conn *conns, *graveyard;
 	unsigned depth; /* calls from the loop on the stack */
 	uint64_t next_conn;

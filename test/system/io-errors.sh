@@ -178,13 +178,18 @@ reads() {
 }
 
 suspect() { # every write to the standby's ring fails, whenever it starts
-	local writer
+	local writer answers=0 i
 	site_stop b
 	TANDEMFS_FAULT_WRITE=1:1000000 site_start b
 	echo x >"$(mnt a)/file" &
 	writer=$!
 	wait_for 20 "site b is suspect" eval '[[ $(status b .trouble) = *suspect* ]]'
 	pid_alive $writer || fail "acknowledged, and the standby cannot write"
+	for ((i = 0; i < 40; i++)); do
+		[[ $(status b .trouble) = down ]] || answers=$((answers + 1))
+		sleep 0.05
+	done
+	[[ $answers -ge 20 ]] || fail "of 40 questions the suspect replica answered $answers"
 	site_end b
 	site_start b
 	site_wait_in_sync a

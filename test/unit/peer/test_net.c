@@ -113,6 +113,25 @@ Test(net, a_peer_that_starts_again_is_found_again)
 	}
 }
 
+Test(net, in_the_silence_after_the_start_nobody_is_dialled_or_answered)
+{
+	uint64_t start = clock_mono_ns();
+	struct err e;
+
+	A->cfg.silence_ns = 400 * NS_PER_MS;
+	side_open(A);
+	side_open(B);
+	cr_assert(run_until(l, strstr(net_trouble(B->net, 0), "connection refused")));
+	cr_assert_lt(clock_mono_ns() - start, A->cfg.silence_ns);
+	cr_assert(!A->conn && !B->conn);
+	cr_assert(run_until(l, A->conn && B->conn), "%s", net_trouble(A->net, 1));
+	cr_assert_geq(clock_mono_ns() - start, A->cfg.silence_ns);
+	side_close(B);
+	memcpy(B->cfg.listen, A->cfg.listen, sizeof(B->cfg.listen));
+	B->cfg.silence_ns = A->cfg.silence_ns;
+	cr_assert_eq(side_try_open(B, &e), -EADDRINUSE, "the address is looked at before");
+}
+
 Test(net, nobody_there_is_said_in_words)
 {
 	char want[64];
