@@ -294,6 +294,7 @@ static void evaluate(struct core *c)
 		core_grow(c);
 		core_demote_go_on(c);
 	}
+	core_tell_beyond(c);
 	core_stream(c);
 	core_heartbeats(c);
 }

@@ -90,6 +90,22 @@ void core_on_ack(struct core *c, unsigned peer, const struct msg *m)
 		p->beyond = false; /* an earlier stream got it across */
 }
 
+/* A peer that was told of a ring that still reached it waits for a stream that cannot come any more:
+ * only a HELLO with the ring's beginning of now makes it pull. */
+void core_tell_beyond(struct core *c)
+{
+	if (!core_serving(c))
+		return;
+	for_each_peer (c, i) {
+		struct core_peer *p = &c->peers[i];
+		uint64_t has = MAX(p->acked, p->fork_point.seq);
+
+		if (p->up && p->hello && p->beyond && p->relation == RELATION_BEHIND &&
+			p->told_before <= has && has < c->before.seq)
+			core_send_hello(c, i);
+	}
+}
+
 void core_on_status(struct core *c, const struct core_event *ev)
 {
 	c->applied = ev->status.applied;

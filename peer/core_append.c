@@ -192,7 +192,9 @@ void core_on_fetched(struct core *c, const struct core_event *ev)
 		return; /* core_stream() begins again */
 	if (ev->code == -ESTALE) {
 		p->beyond = true;
-		core_send_hello(c, ev->peer); /* it must know from where the ring goes */
+		if (!core_serving(
+			    c)) /* else core_tell_beyond(), once the ring's beginning is known */
+			core_send_hello(c, ev->peer);
 		return;
 	}
 	if (ev->code && ev->code != -ENOENT) {

@@ -210,6 +210,8 @@ void core_announced(struct core *c, unsigned peer, uint64_t commit);
 void core_commit_move(struct core *c);
 /* Takes peers that caught up into the in-sync set. */
 void core_grow(struct core *c);
+/* Says HELLO again to those that must pull and were told of a ring that still led on from them. */
+void core_tell_beyond(struct core *c);
 void core_heartbeats(struct core *c);
 
 /* --- core_role.c --- */

@@ -467,6 +467,8 @@ static void pull(struct world *w, struct node *n)
 	start_later(w, n, MS + sim_below(w, 20 * MS));
 }
 
+#define CALM_RINGS (300 * MS) /* from then on a ring waits for who catches up */
+
 /* Nothing is recycled that a FETCH is about to read. */
 static uint64_t fetch_floor(const struct world *w, const struct node *n, uint64_t seq)
 {
@@ -487,6 +489,9 @@ void node_status(struct world *w, struct node *n)
 	pull(w, n);
 	if (!n->up || w->violation[0])
 		return;
+	/* What the core is told may be older than what the disk holds by then. */
+	ev.status.floor = d->first_seq;
+	ev.status.before = d->before;
 	n->applied = n->serving ? d->end.seq : MAX(n->applied, n->commit);
 	if (sim_chance(w, 3)) {
 		uint64_t to = w->opt.brk == BREAK_FLUSH_STAGED ? d->end.seq : n->commit;
@@ -498,7 +503,7 @@ void node_status(struct world *w, struct node *n)
 			d->flushed = disk_pos(d, to);
 		}
 		/* Whoever catches up must get there at last: in the calm the ring waits for it. */
-		if (w->small_ring && !w->calm)
+		if (w->small_ring && (!w->calm || w->now < w->calm_since + CALM_RINGS))
 			disk_release(d, d->flushed.seq);
 		else if (sim_chance(w, 4))
 			disk_release(
@@ -507,7 +512,9 @@ void node_status(struct world *w, struct node *n)
 	}
 	ev.status.applied = n->applied;
 	ev.status.flushed = d->flushed;
-	ev.status.floor = d->first_seq;
-	ev.status.before = d->before;
+	if (sim_chance(w, 2)) {
+		ev.status.floor = d->first_seq;
+		ev.status.before = d->before;
+	}
 	node_step(w, n, &ev);
 }

@@ -236,6 +236,39 @@ Test(core_refuse, a_peer_behind_the_start_of_the_ring_is_beyond)
 	rig_free(r);
 }
 
+Test(core_refuse, a_peer_whose_stream_is_recycled_after_the_handshake_learns_that_it_is_beyond)
+{
+	struct rig *r = rig_pair();
+	struct core_event ev = {.type = EV_STATUS};
+	struct rig_node *a = &r->node[A];
+
+	rig_cut(r, A, B);
+	rig_type(r, A, OPERATOR_DEACTIVATE, 0, "site-b");
+	rig_type(r, A, OPERATOR_ACTIVATE, 0, "site-b");
+	rig_write(r, A, 1);
+	rig_write(r, A, 1);
+	a->before = batch_end(&a->log[0].h); /* recycled, and the machine does not know it yet */
+	memmove(a->log, a->log + 1, sizeof(a->log[0]));
+	a->nlog = a->ndurable = 1;
+	rig_connect(r, A, B);
+	cr_assert_eq(rig_state(r, B, A), CORE_PEER_FOLLOWED);
+	cr_assert_eq(core_pull_from(r->node[B].core), -1);
+	ev.status.floor = a->before.seq + 1;
+	ev.status.before = a->before;
+	rig_step(r, A, &ev);
+	rig_run(r);
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_BEYOND);
+	cr_assert_eq(rig_state(r, B, A), CORE_PEER_BEYOND);
+	cr_assert_eq(core_pull_from(r->node[B].core), A);
+	rig_said(r);
+	for (unsigned i = 0; i < 10; i++) {
+		rig_step(r, A, &ev);
+		rig_run(r);
+	}
+	cr_assert(!strstr(rig_said(r), "hello"), "it is told once");
+	rig_free(r);
+}
+
 Test(core_refuse, events_of_an_older_connection_are_ignored)
 {
 	struct rig *r = rig_pair();
