@@ -224,6 +224,12 @@ void volume_status_event(struct volume *v)
 		if (i == core_self(v->core))
 			continue;
 		core_peer_view(v->core, i, &view);
+		if (v->serving && view.state == CORE_PEER_CATCHING_UP &&
+			!core_record(v->core)->replicas[i].in_sync)
+			converge_look(&v->converge[i], clock_mono_ns(), view.acked,
+				core_end(v->core).seq);
+		else
+			v->converge[i] = (struct converge){0};
 		if (view.state != CORE_PEER_IN_SYNC || !view.connected)
 			continue;
 		v->rtt_ns = MAX(v->rtt_ns, view.rtt_ns);

@@ -16,6 +16,7 @@
 
 #include "clock.h"
 #include "control.h"
+#include "converge.h"
 #include "core.h"
 #include "latency.h"
 #include "ll.h"
@@ -208,6 +209,8 @@ struct volume {
 	uint64_t staged_bytes; /* of batches above the commit index */
 	uint64_t last_commit_written; /* commit index in the newest batch */
 	uint64_t durable_told; /* highest EV_DURABLE */
+	struct converge converge[REPLICAS_MAX]; /* slows staging for who catches up */
+	struct loop_timer converge_timer;
 	unsigned reaps; /* OP_REAPs in flight */
 	bool reap_again;
 	struct loop_timer empty_timer, tick_timer, status_timer, stop_timer;

@@ -334,6 +334,35 @@ static void batch_close(struct volume *v)
 	ensure(s->appended); /* the core writes every batch that the active closes */
 }
 
+static void converge_expired(struct loop_timer *t, uint64_t now_ns)
+{
+	/* the loop's turn runs volume_stage_work() */
+}
+
+/* False while staging waits so that a peer that catches up gets nearer. */
+static bool converge_may(struct volume *v)
+{
+	uint64_t now = 0, until = 0;
+
+	for (unsigned i = 0; i < REPLICAS_MAX; i++) {
+		if (!v->converge[i].rate)
+			continue;
+		now = now ? now : clock_mono_ns();
+		until = MAX(until, converge_until(&v->converge[i], now));
+	}
+	if (!until)
+		return true;
+	v->converge_timer.expired = converge_expired;
+	loop_timer_set(v->loop, &v->converge_timer, until);
+	return false;
+}
+
+static void converge_staged(struct volume *v, uint64_t now)
+{
+	for (unsigned i = 0; i < REPLICAS_MAX; i++)
+		converge_took(&v->converge[i], now);
+}
+
 static bool can_stage(struct volume *v)
 {
 	if (!v->serving || v->stop_staging || v->checkpoint.state == CHECKPOINT_QUIESCE)
@@ -344,7 +373,7 @@ static bool can_stage(struct volume *v)
 		return false;
 	if (store_memtable_bytes(v->store) > 2 * v->cfg->memtable)
 		return false;
-	if (!batch_open(v))
+	if (!converge_may(v) || !batch_open(v))
 		return false;
 	return v->writer.size - v->writer.used >= ENTRY_SIZE_MAX + BLOCK_SIZE;
 }
@@ -425,6 +454,7 @@ static bool stage_one(struct volume *v, struct op *op)
 	v->next_block = c.next_block;
 	op->staged_ns = clock_mono_ns();
 	stage_entry(v, op, &d);
+	converge_staged(v, op->staged_ns);
 	*v->staged_tail = op;
 	v->staged_tail = &op->next;
 	v->checkpoint.entries++;
