@@ -143,6 +143,7 @@ static void flush_end(struct volume *v)
 	c->wanted = false;
 	pull_flushed(v, flushed);
 	c->ended_ns = clock_mono_ns();
+	atomic_fetch_add(&v->count_checkpoints, 1);
 	c->freed_after = tree_freed_blocks(v->tree);
 	if (!c->punching) {
 		c->punching = true;

@@ -71,6 +71,8 @@ static void apply_fail(struct volume *v, int code, const char *what, uint64_t se
 	loop_wake(v->loop);
 }
 
+/* Room in the ring comes from a checkpoint only as far as something was applied since the last one: where
+ * a backlog fills it, one after each batch would make the backlog grow. */
 static bool checkpoint_due(struct volume *v)
 {
 	struct apply *a = &v->apply;
@@ -78,7 +80,8 @@ static bool checkpoint_due(struct volume *v)
 	return store_memtable_bytes(v->store) > v->cfg->memtable ||
 	       tree_freed_blocks(v->tree) > a->freed_after + APPLY_FREED_MAX ||
 	       a->entries_since_checkpoint > v->cfg->checkpoint_entries ||
-	       ring_free(v->ring) < ring_size(v->ring) / 2;
+	       (ring_free(v->ring) < ring_size(v->ring) / 2 &&
+		       a->bytes_since_checkpoint > ring_size(v->ring) / 8);
 }
 
 static int checkpoint_make(struct volume *v)
@@ -110,9 +113,10 @@ static int checkpoint_make(struct volume *v)
 	if (r)
 		return r;
 	ensure(flushed.seq == seq);
-	a->entries_since_checkpoint = 0;
+	a->entries_since_checkpoint = a->bytes_since_checkpoint = 0;
 	atomic_store(&a->flushed, flushed.seq);
 	atomic_store(&a->data_seq, data_seq);
+	atomic_fetch_add(&v->count_checkpoints, 1);
 	loop_wake(v->loop);
 	r = punch_freed(v, data_seq);
 	if (!r)
@@ -199,6 +203,7 @@ static void apply_upto(struct volume *v, uint64_t target)
 			apply_fail(v, r, "applying the history", next);
 			return;
 		}
+		a->bytes_since_checkpoint += batch_size(&h);
 		next = MIN(batch_last_seq(&h), target) + 1;
 		atomic_store(&a->applied, next - 1);
 		if (checkpoint_due(v) && (r = checkpoint_make(v))) {

@@ -117,7 +117,7 @@ struct apply { /* the apply thread; fields under the mutex unless they say somet
 	atomic_uint_fast64_t applied, flushed, data_seq;
 	atomic_bool failed;
 	struct err error; /* valid once failed is set */
-	uint64_t entries_since_checkpoint;
+	uint64_t entries_since_checkpoint, bytes_since_checkpoint; /* the apply thread's */
 	uint64_t freed_after; /* the apply thread's, as in struct checkpoint */
 };
 
@@ -275,6 +275,7 @@ struct volume {
 	uint64_t answered_ops, answered_ns; /* ever, and how long they took together */
 	uint64_t rtt_ns; /* to the in-sync peers, the longest; 0: unknown */
 	uint64_t count_ops, count_batches, count_bytes, count_errors;
+	atomic_uint_fast64_t count_checkpoints;
 };
 
 /* volume.c */

@@ -230,7 +230,9 @@ static void fetch_done(struct job *j)
 	}
 	if (code == -ENOMEM) /* buffers come back when the socket drains; looked at again soon */
 		return;
-	if (code != -ENOENT)
+	if (code == -ESTALE) /* the core must know how far the ring has moved on */
+		volume_status_event(v);
+	else if (code != -ENOENT)
 		log_error("reading seq %llu back for %s failed: %s", (unsigned long long)f->from,
 			core_record(v->core)->replicas[peer].domain, strerror(-code));
 	fetch_finish(v, peer, f, code);

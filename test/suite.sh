@@ -224,7 +224,7 @@ run_counted() {
 	local group=$1 name=$2 log=$out/$1.log rc t0 c p f s
 	shift 2
 	t0=$(now_ms)
-	"$@" </dev/null 2>&1 | tee "$log" | sed 's/^/    /'
+	"$@" </dev/null 2>&1 | tee "$log" | sed -u 's/^/    /'
 	rc=${PIPESTATUS[0]}
 	c=$(counts_of "$log")
 	read -r p f s <<<"${c:-0 1 0}"
