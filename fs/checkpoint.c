@@ -87,40 +87,6 @@ static void flush_begin(struct volume *v)
 	c->state = CHECKPOINT_FLUSH;
 }
 
-static int punch_one(void *ctx, struct addr a, uint32_t blocks)
-{
-	return segments_punch(ctx, a, blocks);
-}
-
-/* What was remembered as dead up to a seq whose payloads are synced and flushed as such: no recovery
- * writes it again, no mapping leads to it. */
-int punch_freed(struct volume *v, uint64_t seq)
-{
-	return tree_freed(v->tree, seq, punch_one, v->segments);
-}
-
-static void punch_run(struct job *j)
-{
-	struct checkpoint *c = &j->v->checkpoint;
-
-	c->punch_code = punch_freed(j->v, c->punch_seq);
-	if (!c->punch_code)
-		c->punch_code = segments_trim(j->v->segments, j->v->epoch.num);
-}
-
-static void punch_done(struct job *j)
-{
-	struct volume *v = j->v;
-	struct checkpoint *c = &v->checkpoint;
-
-	c->punching = false;
-	if (!c->punch_code)
-		c->punch_code = tree_freed_done(v->tree, c->punch_seq);
-	if (c->punch_code)
-		volume_die(v, "giving back space failed: %s", strerror(-c->punch_code));
-	c->freed_after = tree_freed_blocks(v->tree);
-}
-
 /* What is on disk otherwise, and wanted by nobody, may be overwritten in the ring. */
 void checkpoint_release(struct volume *v)
 {
@@ -145,13 +111,7 @@ static void flush_end(struct volume *v)
 	c->ended_ns = clock_mono_ns();
 	atomic_fetch_add(&v->count_checkpoints, 1);
 	c->freed_after = tree_freed_blocks(v->tree);
-	if (!c->punching) {
-		c->punching = true;
-		c->punch_seq = MIN(data_seq, pull_punch_limit(v));
-		c->punch_job.run = punch_run;
-		c->punch_job.done = punch_done;
-		job_submit(v, &c->punch_job);
-	}
+	punch_want(v, data_seq, v->epoch.num);
 	volume_status_event(v);
 	log_debug("checkpoint at seq %llu", (unsigned long long)flushed.seq);
 }

@@ -65,12 +65,17 @@ int seg_fault(struct segments *s)
 	return n >= s->fault_at && n - s->fault_at <= s->fault_repeat ? -EIO : 0;
 }
 
-/* TANDEMFS_FAULT_DATA="n[:repeat]": the n-th write or sync fails, and `repeat` after it. */
+/* TANDEMFS_FAULT_DATA="n[:repeat]": the n-th write or sync fails, and `repeat` after it.
+ * TANDEMFS_SLOW_PUNCH="us": each hole that is punched takes that much longer. */
 static void read_fault(struct segments *s)
 {
-	const char *text = getenv("TANDEMFS_FAULT_DATA");
+	const char *text = getenv("TANDEMFS_FAULT_DATA"), *slow = getenv("TANDEMFS_SLOW_PUNCH");
 	char *end;
 
+	if (slow) {
+		s->slow_punch_us = (unsigned)strtoul(slow, NULL, 10);
+		log_warn("fault injection: punching a hole takes %u us longer", s->slow_punch_us);
+	}
 	if (!text)
 		return;
 	s->fault_at = (unsigned)strtoul(text, &end, 10);

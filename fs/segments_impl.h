@@ -99,7 +99,7 @@ struct segments {
 	atomic_bool no_punch; /* the filesystem below cannot */
 
 	/* fault injection */
-	unsigned fault_at, fault_repeat;
+	unsigned fault_at, fault_repeat, slow_punch_us;
 	atomic_uint io_count;
 };
 

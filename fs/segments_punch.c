@@ -40,6 +40,8 @@ int segments_punch(struct segments *s, struct addr a, uint32_t blocks)
 	r = seg_file_get(s, a, false, &f);
 	if (r)
 		return r == -ENOENT ? 0 : r;
+	if (s->slow_punch_us)
+		usleep(s->slow_punch_us);
 	return punch(s, f->fd, (off_t)(a.block % DATA_SEGMENT_BLOCKS) * BLOCK_SIZE,
 		(off_t)blocks * BLOCK_SIZE);
 }

@@ -431,6 +431,7 @@ int volume_run(const struct config *cfg, char **argv)
 		}
 		volume_stage_work(v);
 		checkpoint_work(v);
+		punch_work(v);
 		pull_work(v);
 		uring_submit(v->uring);
 		if ((v->serving || v->serve_pending) && v->stop_staging && !v->stopping &&

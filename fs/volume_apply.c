@@ -96,6 +96,8 @@ static int checkpoint_make(struct volume *v)
 
 	tree_info(v->tree, &info);
 	r = segments_sync(v->segments);
+	if (!r)
+		r = punch_settle(v);
 	if (r)
 		return r;
 	tree_set_data_seq(v->tree, seq);
@@ -118,13 +120,9 @@ static int checkpoint_make(struct volume *v)
 	atomic_store(&a->data_seq, data_seq);
 	atomic_fetch_add(&v->count_checkpoints, 1);
 	loop_wake(v->loop);
-	r = punch_freed(v, data_seq);
-	if (!r)
-		r = tree_freed_done(v->tree, data_seq);
-	if (!r)
-		r = pull_trim(v, info.applied_epoch.num);
+	punch_want(v, data_seq, info.applied_epoch.num);
 	a->freed_after = tree_freed_blocks(v->tree);
-	return r;
+	return 0;
 }
 
 /* The batch with this seq, from the queue or the ring. The holder's reference is the caller's. */

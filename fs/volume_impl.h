@@ -134,12 +134,18 @@ struct checkpoint { /* of the active; the standby's is in the apply thread */
 	uint64_t ring_used_after;
 	uint64_t freed_after; /* blocks dead and not given back when the last one ended */
 	uint64_t ended_ns;
-	struct job punch_job;
-	bool punching;
-	int punch_code;
-	uint64_t punch_seq;
 	struct loop_timer poll;
 	bool wanted;
+};
+
+struct punch { /* giving space back, on either side: punch.c */
+	atomic_uint_fast64_t want; /* by a checkpoint: what was dead at this seq; 0: nothing */
+	atomic_uint_fast64_t done; /* punched and still on the lists; 0: nothing */
+	atomic_uint trim_before; /* an epoch */
+	bool busy; /* commit thread; the rest is the job's while it is set */
+	struct job job;
+	uint64_t seq;
+	int code;
 };
 
 struct parked {
@@ -226,6 +232,7 @@ struct volume {
 
 	struct fetch fetch[REPLICAS_MAX];
 	struct checkpoint checkpoint;
+	struct punch punch;
 	struct pull *pull; /* catching up by pulling, either side (pull.h) */
 
 	/* jobs */
@@ -340,10 +347,15 @@ int volume_verify_tail(void *ctx, const void *batch, const struct batch_header *
 
 /* checkpoint.c */
 void checkpoint_work(struct volume *v);
-/* Gives back the space of what was dead at `seq`, a flushed data_seq. A job or apply thread; the
- * thread that applies then calls tree_freed_done(). */
-int punch_freed(struct volume *v, uint64_t seq);
 void checkpoint_release(struct volume *v);
+
+/* punch.c */
+/* After a checkpoint: gives back what was dead at `seq`, a flushed data_seq, and what older epochs than
+ * `trim_before` have allocated ahead. The thread that owns the tree. */
+void punch_want(struct volume *v, uint64_t seq, uint32_t trim_before);
+/* Takes what was punched off the lists. The thread that owns the tree; 0 or -errno. */
+int punch_settle(struct volume *v);
+void punch_work(struct volume *v); /* the commit thread's part */
 
 /* volume_role.c */
 void volume_serve(struct volume *v, struct epoch epoch);

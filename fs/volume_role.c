@@ -83,6 +83,8 @@ static void take_over(struct volume *v)
 		volume_die(v, "the metadata store cannot be read");
 	volume_stage_begin(v);
 	v->taken_over = true;
+	if (punch_settle(v))
+		volume_die(v, "the list of what was given back cannot be shortened");
 }
 
 /* Goes on once the apply thread has reached the end. */

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * When dead blocks are given back to the filesystem below, on either side: after a checkpoint, by one job at
+ * a time, which takes breaks as long as its work, so that whoever writes to the same file gets its lock.
+ * Neither the commit thread nor a standby's apply thread waits for it: thousands of scattered holes take
+ * seconds on a busy disk, and a standby that does not apply withholds its acknowledgements.
+ *
+ * punch_want() is called by the thread that made the checkpoint. The job runs on a job thread and only reads
+ * the metadata. What it has punched is taken off the lists by the thread that owns the tree then: the commit
+ * thread when it does, else the apply thread before its next checkpoint (punch_settle()).
+ *
+ * Failure modes: a crash in between: the lists are punched again, which changes nothing (I7). A failed punch
+ * is final (I9). The lists grow faster than the job works them off: without breaks it catches up.
+ */
+#include "pull.h"
+
+#include <string.h>
+
+#define BREAK_MAX_NS (2 * NS_PER_MS)
+#define DEAD_HURRY (1u << 18) /* dead blocks, 1 GiB: no breaks any more */
+
+void punch_want(struct volume *v, uint64_t seq, uint32_t trim_before)
+{
+	struct punch *p = &v->punch;
+
+	atomic_store(&p->trim_before, trim_before);
+	atomic_store(&p->want, seq);
+	loop_wake(v->loop);
+}
+
+static int punch_one(void *ctx, struct addr a, uint32_t blocks)
+{
+	struct volume *v = ctx;
+	uint64_t began = clock_mono_ns(), took;
+	int r = segments_punch(v->segments, a, blocks);
+
+	took = clock_mono_ns() - began;
+	if (!r && tree_freed_blocks(v->tree) < DEAD_HURRY) {
+		struct timespec pause = {.tv_nsec = (long)MIN(took, BREAK_MAX_NS)};
+
+		nanosleep(&pause, NULL);
+	}
+	return r;
+}
+
+static void punch_run(struct job *j)
+{
+	struct punch *p = container_of(j, struct punch, job);
+	struct volume *v = j->v;
+
+	/* What was remembered as dead up to a seq whose payloads are synced and flushed as such: no
+	 * recovery writes it again, no mapping leads to it. */
+	p->code = tree_freed(v->tree, p->seq, punch_one, v);
+	if (!p->code)
+		p->code = pull_trim(v, atomic_load(&p->trim_before));
+}
+
+static void punch_done(struct job *j)
+{
+	struct punch *p = container_of(j, struct punch, job);
+	struct volume *v = j->v;
+
+	p->busy = false;
+	if (p->code)
+		volume_die(v, "giving back space failed: %s", strerror(-p->code));
+	atomic_store(&p->done, p->seq);
+	if (!v->taken_over)
+		return;
+	if (punch_settle(v))
+		volume_die(v, "the list of what was given back cannot be shortened");
+	v->checkpoint.freed_after = tree_freed_blocks(v->tree);
+}
+
+int punch_settle(struct volume *v)
+{
+	uint64_t seq = atomic_exchange(&v->punch.done, 0);
+
+	return seq ? tree_freed_done(v->tree, seq) : 0;
+}
+
+void punch_work(struct volume *v)
+{
+	struct punch *p = &v->punch;
+	uint64_t seq, limit;
+
+	if (p->busy || !atomic_load(&p->want))
+		return;
+	seq = atomic_exchange(&p->want, 0);
+	limit = pull_punch_limit(v);
+	seq = MIN(seq, limit);
+	if (!seq)
+		return;
+	p->busy = true;
+	p->seq = seq;
+	p->job.run = punch_run;
+	p->job.done = punch_done;
+	job_submit(v, &p->job);
+}
