@@ -102,6 +102,16 @@ static bool first_sight(struct world *w, const struct record_version *v)
 	return true;
 }
 
+/* Somebody typed it and has no answer yet: the word may be on its way to the other side. */
+static bool activate_waits(const struct world *w, unsigned domain)
+{
+	for (unsigned i = 0; i < w->n; i++)
+		for (unsigned k = 0; k < w->node[i].nasked; k++)
+			if (w->node[i].asked_activate[k] == domain + 1)
+				return true;
+	return false;
+}
+
 /* A domain comes back only when somebody typed it. */
 static void check_domains(struct world *w, struct node *n, const struct record *old)
 {
@@ -122,7 +132,7 @@ static void check_domains(struct world *w, struct node *n, const struct record *
 		if (was && !is && !w->activate_typed[i] && !r->version.forced)
 			violation(w, "I6: domain %u is active again and nobody typed that", i);
 		if (was != is)
-			w->activate_typed[i] = false;
+			w->activate_typed[i] = activate_waits(w, i);
 	}
 }
 

@@ -14,6 +14,9 @@ static void end_life(struct world *w, struct node *n)
 {
 	n->up = n->serving = n->stop_staging = n->drained = false;
 	n->open = n->flights = 0;
+	for (unsigned i = 0; i < n->nasked; i++) /* it may be on the wire still */
+		if (n->asked_activate[i])
+			w->activate_typed[n->asked_activate[i] - 1] = true;
 	n->nasked = 0;
 	n->life++;
 	memset(n->fetch, 0, sizeof(n->fetch));

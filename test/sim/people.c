@@ -41,8 +41,11 @@ void people_answer(struct world *w, struct node *n, uint64_t id, int code, const
 	for (unsigned i = 0; i < n->nasked; i++) {
 		if (n->asked_id[i] != id)
 			continue;
+		if (code && n->asked_activate[i]) /* not heard, and perhaps done */
+			w->activate_typed[n->asked_activate[i] - 1] = true;
 		n->nasked--;
 		n->asked_id[i] = n->asked_id[n->nasked];
+		n->asked_activate[i] = n->asked_activate[n->nasked];
 		return;
 	}
 	violation(w, "replica %u answers an operator twice, or one that did not ask", n->index);
@@ -61,6 +64,7 @@ static void type(
 		snprintf(ev.op.domain, sizeof(ev.op.domain), "site-%c", (char)('a' + domain));
 	if (verb == OPERATOR_ACTIVATE)
 		w->activate_typed[domain] = true;
+	n->asked_activate[n->nasked] = verb == OPERATOR_ACTIVATE ? domain + 1 : 0;
 	n->asked_id[n->nasked++] = ev.op.id;
 	trace(w, "operator %llu types at %u: %s %s (flags %u)", (unsigned long long)ev.op.id,
 		n->index, names[verb], ev.op.domain, flags);

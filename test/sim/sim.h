@@ -104,6 +104,7 @@ struct node {
 	uint64_t pull_at; /* pulling ends then; 0: it does not pull */
 	bool zombie; /* BREAK_NO_FENCE */
 	uint64_t asked_id[16], asked_at[16]; /* operators that wait */
+	unsigned asked_activate[16]; /* for this domain + 1 to come back; 0: for something else */
 	unsigned nasked;
 };
 
