@@ -344,14 +344,33 @@ sites_stop_and_compare() {
 
 # --- workloads ------------------------------------------------------------------------------------
 
-# load_start NAME run|stamp SITE [options]: files in NAME/ on the mount, logs in the work directory.
+# Bytes in the log of each thread.
+load_logs() { # NAME
+	stat -c '%n %s' "$WORK/$1".[0-9] "$WORK/$1".[0-9][0-9] 2>/dev/null || true
+}
+# How many threads have begun something since.
+load_begun() { # NAME bytes-before
+	comm -13 <(sort <<<"$2") <(load_logs "$1" | grep -v ' 0$' | sort) | wc -l
+}
+
+# load_start NAME run|stamp SITE [options]: files in NAME/ on the mount, logs in the work directory. Returns
+# when all threads are under way: on a busy machine a test might otherwise take the mount away before they
+# have found it. Where writes wait for a peer, it does not wait for ever.
 load_start() {
-	local name=$1 verb=$2 s=$3
+	local name=$1 verb=$2 s=$3 threads=4 before i
 	shift 3
+	for ((i = 1; i < $#; i++)); do
+		[[ ${!i} != --threads ]] || threads=${*:i+1:1}
+	done
+	before=$(load_logs "$name")
 	mkdir -p "$(mnt "$s")/$name"
 	"$TOOLS/load" "$verb" --dir "$(mnt "$s")/$name" --log "$WORK/$name" --seed $RANDOM "$@" \
 		>>"$WORK/$name.out" 2>&1 &
 	LOAD[$name]=$!
+	for ((i = 0; i < 150; i++)); do
+		pid_alive "${LOAD[$name]}" && [[ $(load_begun "$name" "$before") -lt $threads ]] || break
+		sleep 0.02
+	done
 }
 # Waits for its end; the status must be one of the given ones: 0 in order, 3 the mount went away.
 load_wait() { # NAME STATUS...
