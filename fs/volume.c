@@ -6,22 +6,20 @@
  * system call.
  *
  * Failure modes: an I/O error on the way to durability ends the process (volume_die): it counts the
- * bad start and starts itself again in place; after three of them in a row the replica stays suspect.
- * It then answers people at once, and its peers only after a second, so that a disk that fails
- * whatever is written does not make both sides spin. Leaving the active role also starts the process again (volume_restart). A
- * crash is the same, without the courtesies (I11).
+ * bad start and starts itself again in place (volume_again.c); after three of them in a row the replica
+ * stays suspect. It then answers people at once, and its peers only after a second, so that a disk
+ * that fails whatever is written does not make both sides spin. Leaving the active role also starts
+ * the process again (volume_restart). A crash is the same, without the courtesies (I11).
  */
 #include "pull.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -32,57 +30,6 @@
 #define STATUS_NS (200 * NS_PER_MS)
 #define GOOD_START_NS (60 * NS_PER_S) /* after so long a start counts as good */
 #define RX_POOL_SIZE (256u << 20)
-#define DIED_NS NS_PER_S /* for the peers to wait after an I/O error */
-#define DIED_ENV "TANDEMFS_DIED" /* how a process that died tells the one that it becomes */
-
-static _Noreturn void exec_again(struct volume *v)
-{
-	sigset_t none;
-
-	/* A dead mount must not stay in the way of whoever serves next. The descriptors close with
-	 * the exec. */
-	if (v->ll || v->serving)
-		umount2(v->cfg->mount, MNT_DETACH);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	execv("/proc/self/exe", v->argv);
-	log_error("starting again failed: %s", strerror(errno));
-	_exit(1);
-}
-
-void volume_restart(struct volume *v, const char *reason)
-{
-	log_info("starting again: %s", reason);
-	if (v->control)
-		control_close(v->control);
-	exec_again(v);
-}
-
-void volume_die(struct volume *v, const char *fmt, ...)
-{
-	uint64_t age = clock_mono_ns() - v->started_ns;
-	char text[512], path[4200];
-	struct err e = {0};
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	log_error("%s", text);
-	log_error("this replica stops acknowledging and starts again from recovery");
-	atomic_store(&v->fenced, true);
-	v->facts.bad_starts++;
-	volume_path(v, "facts", path, sizeof(path));
-	if (facts_store(path, &v->facts, &e))
-		log_error("%s", e.msg);
-	setenv(DIED_ENV, "1", 1);
-	if (age < DIED_NS) { /* it did not even come to its peers */
-		struct timespec pause = {.tv_nsec = (long)(DIED_NS - age) % (long)NS_PER_S};
-
-		nanosleep(&pause, NULL);
-	}
-	exec_again(v);
-}
 
 struct tree *volume_tree(struct volume *v)
 {
@@ -405,8 +352,7 @@ int volume_run(const struct config *cfg, char **argv)
 	v->cfg = cfg;
 	v->argv = argv;
 	v->lock_fd = -1;
-	v->died = getenv(DIED_ENV) != NULL;
-	unsetenv(DIED_ENV);
+	volume_again_init(v);
 	v->random = random_u64();
 	v->started_ns = clock_mono_ns();
 	log_set_prefix(cfg->name);

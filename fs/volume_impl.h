@@ -32,6 +32,7 @@
 #define APPLY_LAG_MAX (64u << 20) /* unapplied committed bytes: a standby withholds acks beyond */
 #define APPLY_FREED_MAX 16384u /* dead blocks not given back: a standby makes a checkpoint */
 #define EMPTY_BATCH_NS (100 * NS_PER_MS)
+#define DIED_NS NS_PER_S /* for the peers to wait after an I/O error */
 #define STOP_NS (10 * NS_PER_S)
 #define FENCE_MS 3000u
 #define UNMOUNT_MS 4000u /* for an idle mount to go when the daemon stops */
@@ -180,6 +181,7 @@ struct volume {
 	uint64_t random; /* state of the generator behind core_event.chance */
 	uint64_t started_ns, started_real_ns;
 	bool died; /* this process took the place of one that met an I/O error */
+	bool died_uncounted; /* and could not write that down */
 
 	/* operations on their way in: any thread pushes, the commit thread takes all */
 	_Atomic(struct op *) inbox;
@@ -285,10 +287,16 @@ struct volume {
 	atomic_uint_fast64_t count_checkpoints;
 };
 
-/* volume.c */
+/* volume_again.c */
+/* At the start, before any thread. */
+void volume_again_init(struct volume *v);
+/* Counts the bad start that RocksDB's abort() was, once the facts are loaded. */
+void volume_count_abort(struct volume *v);
 _Noreturn void volume_die(struct volume *v, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 _Noreturn void volume_restart(struct volume *v, const char *reason);
+
+/* volume.c */
 void volume_path(const struct volume *v, const char *name, char *buf, size_t size);
 
 /* volume_core.c: events in, actions out */

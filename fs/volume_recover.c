@@ -200,7 +200,10 @@ static int open_record(struct volume *v, struct err *e)
 		return err_set(e, -EBADMSG, "the record in '%s' is of another volume", path);
 	volume_path(v, "facts", path, sizeof(path));
 	r = facts_load(path, &v->facts, e);
-	return r ? err_wrap(e, "facts") : 0;
+	if (r)
+		return err_wrap(e, "facts");
+	volume_count_abort(v);
+	return 0;
 }
 
 static bool recorded_in_sync(const struct volume *v)

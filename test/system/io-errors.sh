@@ -205,6 +205,40 @@ suspect() { # every write to the standby's ring fails, whenever it starts
 	step "after three starts that failed the replica is suspect, and is not promoted"
 }
 
+# RocksDB calls abort() in its own thread when a sync fails at a bad moment: the signal, from outside.
+rocksdb_aborts() { # site
+	local task call=234 # tgkill
+	[[ $(uname -m) = x86_64 ]] || call=131
+	for task in "/proc/${PID[$1]}/task"/*; do
+		[[ $(cat "$task/comm") = rocksdb:low* ]] || continue
+		perl -e "exit(syscall($call, ${PID[$1]}, $(basename "$task"), 6) != 0)"
+		return
+	done
+	fail "site $1 has no thread of RocksDB"
+}
+
+aborts() {
+	local side site pid died
+	for side in active standby; do
+		site=$active
+		[[ $side = active ]] || site=$(other $active)
+		pid=${PID[$site]}
+		died=$(dies "$site")
+		mix_start $active
+		pause_ms 300
+		rocksdb_aborts "$site"
+		wait_for 20 "the abort of site $site" eval "[[ \$(dies $site) -gt $died ]]"
+		wait_for 20 "site $site recovers" recovered "$site"
+		site_alive "$site" && expect_eq "process of site $site" "${PID[$site]}" "$pid"
+		[[ $side = standby ]] || mix_wait 3
+		site_wait_active $active
+		site_wait_in_sync $active
+		[[ $side = active ]] || mix_stop
+		mix_verify $active
+		step "RocksDB aborts on the $side: it starts again; verified"
+	done
+}
+
 echo "seed $SEED"
 work_new
 net_new
@@ -216,6 +250,7 @@ for ((round = 0; round < SEEDS; round++)); do
 done
 world_new "$SEED"
 injected
+aborts
 reads
 suspect
 world_end
