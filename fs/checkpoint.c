@@ -93,6 +93,23 @@ void checkpoint_release(struct volume *v)
 	ring_release(v->ring, MIN(v->checkpoint.release_seq, fetch_floor(v) - 1));
 }
 
+void flushed_note(struct volume *v, struct pos pos)
+{
+	pthread_mutex_lock(&v->flushed_mutex);
+	v->flushed = pos;
+	pthread_mutex_unlock(&v->flushed_mutex);
+}
+
+struct pos flushed_pos(struct volume *v)
+{
+	struct pos pos;
+
+	pthread_mutex_lock(&v->flushed_mutex);
+	pos = v->flushed;
+	pthread_mutex_unlock(&v->flushed_mutex);
+	return pos;
+}
+
 static void flush_end(struct volume *v)
 {
 	struct checkpoint *c = &v->checkpoint;
@@ -102,6 +119,7 @@ static void flush_end(struct volume *v)
 	if (tree_persisted(v->tree, &flushed, &data_seq))
 		volume_die(v, "RocksDB's files cannot be read back after a flush");
 	ensure(flushed.seq == c->seq);
+	flushed_note(v, flushed);
 	c->release_seq = data_seq;
 	checkpoint_release(v);
 	c->ring_used_after = ring_size(v->ring) - ring_free(v->ring);

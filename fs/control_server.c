@@ -17,9 +17,6 @@
 static struct json *status_seq(struct volume *v, const struct tree_info *info)
 {
 	struct json *j = json_object();
-	struct pos flushed = {0};
-
-	tree_persisted(v->tree, &flushed, NULL);
 	json_set_int(j, "staged",
 		(int64_t)(v->batch_open ? batch_writer_end(&v->writer).seq
 					: core_end(v->core).seq));
@@ -27,7 +24,7 @@ static struct json *status_seq(struct volume *v, const struct tree_info *info)
 	json_set_int(j, "committed", (int64_t)core_commit(v->core));
 	json_set_int(j, "applied",
 		(int64_t)(v->serving ? info->applied.seq : atomic_load(&v->apply.applied)));
-	json_set_int(j, "flushed", (int64_t)flushed.seq);
+	json_set_int(j, "flushed", (int64_t)flushed_pos(v).seq);
 	return j;
 }
 

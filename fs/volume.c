@@ -353,6 +353,7 @@ int volume_run(const struct config *cfg, char **argv)
 	v->argv = argv;
 	v->lock_fd = -1;
 	volume_again_init(v);
+	pthread_mutex_init(&v->flushed_mutex, NULL);
 	v->random = random_u64();
 	v->started_ns = clock_mono_ns();
 	log_set_prefix(cfg->name);

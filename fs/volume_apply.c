@@ -115,8 +115,8 @@ static int checkpoint_make(struct volume *v)
 	if (r)
 		return r;
 	ensure(flushed.seq == seq);
+	flushed_note(v, flushed);
 	a->entries_since_checkpoint = a->bytes_since_checkpoint = 0;
-	atomic_store(&a->flushed, flushed.seq);
 	atomic_store(&a->data_seq, data_seq);
 	atomic_fetch_add(&v->count_checkpoints, 1);
 	loop_wake(v->loop);

@@ -238,7 +238,7 @@ void volume_status_event(struct volume *v)
 	}
 	atomic_store(&v->free_blocks, free_blocks);
 	ev.status.applied = v->serving ? info.applied.seq : atomic_load(&v->apply.applied);
-	tree_persisted(v->tree, &ev.status.flushed, NULL);
+	ev.status.flushed = flushed_pos(v);
 	ev.status.floor = ring_first_seq(v->ring);
 	if (ring_pos_at(v->ring, ev.status.floor - 1, &ev.status.before))
 		ev.status.before = (struct pos){0};

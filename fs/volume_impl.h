@@ -115,7 +115,7 @@ struct apply { /* the apply thread; fields under the mutex unless they say somet
 	struct apply_item *head, **tail;
 	size_t queued_bytes;
 	bool checkpoint; /* one was asked for */
-	atomic_uint_fast64_t applied, flushed, data_seq;
+	atomic_uint_fast64_t applied, data_seq;
 	atomic_bool failed;
 	struct err error; /* valid once failed is set */
 	uint64_t entries_since_checkpoint, bytes_since_checkpoint; /* the apply thread's */
@@ -235,6 +235,8 @@ struct volume {
 	struct fetch fetch[REPLICAS_MAX];
 	struct checkpoint checkpoint;
 	struct punch punch;
+	pthread_mutex_t flushed_mutex;
+	struct pos flushed; /* in RocksDB's files; under flushed_mutex */
 	struct pull *pull; /* catching up by pulling, either side (pull.h) */
 
 	/* jobs */
@@ -356,6 +358,10 @@ int volume_verify_tail(void *ctx, const void *batch, const struct batch_header *
 /* checkpoint.c */
 void checkpoint_work(struct volume *v);
 void checkpoint_release(struct volume *v);
+/* What RocksDB's files hold, as the last checkpoint found it. Kept in memory, because the files may have to
+ * be read for it, and the commit thread asks often. Any thread. */
+void flushed_note(struct volume *v, struct pos pos);
+struct pos flushed_pos(struct volume *v);
 
 /* punch.c */
 /* After a checkpoint: gives back what was dead at `seq`, a flushed data_seq, and what older epochs than

@@ -265,7 +265,7 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 	if (r)
 		return err_set(e, r, "replaying the journal: %s", strerror(-r));
 	atomic_store(&v->apply.applied, rp.commit);
-	atomic_store(&v->apply.flushed, flushed.seq);
+	flushed_note(v, flushed);
 	atomic_store(&v->apply.data_seq, data_seq);
 	v->apply.target = rp.commit;
 	v->durable_told = rec.end.seq;
