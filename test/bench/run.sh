@@ -24,7 +24,7 @@ ROUNDS=${ROUNDS:-3}
 BENCH_SECONDS=${BENCH_SECONDS:-2}
 RTT_US=${RTT_US:-0}
 SYSTEMS=${SYSTEMS:-ext4 gluster plain tls}
-all_workloads="append osync random direct write read randread sync sync8 create untar find tarread rmrf sqlite pgbench"
+all_workloads="append osync random direct write read randread sync sync8 create untar find tarread rmrf sqlite pgbench back"
 BENCH=${BENCH:-$all_workloads}
 pg_bin=$(find /usr/lib/postgresql/*/bin -maxdepth 0 2>/dev/null | sort -V | tail -n 1)
 
@@ -53,6 +53,8 @@ fi
 # --- inside ----------------------------------------------------------------------------------------
 # shellcheck source=test/sites.sh
 . test/sites.sh
+# shellcheck source=test/bench/back.sh
+. test/bench/back.sh
 fsio=$PWD/$B/bench/fsio
 files=$PWD/$B/bench/files
 floor=$PWD/$B/bench/floor
@@ -326,7 +328,7 @@ print_table() {
 	echo "$head"
 	echo "$rule"
 	for w in $all_workloads; do
-		wanted "$w" || continue
+		wanted "$w" && [ "$w" != back ] || continue
 		line="| $(describe "$w") |"
 		for s in $SYSTEMS; do
 			v=$(value "$w" "$s")
@@ -418,6 +420,7 @@ SYSTEMS=${up# }
 steps=""
 for w in $BENCH; do
 	case $w in
+	back) ;; # once, at the end
 	untar | find | tarread | rmrf) case "$steps " in *" tree "*) ;; *) steps+=" tree" ;; esac ;;
 	*) steps+=" $w" ;;
 	esac
@@ -442,6 +445,10 @@ for ((round = 1; round <= ROUNDS; round++)); do
 done
 
 print_report | tee "$B/bench.txt"
+if wanted back; then
+	bench_back | tee -a "$B/bench.txt"
+	[ "${PIPESTATUS[0]}" = 0 ] || failures=$((failures + 1))
+fi
 for s in plain tls; do
 	[ -n "${root[$s]:-}" ] || continue
 	site_stop "$work/$s" a

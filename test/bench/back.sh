@@ -1,0 +1,101 @@
+# shellcheck shell=bash disable=SC2154 # what run.sh has set
+# SPDX-License-Identifier: Apache-2.0
+#
+# Coming back and taking over, for run.sh: how fast a replaced replica is whole again by pulling, what that
+# costs those who use the volume meanwhile, and how long a promotion takes. Sourced; works in the namespaces
+# of run.sh, on two sites of its own with TLS. Prints a section of the report.
+
+back_data=${BACK_MIB:-1024} # MiB in the volume
+
+back_status() { # site, jq expression
+	site_ctl "$back_dir" "$1" status -o json | jq -r "(if type == \"array\" then .[0] else . end) | $2"
+}
+
+back_level() { # active site
+	[ "$(back_status "$1" '"\(.in_sync | length) \(.peers[0].state)"')" = "2 in-sync" ]
+}
+
+# Site b gets an empty directory and knows that it is out; what is left to do is to activate it.
+back_replace() {
+	site_ctl "$back_dir" a deactivate clusterdomain site-b --yes >/dev/null || return 1
+	site_stop "$back_dir" b
+	rm -rf --one-file-system "$back_dir/b/data"
+	"$tandemfs" format --join "$back_dir/back.desc" --config "$back_dir/b.conf" >/dev/null || return 1
+	site_start "$back_dir" b
+	site_wait "$back_dir" b 20 back_inactive
+}
+back_inactive() { [ "$(back_status b '.inactive[0]')" = site-b ]; }
+
+back_ms() { echo $(($(date +%s%N) / 1000000)); }
+back_p50() { sed -n 's/.* p50_us=\([0-9.]*\) .*/\1/p' <<<"$1"; }
+
+# SITE is killed and the other one takes over; prints milliseconds until that is mounted.
+back_takeover() { # dead site, surviving site
+	local t0
+	kill -KILL "$(site_pid "$back_dir" "$1")"
+	t0=$(back_ms)
+	site_ctl "$back_dir" "$2" deactivate clusterdomain "site-$1" --yes >/dev/null || return 1
+	site_mounted "$back_dir" "$2" || return 1
+	echo $(($(back_ms) - t0))
+	umount -l "$back_dir/$1/mnt" 2>/dev/null
+	return 0
+}
+
+back_run() {
+	local disk t0 ms sent before meanwhile line
+	back_dir=$work/back
+	sites_make "$back_dir" back tls 8G 32M || return 1
+	site_start "$back_dir" a
+	site_start "$back_dir" b
+	site_wait "$back_dir" a 30 back_level a || return 1
+	"$fsio" write "$back_dir/a/mnt" "$back_data" >/dev/null || return 1
+	until [ "$(back_status a .journal.first_seq)" -gt 1 ]; do # the ring goes round
+		"$fsio" direct "$back_dir/a/mnt" 1 >/dev/null || return 1
+	done
+	line=$(dd if=/dev/zero of="$work/back.dd" bs=1M count="$back_data" oflag=direct conv=fsync 2>&1 | tail -n 1)
+	rm -f "$work/back.dd"
+	disk=$(awk -v n="$back_data" '{ for (i = 2; i <= NF; i++) if ($i ~ /^s,?$/) printf "%.0f", n * 1.048576 / $(i - 1) }' <<<"$line")
+	back_replace || return 1
+	t0=$(back_ms)
+	site_ctl "$back_dir" a activate clusterdomain site-b >/dev/null
+	site_wait "$back_dir" a 600 back_level a || return 1
+	ms=$(($(back_ms) - t0))
+	sent=$(back_status a '.peers[0].pull.bytes_sent')
+	echo
+	echo "Coming back, TLS, both replicas on the one disk:"
+	echo
+	echo "| what | figure | against |"
+	echo "|---|---|---|"
+	awk -v b="$sent" -v ms="$ms" -v d="$disk" 'BEGIN {
+		r = b / 1000 / ms
+		printf "| a replaced replica pulls %.0f MB, nobody else there | %.0f MB/s | x%.2f of the disk'\''s sequential rate, %s MB/s |\n", b / 1e6, r, r / d, d }'
+	back_replace || return 1
+	before=$(back_p50 "$("$fsio" osync "$back_dir/a/mnt" $((BENCH_SECONDS * 2)))")
+	site_ctl "$back_dir" a activate clusterdomain site-b >/dev/null
+	sleep 0.5
+	meanwhile=$(back_p50 "$("$fsio" osync "$back_dir/a/mnt" "$BENCH_SECONDS")")
+	line=$(back_status a '.peers[0].state')
+	awk -v a="$before" -v b="$meanwhile" -v s="$line" 'BEGIN {
+		printf "| 4 KiB O_DIRECT + O_SYNC write while it pulls (afterwards: %s) | %.0f us | x%.2f of %.0f us before |\n", s, b, b / a, a }'
+	site_wait "$back_dir" a 600 back_level a || return 1
+	ms=$(back_takeover a b) || return 1
+	echo "| an idle standby takes over: from the command to the mount | $ms ms | |"
+	site_start "$back_dir" a
+	site_wait "$back_dir" a 20 back_known || return 1
+	site_ctl "$back_dir" b activate clusterdomain site-a >/dev/null
+	site_wait "$back_dir" b 60 back_level b || return 1
+	"$fsio" random "$back_dir/b/mnt" 60 >/dev/null 2>&1 &
+	sleep "$((BENCH_SECONDS * 2))"
+	ms=$(back_takeover b a) || return 1
+	wait $!
+	echo "| one under full load (16 writers) | $ms ms | |"
+}
+back_known() { [ "$(back_status a '.inactive[0]')" = site-a ]; }
+
+bench_back() {
+	local status=0
+	back_run || status=1
+	site_stop "$back_dir" a 2>/dev/null
+	site_stop "$back_dir" b 2>/dev/null
+	return $status
+}
