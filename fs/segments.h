@@ -54,6 +54,10 @@ void segments_inflight_remove(struct segments *s, struct addr a, uint32_t blocks
 /* Writes bytes to their address through the page cache, now, on this thread (standby, recovery). */
 int segments_write(struct segments *s, struct addr a, uint32_t blocks, const void *bytes);
 
+/* Makes the kernel forget what it holds of the files of epochs from this number on. At the start, before
+ * anything is written. 0 or -errno. */
+int segments_distrust(struct segments *s, uint32_t from);
+
 /* Every payload announced or written with a seq up to this is in the page cache or further. */
 uint64_t segments_written_seq(struct segments *s);
 /* Waits until what was announced up to now is written, then fdatasync()s every file that changed

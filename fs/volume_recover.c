@@ -129,9 +129,23 @@ int volume_verify_tail(void *ctx, const void *batch, const struct batch_header *
 
 struct replay {
 	struct volume *v;
+	bool distrusted; /* the segments that may be written again were forgotten */
 	uint64_t flushed, commit;
 	uint64_t payloads, entries;
 };
+
+/* Before the first write: `epoch` is the oldest one that may be written in. */
+static int distrust(struct replay *rp, uint32_t epoch)
+{
+	struct tree_info info;
+
+	if (rp->distrusted)
+		return 0;
+	rp->distrusted = true;
+	tree_info(rp->v->tree, &info); /* nothing is replayed yet: the flushed state's */
+	epoch = MIN(epoch, info.applied_epoch.num);
+	return segments_distrust(rp->v->segments, rp->v->died ? 0 : epoch);
+}
 
 /* Everything after D: inline payloads back to their address, entries after F into the tree. */
 static int replay_batch(void *ctx, const void *batch, const struct batch_header *h)
@@ -140,8 +154,10 @@ static int replay_batch(void *ctx, const void *batch, const struct batch_header 
 	struct volume *v = rp->v;
 	struct entry e;
 	size_t at = 0;
-	int r;
+	int r = distrust(rp, h->epoch.num);
 
+	if (r)
+		return r;
 	while (batch_next_entry(batch, h, &at, &e)) {
 		struct entry_payload p;
 		struct err err = {0};
@@ -262,6 +278,8 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 	rp.flushed = flushed.seq;
 	rp.commit = MAX(MIN(rec.commit, rec.end.seq), flushed.seq);
 	r = ring_walk(v->ring, data_seq, replay_batch, &rp);
+	if (!r)
+		r = distrust(&rp, UINT32_MAX);
 	if (r)
 		return err_set(e, r, "replaying the journal: %s", strerror(-r));
 	atomic_store(&v->apply.applied, rp.commit);

@@ -38,6 +38,15 @@ world_end() {
 	rm -rf "$WORK"/[ab] "$WORK"/tree.* "$WORK"/blocks.* "$WORK/$VOLUME.desc"
 }
 
+# What is only in the kernel's memory was never written.
+before_check() {
+	local s
+	for s in a b; do
+		disk_umount "$s"
+		disk_mount "$s"
+	done
+}
+
 failures() { sed 's/.*failed \([0-9]*\).*/\1/' "$WORK/$1/cache/ctl"; }
 dies() { grep -c 'stops acknowledging' "$WORK/$1/log" || true; }
 settled() { [[ $(status $active '"\(.role) \(.mounted) \(.in_sync|length) \(.peers[0].state)"') = \
