@@ -125,6 +125,10 @@ void apply_describe(const struct entry *e, char *buf, size_t size);
  * says whether the kernel still knows an inode. false: nothing to do now. Commit thread. */
 bool op_next_reap(
 	struct tree *t, bool (*in_use)(void *ctx, uint64_t ino), void *ctx, struct op *op);
+/* Whether a file got its first dead range since the last call. No inode is forgotten after a truncate
+ * or a punch, so nothing else says that there is work. An orphan's turn comes when it is forgotten.
+ * Commit thread. */
+bool tree_has_new_garbage(struct tree *t);
 /* The kernel forgot an orphan: it may be reaped now. Commit thread. */
 void tree_forgotten(struct tree *t, uint64_t ino);
 /* After recovery or promotion: finds all orphans and dead ranges that wait. May read the disk. */

@@ -68,8 +68,18 @@ void garbage_add(struct tree *t, uint64_t ino, enum garbage_kind kind)
 {
 	struct garbage_item item = {.ino = ino, .kind = kind};
 
-	if (t->garbage.active)
-		garbage_requeue(t, &item);
+	if (!t->garbage.active)
+		return;
+	garbage_requeue(t, &item);
+	t->garbage.dead_added |= kind == GARBAGE_DEAD;
+}
+
+bool tree_has_new_garbage(struct tree *t)
+{
+	bool added = t->garbage.dead_added;
+
+	t->garbage.dead_added = false;
+	return added;
 }
 
 static struct garbage_item queue_pop(struct garbage *g)

@@ -34,6 +34,7 @@ struct garbage_item {
 /* What waits to be reaped; kept on an active only. */
 struct garbage {
 	bool active;
+	bool dead_added; /* since tree_has_new_garbage() was asked */
 	struct garbage_item *queue; /* a circle */
 	uint32_t head, count, size;
 	uint64_t *in_use; /* orphans that the kernel still knows: a set, 0 is an empty place */

@@ -514,6 +514,8 @@ static bool reap_work(struct volume *v)
 	bool queued = false;
 
 	forgotten_take(v);
+	if (tree_has_new_garbage(v->tree))
+		v->reap_again = true;
 	while (v->reap_again && v->reaps < 4) {
 		struct op *op = op_new(OP_REAP), **at;
 

@@ -27,6 +27,16 @@ for round in 1 2 3; do
 	wait_for 20 "room is there again" eval '[[ $(df -B1M --output=avail "$m" | tail -n 1) -gt 100 ]]'
 	step "round $round: full at $got bytes, and room again"
 done
+# No name goes away here, so no inode is forgotten: the space must come back all the same.
+has_room() { (($(df -B1M --output=avail "$m" | tail -n 1) > 100)); }
+expect_fail fill big
+truncate -s 0 "$m/big"
+wait_for 20 "room is there again after a truncate" has_room
+expect_fail fill big
+fallocate --punch-hole --offset 0 --length 400M "$m/big"
+wait_for 20 "room is there again after a hole was punched" has_room
+step "a file that was full gives its space back when it is truncated and when it is punched"
+rm "$m/big"
 load_start tree run a --enospc --bytes 80000000
 pause_ms 6000
 load_stop tree

@@ -234,6 +234,23 @@ Test(tree_data, garbage_is_found_again_after_a_start)
 	cr_assert_eq(used(), 0);
 }
 
+Test(tree_data, a_dead_range_says_that_there_is_work_and_says_it_once)
+{
+	for (unsigned n = 0; n < 40; n++)
+		cr_assert_eq(write_at((uint64_t)n << 20, BLOCK_SIZE), 0);
+	tree_has_new_garbage(r.tree);
+	cr_assert_eq(rig_do(&r, rig_op_truncate(f, 20ull << 20)), 0);
+	cr_assert(tree_has_new_garbage(r.tree));
+	cr_assert(!tree_has_new_garbage(r.tree));
+	rig_reap(&r, NULL, NULL);
+	cr_assert(!tree_has_new_garbage(r.tree), "what is removed is no new work");
+	cr_assert_eq(used(), 20);
+	cr_assert_eq(rig_do(&r, rig_op_truncate(f, 0)), 0);
+	cr_assert(tree_has_new_garbage(r.tree));
+	rig_reap(&r, NULL, NULL);
+	cr_assert_eq(used(), 0);
+}
+
 static bool is_in_use;
 
 static bool in_use(void *ctx, uint64_t ino)
