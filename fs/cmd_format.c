@@ -5,7 +5,8 @@
  * transfer.
  *
  * A replica is built beside its final name and renamed when everything in it is durable, so that a
- * crash leaves nothing that looks like a replica. The descriptor is written last.
+ * crash leaves nothing that looks like a replica. The descriptor is written last; each replica also
+ * keeps a copy of it, in the file `volume`.
  */
 #include "cmd.h"
 
@@ -57,30 +58,25 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return remove(path);
 }
 
-static int make_store(
-	const char *dir, const struct descriptor *d, const struct options *o, struct err *e)
+static int make_store(const char *dir, const struct descriptor *d, struct err *e)
 {
 	struct store_options so = {.create = true};
-	unsigned mode = 0755, uid = 0, gid = 0;
 	struct store *s;
 	char path[4300];
 	int r;
 
-	if (o->mode && (sscanf(o->mode, "%o", &mode) != 1 || mode > 07777))
-		return err_set(e, -EINVAL, "--mode takes an octal mode, not '%s'", o->mode);
-	if (o->owner && sscanf(o->owner, "%u:%u", &uid, &gid) != 2)
-		return err_set(e, -EINVAL, "--owner takes UID:GID, not '%s'", o->owner);
 	snprintf(path, sizeof(path), "%s/meta", dir);
 	r = store_open(path, &so, &s, e);
 	if (r)
 		return r;
-	r = tree_format(s, &d->volume, d->size / BLOCK_SIZE, d->time_ns, mode, uid, gid, e);
+	r = tree_format(
+		s, &d->volume, d->size / BLOCK_SIZE, d->time_ns, d->mode, d->uid, d->gid, e);
 	store_close(s);
 	return r;
 }
 
-static int build(const char *dir, const struct descriptor *d, const struct uuid *self,
-	const struct options *o, struct err *e)
+static int build(
+	const char *dir, const struct descriptor *d, const struct uuid *self, struct err *e)
 {
 	char path[4300], text[UUID_TEXT_SIZE + 1];
 	struct record *record = calloc(1, sizeof(*record));
@@ -108,7 +104,7 @@ static int build(const char *dir, const struct descriptor *d, const struct uuid 
 	if (!r && mkdir(path, 0700))
 		r = err_set(e, -errno, "'%s': %s", path, strerror(errno));
 	if (!r)
-		r = make_store(dir, d, o, e);
+		r = make_store(dir, d, e);
 	snprintf(path, sizeof(path), "%s/ring", dir);
 	if (!r)
 		r = ring_create(path, d->ring_size, e);
@@ -116,7 +112,7 @@ static int build(const char *dir, const struct descriptor *d, const struct uuid 
 }
 
 static int make_replica(const struct config *cfg, const struct descriptor *d,
-	const struct uuid *self, const struct options *o, struct err *e)
+	const struct uuid *self, struct err *e)
 {
 	char tmp[4200], parent[4200];
 	int r;
@@ -130,7 +126,7 @@ static int make_replica(const struct config *cfg, const struct descriptor *d,
 	if (!mkdtemp(tmp))
 		return err_set(e, -errno, "'%s': %s (does its parent directory exist?)", tmp,
 			strerror(errno));
-	r = build(tmp, d, self, o, e);
+	r = build(tmp, d, self, e);
 	if (!r && rename(tmp, cfg->directory))
 		r = err_set(e, -errno, "'%s': %s", cfg->directory, strerror(errno));
 	if (r) {
@@ -158,6 +154,11 @@ static int draw_descriptor(
 		d->size > VOLUME_SIZE_MAX)
 		return err_set(
 			e, -EINVAL, "--size '%s': a size from 64M to 1024T is needed", o->size);
+	d->mode = DESCRIPTOR_MODE;
+	if (o->mode && descriptor_parse_mode(o->mode, &d->mode))
+		return err_set(e, -EINVAL, "--mode takes an octal mode, not '%s'", o->mode);
+	if (o->owner && descriptor_parse_owner(o->owner, &d->uid, &d->gid))
+		return err_set(e, -EINVAL, "--owner takes UID:GID, not '%s'", o->owner);
 	if (access(o->descriptor, F_OK) == 0)
 		return err_set(e, -EEXIST, "descriptor '%s' exists already", o->descriptor);
 	d->size -= d->size % BLOCK_SIZE;
@@ -193,6 +194,31 @@ static int find_self(
 	return err_set(e, -EINVAL, "the descriptor has no replica in domain '%s'", cfg->domain);
 }
 
+/* What all replicas must have in common comes from the descriptor alone. */
+static int load_descriptor(const struct options *o, struct descriptor *d, struct err *e)
+{
+	if (o->size || o->descriptor || o->mode || o->owner)
+		return err_set(e, -EINVAL,
+			"--join takes size, mode and owner from the descriptor '%s': leave out "
+			"--size, --descriptor, --mode and --owner",
+			o->join);
+	return descriptor_load(o->join, d, e);
+}
+
+/* The replica is whole and has a descriptor of its own, so nothing is taken back. */
+static int write_descriptor(const struct config *cfg, const struct options *o,
+	const struct descriptor *d, struct err *e)
+{
+	struct err why = {0};
+	int r = descriptor_store(o->descriptor, d, &why);
+
+	if (!r)
+		return 0;
+	return err_set(e, r,
+		"%s; the replica is made: use '%s/volume', which is the same descriptor", why.msg,
+		cfg->directory);
+}
+
 int cmd_format(const struct options *o)
 {
 	struct descriptor d = {0};
@@ -203,13 +229,13 @@ int cmd_format(const struct options *o)
 
 	r = config_load(o->config, &cfg, &e);
 	if (!r)
-		r = o->join ? descriptor_load(o->join, &d, &e) : draw_descriptor(&cfg, o, &d, &e);
+		r = o->join ? load_descriptor(o, &d, &e) : draw_descriptor(&cfg, o, &d, &e);
 	if (!r)
 		r = find_self(&cfg, &d, &self, &e);
 	if (!r)
-		r = make_replica(&cfg, &d, &self, o, &e);
+		r = make_replica(&cfg, &d, &self, &e);
 	if (!r && !o->join)
-		r = descriptor_store(o->descriptor, &d, &e);
+		r = write_descriptor(&cfg, o, &d, &e);
 	if (r) {
 		fprintf(stderr, "tandemfs: %s\n", e.msg[0] ? e.msg : strerror(-r));
 		return r == -EINVAL ? 2 : 1;

@@ -80,18 +80,26 @@ struct config {
 int config_load(const char *path, struct config *ret_c, struct err *e);
 
 /* The descriptor that format writes and format --join reads: what all replicas must agree on. A
- * text file in the same syntax: [volume] cluster, uuid, size, time, root mode/uid/gid; one
- * [replica DOMAIN] with uuid for each; [record] version_id, epoch_id. */
+ * text file in the same syntax: [volume] name, cluster, uuid, size, ring, time, mode, owner;
+ * one [replica DOMAIN] with uuid for each; [record] version_id. mode and owner may be missing: the
+ * descriptors of volumes that have the root directory's defaults were once written without them. */
 struct descriptor {
 	char name[VOLUME_NAME_MAX + 1];
 	struct uuid cluster, volume;
 	uint64_t size; /* bytes */
 	uint64_t ring_size; /* bytes */
 	uint64_t time_ns;
+	uint32_t mode, uid, gid; /* of the root directory; mode without the type */
 	uint64_t record_id;
 	unsigned nreplicas;
 	struct record_replica replicas[REPLICAS_MAX]; /* the first one is active */
 };
+
+#define DESCRIPTOR_MODE 0755u /* of the root directory, when nothing else is said */
+
+/* -EINVAL, and nothing changed, unless it is an octal mode, or UID:GID in numbers. */
+int descriptor_parse_mode(const char *text, uint32_t *ret_mode);
+int descriptor_parse_owner(const char *text, uint32_t *ret_uid, uint32_t *ret_gid);
 
 int descriptor_load(const char *path, struct descriptor *ret_d, struct err *e);
 /* New file only (-EEXIST), synced. */

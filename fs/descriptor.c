@@ -2,7 +2,8 @@
 /*
  * The volume descriptor: the small text file that `format` writes and that makes the other replicas
  * (`format --join`). All replicas must be formatted from the same values, so everything in it is
- * required and nothing has a default.
+ * required and nothing has a default; but for mode and owner of the root directory, which old
+ * descriptors lack.
  *
  * It is written to a temporary name, synced, and renamed without replacing: a descriptor is there as
  * a whole or not at all, and an existing one is never overwritten.
@@ -30,6 +31,8 @@ static const struct conf_key descriptor_keys[] = {
 	{"volume", "size", true},
 	{"volume", "ring", true},
 	{"volume", "time", true},
+	{"volume", "mode", false},
+	{"volume", "owner", false},
 	{"replica", "uuid", true},
 	{"record", "version_id", true},
 };
@@ -88,6 +91,60 @@ static int load_replicas(const struct conf *c, struct descriptor *d, struct err 
 	return ret;
 }
 
+int descriptor_parse_mode(const char *text, uint32_t *ret_mode)
+{
+	size_t len = strlen(text);
+
+	if (!len || len > 5 || strspn(text, "01234567") != len || strtoul(text, NULL, 8) > 07777)
+		return -EINVAL;
+	*ret_mode = (uint32_t)strtoul(text, NULL, 8);
+	return 0;
+}
+
+/* One of the two numbers of an owner; what follows it, or NULL. */
+static const char *parse_id(const char *text, uint32_t *ret_id)
+{
+	size_t len = strspn(text, "0123456789");
+	unsigned long long id;
+
+	if (!len || len > 10)
+		return NULL;
+	id = strtoull(text, NULL, 10);
+	if (id >= UINT32_MAX) /* (uid_t)-1 is nobody's */
+		return NULL;
+	*ret_id = (uint32_t)id;
+	return text + len;
+}
+
+int descriptor_parse_owner(const char *text, uint32_t *ret_uid, uint32_t *ret_gid)
+{
+	const char *at;
+	uint32_t uid, gid;
+
+	at = parse_id(text, &uid);
+	if (!at || *at != ':')
+		return -EINVAL;
+	at = parse_id(at + 1, &gid);
+	if (!at || *at)
+		return -EINVAL;
+	*ret_uid = uid;
+	*ret_gid = gid;
+	return 0;
+}
+
+static int take_root(
+	const struct conf *c, const struct conf_section *s, struct descriptor *d, struct err *e)
+{
+	const char *mode = conf_get(c, s, "mode"), *owner = conf_get(c, s, "owner");
+
+	d->mode = DESCRIPTOR_MODE;
+	if (mode && descriptor_parse_mode(mode, &d->mode))
+		return conf_error(c, s, "mode", e, "'%.64s' is no octal mode", mode);
+	if (owner && descriptor_parse_owner(owner, &d->uid, &d->gid))
+		return conf_error(c, s, "owner", e, "'%.64s' is not UID:GID", owner);
+	return 0;
+}
+
 int descriptor_load(const char *path, struct descriptor *ret_d, struct err *e)
 {
 	struct descriptor d = {0};
@@ -115,6 +172,8 @@ int descriptor_load(const char *path, struct descriptor *ret_d, struct err *e)
 	if (!ret)
 		ret = conf_get_uint(c, s, "time", 1, UINT64_MAX, &d.time_ns, e);
 	if (!ret)
+		ret = take_root(c, s, &d, e);
+	if (!ret)
 		ret = load_replicas(c, &d, e);
 	if (!ret)
 		ret = take_hex(c, conf_section(c, "record"), "version_id", &d.record_id, e);
@@ -139,9 +198,11 @@ static size_t descriptor_text(const struct descriptor *d, char *buf, size_t size
 		"uuid = %s\n"
 		"size = %" PRIu64 "\n"
 		"ring = %" PRIu64 "\n"
-		"time = %" PRIu64 "\n",
+		"time = %" PRIu64 "\n"
+		"mode = %04o\n"
+		"owner = %u:%u\n",
 		d->name, uuid_text(&d->cluster, cluster), uuid_text(&d->volume, volume), d->size,
-		d->ring_size, d->time_ns);
+		d->ring_size, d->time_ns, d->mode, d->uid, d->gid);
 	for (unsigned i = 0; i < d->nreplicas && n < size; i++) {
 		char text[UUID_TEXT_SIZE];
 

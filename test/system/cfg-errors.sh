@@ -71,7 +71,29 @@ refused "a size that is none" "size" "$t" format --config "$WORK/edited.conf" --
 refused "a missing descriptor" "nowhere.desc" "$t" format --config "$WORK/edited.conf" \
 	--join "$WORK/nowhere.desc"
 [[ ! -e $WORK/fresh ]] || fail "a refused format left its directory behind"
+refused "a join with a size" "leave out" "$t" format --config "$WORK/edited.conf" \
+	--join "$WORK/$VOLUME.desc" --size 1G
+refused "a join with a mode" "leave out" "$t" format --config "$WORK/edited.conf" \
+	--join "$WORK/$VOLUME.desc" --mode 700
+refused "a mode that is none" "octal" "$t" format --config "$WORK/edited.conf" --size 256M \
+	--descriptor "$WORK/new.desc" --mode 799
+refused "an owner that is none" "UID:GID" "$t" format --config "$WORK/edited.conf" --size 256M \
+	--descriptor "$WORK/new.desc" --owner root
+[[ ! -e $WORK/fresh && ! -e $WORK/new.desc ]] || fail "a refused format left something behind"
 refused "check of nothing" "fresh" "$t" check --config "$WORK/edited.conf"
+
+# Both replicas are born with the same root directory, and a descriptor that cannot be written is not
+# the end.
+edited "s|^directory = .*|directory = $WORK/born-a|"
+refused "a descriptor in no directory" "born-a/volume" "$t" format --config "$WORK/edited.conf" --size 256M \
+	--descriptor /nonexistent/desc --mode 1770 --owner 5:6
+digest_a=$("$t" check --config "$WORK/edited.conf" --digest | grep '^digest')
+sed "s|^directory = .*|directory = $WORK/born-b|" "$WORK/b/conf" >"$WORK/edited.conf"
+"$t" format --config "$WORK/edited.conf" --join "$WORK/born-a/volume" >/dev/null
+expect_eq "the digests at birth" "$("$t" check --config "$WORK/edited.conf" --digest | grep '^digest')" "$digest_a"
+expect_match "the digest" "$digest_a" "^digest [0-9a-f]{64}"
+rm -r "$WORK/born-a" "$WORK/born-b"
+step "replicas with a root directory of their own mode and owner are born equal"
 
 # Running.
 sites_start

@@ -200,6 +200,9 @@ static struct descriptor sample(void)
 		.size = 64ull << 30,
 		.ring_size = 256ull << 20,
 		.time_ns = 1700000000123456789ull,
+		.mode = 01770,
+		.uid = 4294967294,
+		.gid = 27,
 		.record_id = 0x00ff00ff12345678ull,
 		.nreplicas = 2,
 		.replicas = {{.domain = "site-a", .in_sync = true},
@@ -225,6 +228,9 @@ Test(descriptor, what_is_stored_is_loaded)
 	cr_assert(eq(u64, got.size, d.size));
 	cr_assert(eq(u64, got.ring_size, d.ring_size));
 	cr_assert(eq(u64, got.time_ns, d.time_ns));
+	cr_assert(eq(u32, got.mode, 01770));
+	cr_assert(eq(u32, got.uid, 4294967294));
+	cr_assert(eq(u32, got.gid, 27));
 	cr_assert(eq(u64, got.record_id, d.record_id));
 	cr_assert(eq(uint, got.nreplicas, 2));
 	for (unsigned i = 0; i < 2; i++) {
@@ -246,11 +252,57 @@ Test(descriptor, an_existing_file_is_not_overwritten)
 	cr_assert(eq(long, (long)st.st_size, 8));
 }
 
+Test(descriptor, an_old_one_without_mode_and_owner_means_the_defaults)
+{
+	struct descriptor d = sample(), got;
+	const char *path = scratch_path("db.volume");
+	char text[4096], *line, *end;
+	struct err e = {0};
+	FILE *f;
+	size_t n;
+
+	cr_assert(zero(int, descriptor_store(path, &d, &e)), "%s", e.msg);
+	f = fopen(path, "r");
+	n = fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	text[n] = '\0';
+	line = strstr(text, "mode = ");
+	end = strstr(text, "\n[replica site-a]");
+	cr_assert(ne(ptr, line, NULL));
+	cr_assert(ne(ptr, end, NULL));
+	memmove(line, end, strlen(end) + 1);
+	scratch_write(scratch_path("old"), text);
+	cr_assert(zero(int, descriptor_load(scratch_path("old"), &got, &e)), "%s", e.msg);
+	cr_assert(eq(u32, got.mode, 0755));
+	cr_assert(eq(u32, got.uid, 0));
+	cr_assert(eq(u32, got.gid, 0));
+}
+
+Test(descriptor, an_owner_is_two_numbers_and_a_mode_is_octal)
+{
+	static const char *const bad_owners[] = {
+		"", "1", "root", "1:", ":1", "1:2x", "1:2:3", "-1:0", "1:4294967295", " 1:2"};
+	static const char *const bad_modes[] = {"", "99", "77777", "0x1", "-1", "755 "};
+	uint32_t mode = 5, uid = 5, gid = 5;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad_owners); i++)
+		cr_assert(eq(int, descriptor_parse_owner(bad_owners[i], &uid, &gid), -EINVAL), "%s",
+			bad_owners[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(bad_modes); i++)
+		cr_assert(eq(int, descriptor_parse_mode(bad_modes[i], &mode), -EINVAL), "%s",
+			bad_modes[i]);
+	cr_assert(uid == 5 && gid == 5 && mode == 5, "untouched on failure");
+	cr_assert(zero(int, descriptor_parse_owner("999:0", &uid, &gid)));
+	cr_assert(zero(int, descriptor_parse_mode("01777", &mode)));
+	cr_assert(uid == 999 && gid == 0 && mode == 01777);
+}
+
 Test(descriptor, a_damaged_one_is_refused)
 {
 	static const char *const changes[][2] = {{"size = 68719476736", "size = 5"},
 		{"version_id = 00ff", "version_id = ff"}, {"[replica site-b]", "[replica SITE]"},
-		{"cluster = ", "cluster = x"}, {"ring = 268435456", "ring = 1"},
+		{"cluster = ", "cluster = x"}, {"mode = 1770", "mode = 1790"},
+		{"owner = 4294967294:27", "owner = root"}, {"ring = 268435456", "ring = 1"},
 		{"name = db", "name ="}};
 	struct descriptor d = sample();
 	const char *path = scratch_path("db.volume");
