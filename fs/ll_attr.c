@@ -40,8 +40,14 @@ static void done_attr(struct op *op)
 	ll_op_end(op);
 }
 
+/* 64-bit nanoseconds end in 1677 and 2262. What lies beyond is set to the end, as other filesystems do
+ * with theirs. */
 static uint64_t ns_of(struct timespec t)
 {
+	if (t.tv_sec >= INT64_MAX / (int64_t)NS_PER_S)
+		return (uint64_t)INT64_MAX;
+	if (t.tv_sec <= INT64_MIN / (int64_t)NS_PER_S)
+		return (uint64_t)INT64_MIN;
 	return (uint64_t)((int64_t)t.tv_sec * (int64_t)NS_PER_S + t.tv_nsec);
 }
 
