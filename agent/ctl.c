@@ -45,6 +45,7 @@ static const struct {
 	{"--run-dir", 0},
 	{"--timeout", 0},
 	{"--help", 0},
+	{"--version", 0},
 	{"--yes", CTL_OPTION_YES},
 	{"--accept-data-loss", CTL_OPTION_DATA_LOSS},
 	{"--force", CTL_OPTION_FORCE},
@@ -150,7 +151,7 @@ struct line {
 	const char *args[ARGS_MAX]; /* the command's name, then its arguments */
 	unsigned nargs;
 	unsigned used; /* mask of the options that were given */
-	bool help;
+	bool help, version;
 };
 
 static int take_timeout(struct line *l, const char *command, const char *text)
@@ -185,6 +186,8 @@ static bool take_flag(struct line *l, const char *name)
 {
 	if (strcmp(name, "--help") == 0)
 		l->help = true;
+	else if (strcmp(name, "--version") == 0)
+		l->version = true;
 	else if (strcmp(name, "--yes") == 0)
 		l->c->yes = true;
 	else if (strcmp(name, "--accept-data-loss") == 0)
@@ -287,6 +290,8 @@ int ctl_run(struct ctl *c, int argc, const char *const *argv)
 		print_usage(c->out);
 		return CTL_OK;
 	}
+	if (!l.nargs && l.version)
+		return cmd_version(c, 0, NULL);
 	if (!l.nargs) {
 		print_usage(c->err);
 		return CTL_USAGE;
@@ -296,6 +301,8 @@ int ctl_run(struct ctl *c, int argc, const char *const *argv)
 		return ctl_usage_error(c, NULL, "there is no command '%s'", l.args[0]);
 	if (l.help)
 		return cmd_help(c, 1, l.args);
+	if (l.version)
+		return ctl_usage_error(c, cmd->name, "'--version' stands alone");
 	for (unsigned i = 0; i < ARRAY_SIZE(options); i++)
 		if (l.used & options[i].mask & ~cmd->options)
 			return ctl_usage_error(c, cmd->name, "option '%s' does not belong to '%s'",

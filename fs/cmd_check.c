@@ -186,7 +186,7 @@ static void offline_close(struct offline *o)
 static int report(const struct err *e, int r)
 {
 	fprintf(stderr, "tandemfs: %s\n", e->msg[0] ? e->msg : strerror(-r));
-	return r == -EBADMSG ? 1 : 2;
+	return r == -EINVAL ? 2 : 1;
 }
 
 static int print_digest(struct offline *o)

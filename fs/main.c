@@ -20,7 +20,8 @@
 static const char usage_text[] =
 	"usage: tandemfs COMMAND --config FILE [options]\n"
 	"\n"
-	"  format  --size SIZE --descriptor FILE   make the first replica, and the descriptor for "
+	"  format  --size SIZE --descriptor FILE [--mode OCTAL] [--owner UID:GID]\n"
+	"                                          make the first replica, and the descriptor for "
 	"the others\n"
 	"  format  --join FILE                     make another replica from that descriptor\n"
 	"  run     [--run-dir DIR] [--verbose]     serve the volume, in the foreground\n"
@@ -135,6 +136,12 @@ static int parse(int argc, char **argv, struct options *o)
 	return 0;
 }
 
+static bool is_command(const char *name)
+{
+	return !strcmp(name, "run") || !strcmp(name, "format") || !strcmp(name, "check") ||
+	       !strcmp(name, "dump");
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = {0};
@@ -151,6 +158,8 @@ int main(int argc, char **argv)
 	}
 	if (!command[0] || command[0] == '-')
 		return usage_error("a command is missing");
+	if (!is_command(command))
+		return usage_error("unknown command");
 	r = parse(argc - 1, argv + 1, &o);
 	if (r)
 		return r < 0 ? 0 : r;
@@ -164,7 +173,5 @@ int main(int argc, char **argv)
 		return cmd_format(&o);
 	if (!strcmp(command, "check"))
 		return cmd_check(&o);
-	if (!strcmp(command, "dump"))
-		return cmd_dump(&o);
-	return usage_error("unknown command");
+	return cmd_dump(&o);
 }

@@ -46,7 +46,8 @@ int volume_lock(const struct config *cfg, int *ret_fd, struct err *e)
 		int code = -errno;
 
 		close(fd);
-		return err_set(e, code, "another tandemfs uses '%s' already", cfg->directory);
+		return err_set(e, code, "another tandemfs uses '%s' already: stop it first",
+			cfg->directory);
 	}
 	*ret_fd = fd;
 	return 0;

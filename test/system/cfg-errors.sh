@@ -50,6 +50,7 @@ bad_config "tls without a key" '/^key = /d' "key"
 refused "a missing file" "nowhere.conf" "$t" run --config "$WORK/nowhere.conf"
 refused "no configuration" "config" "$t" run
 refused "an unknown command" "unknown command" "$t" frobnicate --config "$WORK/a/conf"
+refused "an unknown command alone" "unknown command" "$t" frobnicate
 
 # The surroundings.
 bad_run "a missing certificate" 's|^ca = .*|ca = /nonexistent.pem|' "/nonexistent.pem"
@@ -101,7 +102,8 @@ for s in a b; do
 	refused "a second daemon on site $s" "another process|another tandemfs" \
 		nsenter --net="/run/netns/$TAG-$s" -- "$t" run --config "$WORK/$s/conf" --run-dir "$WORK/$s/run2"
 done
-refused "check of a running replica" "runs|uses|in use" "$t" check --config "$WORK/a/conf"
+refused "check of a running replica" "stop it first" "$t" check --config "$WORK/a/conf"
+expect_eq "the status of a check that could not be made" "$STATUS" 1
 refused "tandemctl without a daemon" "no|run" "$BIN/tandemctl" --run-dir "$WORK" status
 refused "tandemctl for another volume" "nowhere" "$BIN/tandemctl" --run-dir "$WORK/a/run" status nowhere
 is_serving a || fail "site a was disturbed"

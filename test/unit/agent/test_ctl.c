@@ -199,6 +199,9 @@ Test(ctl, help_and_version_need_no_daemon)
 	assert_has(out_text, "usage: tandemctl promote VOLUME");
 	cr_assert_eq(run("version", NULL), CTL_OK);
 	cr_assert_str_eq(out_text, "tandemctl " TANDEMCTL_VERSION "\n");
+	cr_assert_eq(run("--version", NULL), CTL_OK);
+	cr_assert_str_eq(out_text, "tandemctl " TANDEMCTL_VERSION "\n");
+	cr_assert_eq(run("promote", "db", "--version", NULL), CTL_USAGE);
 }
 
 Test(ctl, without_a_daemon_it_says_where_it_looked)
