@@ -13,6 +13,11 @@
 
 #include "clock.h"
 
+double ll_attr_seconds(const struct inode *i)
+{
+	return i->ndead ? 0 : LL_CACHE_SECONDS;
+}
+
 void ll_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct inode i;
@@ -24,7 +29,7 @@ void ll_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	inode_stat(&i, &st);
-	fuse_reply_attr(req, &st, LL_CACHE_SECONDS);
+	fuse_reply_attr(req, &st, ll_attr_seconds(&i));
 }
 
 static void done_attr(struct op *op)
@@ -35,7 +40,7 @@ static void done_attr(struct op *op)
 		fuse_reply_err(op->req, -op->error);
 	} else {
 		inode_stat(&op->result, &st);
-		fuse_reply_attr(op->req, &st, LL_CACHE_SECONDS);
+		fuse_reply_attr(op->req, &st, ll_attr_seconds(&op->result));
 	}
 	ll_op_end(op);
 }

@@ -64,6 +64,7 @@ static int fill_entry(void *ctx, const char *name, uint64_t ino, uint32_t type, 
 			return 1;
 		}
 		p.ino = ino;
+		p.attr_timeout = ll_attr_seconds(&i);
 		inode_stat(&i, &p.attr);
 	}
 	ret = fill_one(f, name, &p, (off_t)(cookie + 2));

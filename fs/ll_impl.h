@@ -86,6 +86,10 @@ uint32_t ll_open_flags(int o_flags);
 /* Answers a create; 0 or what fuse_reply_entry() returns. */
 int ll_reply_create_raw(fuse_req_t req, const struct inode *i, uint32_t open_flags);
 
+/* ll_attr.c: for how long the kernel may keep an inode's attributes. Not while blocks that are dead
+ * already are counted in st_blocks, because it is not told when they are gone. */
+double ll_attr_seconds(const struct inode *i);
+
 /* ll_known.c */
 void ll_known_init(struct ll *l);
 void ll_known_free(struct ll *l);

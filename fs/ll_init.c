@@ -176,7 +176,7 @@ static struct statx_time_ statx_time(uint64_t ns)
 /* getattr with the time of birth. */
 static void do_statx(struct ll *l, const struct fuse_in_header *h)
 {
-	struct statx_out_ out = {.attr_valid = (uint64_t)LL_CACHE_SECONDS};
+	struct statx_out_ out = {0};
 	struct inode i;
 	struct stat st;
 	int ret = tree_inode(l->tree, h->nodeid, &i);
@@ -186,6 +186,7 @@ static void do_statx(struct ll *l, const struct fuse_in_header *h)
 		return;
 	}
 	inode_stat(&i, &st);
+	out.attr_valid = (uint64_t)ll_attr_seconds(&i);
 	out.stat.mask = STATX_BASIC_STATS | STATX_BTIME;
 	out.stat.blksize = (uint32_t)st.st_blksize;
 	out.stat.nlink = (uint32_t)st.st_nlink;

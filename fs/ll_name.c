@@ -15,7 +15,7 @@ void ll_reply_entry(struct ll *l, fuse_req_t req, const struct inode *i)
 {
 	struct fuse_entry_param p = {
 		.ino = i->ino,
-		.attr_timeout = LL_CACHE_SECONDS,
+		.attr_timeout = ll_attr_seconds(i),
 		.entry_timeout = LL_CACHE_SECONDS,
 	};
 

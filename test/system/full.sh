@@ -32,6 +32,7 @@ has_room() { (($(df -B1M --output=avail "$m" | tail -n 1) > 100)); }
 expect_fail fill big
 truncate -s 0 "$m/big"
 wait_for 20 "room is there again after a truncate" has_room
+wait_for 20 "stat says so too" eval '[[ $(stat -c %b "$m/big") = 0 ]]'
 expect_fail fill big
 fallocate --punch-hole --offset 0 --length 400M "$m/big"
 wait_for 20 "room is there again after a hole was punched" has_room
