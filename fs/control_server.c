@@ -127,7 +127,8 @@ static struct json *status_latency(struct volume *v)
 	return j;
 }
 
-/* The command that a person would type next, or "". */
+/* The command that a person would type next, or "". After a fork there is none: 'activate' would bring
+ * nothing back, and what must be done first is said with the peer's state. */
 static void next_command(struct volume *v, char *buf, size_t size)
 {
 	const struct record *r = core_record(v->core);
@@ -140,6 +141,10 @@ static void next_command(struct volume *v, char *buf, size_t size)
 		if (i == core_self(v->core))
 			continue;
 		core_peer_view(v->core, i, &p);
+		if (p.state == CORE_PEER_FORK) {
+			buf[0] = '\0';
+			return;
+		}
 		if (p.connected && record_domain_inactive(r, r->replicas[i].domain))
 			snprintf(buf, size, "tandemctl activate clusterdomain %s",
 				r->replicas[i].domain);
