@@ -14,6 +14,8 @@
 
 #include "log.h"
 
+#define RETURN_NS (5 * NS_PER_S) /* for a peer that starts again in place */
+
 static struct json *status_seq(struct volume *v, const struct tree_info *info)
 {
 	struct json *j = json_object();
@@ -184,8 +186,20 @@ static void status_domains(struct volume *v, struct json *j)
 	json_set_string(j, "active_domain", active < 0 ? NULL : r->replicas[active].domain);
 }
 
+/* A standby's mount point is looked at before it is needed. */
+static const char *trouble(const struct volume *v, struct err *e)
+{
+	if (v->mount_trouble[0])
+		return v->mount_trouble;
+	if (!v->serving && !v->serve_pending && ll_check_mountpoint(v->cfg->mount, e) &&
+		e->code != -ENOTCONN)
+		return e->msg;
+	return core_trouble(v->core);
+}
+
 static struct json *status(struct volume *v)
 {
+	struct err e = {0};
 	struct json *j = json_object(), *x, *peers = json_array();
 	const struct record *r = core_record(v->core);
 	char uuid[UUID_TEXT_SIZE], text[256];
@@ -204,8 +218,7 @@ static struct json *status(struct volume *v)
 	json_set_string(j, "epoch_id", text);
 	json_set_int(j, "record_version", (int64_t)r->version.number);
 	status_domains(v, j);
-	json_set_string(
-		j, "trouble", v->mount_trouble[0] ? v->mount_trouble : core_trouble(v->core));
+	json_set_string(j, "trouble", trouble(v, &e));
 	next_command(v, text, sizeof(text));
 	json_set_string(j, "next", text);
 	json_set(j, "seq", status_seq(v, &info));
@@ -236,7 +249,8 @@ static struct json *status(struct volume *v)
 
 /* --- an operator's word --- */
 
-static void operator_deliver(struct volume *v, struct control_request *r, enum operator_verb verb)
+static void operator_deliver(
+	struct volume *v, struct control_request *r, enum operator_verb verb, bool again)
 {
 	struct core_event ev = {.type = EV_OPERATOR};
 	unsigned slot = 0;
@@ -248,6 +262,7 @@ static void operator_deliver(struct volume *v, struct control_request *r, enum o
 		return;
 	}
 	v->requests[slot] = r;
+	v->request_again[slot] = again;
 	v->request_ids[slot] = ++v->next_request;
 	ev.op.id = v->next_request;
 	ev.op.verb = verb;
@@ -277,22 +292,85 @@ static bool active_unproven(struct volume *v, uint64_t since_ns)
 	return p.connected && p.last_heard_ns <= since_ns;
 }
 
+/* Whoever handed over a moment ago starts again in place, and was in the set: the word waits for it, for a
+ * few seconds, instead of leaving it out. */
+static bool peer_returns(struct volume *v)
+{
+	const struct record *r = core_record(v->core);
+	uint64_t now = clock_mono_ns();
+
+	if (!uuid_is_zero(&r->active))
+		return false;
+	for (unsigned i = 0; i < r->nreplicas; i++) {
+		struct core_peer_view p;
+
+		if (i == core_self(v->core) || !r->replicas[i].in_sync)
+			continue;
+		core_peer_view(v->core, i, &p);
+		if (p.last_heard_ns && now - p.last_heard_ns < RETURN_NS &&
+			(!p.connected || p.state == CORE_PEER_HELLO))
+			return true;
+	}
+	return false;
+}
+
+static bool must_wait(struct volume *v, const struct probe *p)
+{
+	return active_unproven(v, p->since_ns) || (p->verb == OPERATOR_PROMOTE && peer_returns(v));
+}
+
 void control_probe_work(struct volume *v)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(v->probes); i++) {
 		struct control_request *r = v->probes[i].request;
 
-		if (!r || active_unproven(v, v->probes[i].since_ns))
+		if (!r || must_wait(v, &v->probes[i]))
 			continue;
 		v->probes[i].request = NULL;
-		operator_deliver(v, r, v->probes[i].verb);
+		operator_deliver(v, r, v->probes[i].verb, v->probes[i].again);
 	}
+}
+
+/* True when the word would make this replica active and it could not be mounted then: refused before
+ * the record changes, as nobody would serve. */
+static bool cannot_mount(struct volume *v, struct control_request *r, enum operator_verb verb)
+{
+	const struct record *rec = core_record(v->core);
+	int active = uuid_is_zero(&rec->active) ? -1 : record_find(rec, &rec->active);
+	const char *domain = json_get_string(r->args, "domain", "");
+	struct err e = {0};
+	char text[400];
+
+	if (v->serving || v->serve_pending)
+		return false;
+	if (verb == OPERATOR_DEACTIVATE && (active < 0 || active == (int)core_self(v->core) ||
+						   strcmp(rec->replicas[active].domain, domain)))
+		return false;
+	if (verb != OPERATOR_PROMOTE && verb != OPERATOR_DEACTIVATE)
+		return false;
+	if (!ll_check_mountpoint(v->cfg->mount, &e) || e.code == -ENOTCONN)
+		return false;
+	snprintf(text, sizeof(text),
+		"%s. Clear it, then type the command again; nothing was changed", e.msg);
+	control_answer(r, e.code, text, NULL);
+	return true;
+}
+
+static bool probe_add(struct volume *v, const struct probe *p)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(v->probes); i++) {
+		if (v->probes[i].request)
+			continue;
+		v->probes[i] = *p;
+		return true;
+	}
+	return false;
 }
 
 static void operator_say(struct volume *v, struct control_request *r, enum operator_verb verb)
 {
 	const char *domain = json_get_string(r->args, "domain", "");
-	uint64_t now = clock_mono_ns();
+	struct probe probe = {.request = r, .verb = verb, .since_ns = clock_mono_ns()};
 
 	if ((verb == OPERATOR_DEACTIVATE || verb == OPERATOR_ACTIVATE) &&
 		!record_domain_known(core_record(v->core), domain)) {
@@ -303,15 +381,12 @@ static void operator_say(struct volume *v, struct control_request *r, enum opera
 		control_answer(r, -ENOENT, text, NULL);
 		return;
 	}
-	if ((verb == OPERATOR_PROMOTE || verb == OPERATOR_DEACTIVATE) && active_unproven(v, now)) {
-		for (unsigned i = 0; i < ARRAY_SIZE(v->probes); i++) {
-			if (v->probes[i].request)
-				continue;
-			v->probes[i] = (struct probe){.request = r, .verb = verb, .since_ns = now};
-			return;
-		}
-	}
-	operator_deliver(v, r, verb);
+	if (cannot_mount(v, r, verb))
+		return;
+	if ((verb == OPERATOR_PROMOTE || verb == OPERATOR_DEACTIVATE) && must_wait(v, &probe) &&
+		probe_add(v, &probe))
+		return;
+	operator_deliver(v, r, verb, false);
 }
 
 void control_answer_core(struct volume *v, uint64_t id, int code, const char *text)
@@ -331,6 +406,14 @@ void control_answer_core(struct volume *v, uint64_t id, int code, const char *te
 			continue;
 		v->requests[i] = NULL;
 		log_info("answer: %s", text ? text : "");
+		/* Whoever has just handed over went away to start again while it was asked. */
+		if (code == -ECONNRESET && !strcmp(r->verb, "promote") && !v->request_again[i] &&
+			uuid_is_zero(&core_record(v->core)->active) &&
+			probe_add(v, &(struct probe){.request = r,
+					     .verb = OPERATOR_PROMOTE,
+					     .since_ns = clock_mono_ns(),
+					     .again = true}))
+			return;
 		control_answer(r, code, text, NULL);
 		return;
 	}

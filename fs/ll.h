@@ -50,6 +50,9 @@ void ll_fence(struct ll *l, unsigned timeout_ms);
 bool ll_unmount_idle(struct ll *l, unsigned timeout_ms);
 /* A clean stop: unmounts (lazily when busy), ends the workers, frees. At most timeout_ms. */
 void ll_unmount(struct ll *l, unsigned timeout_ms);
+/* Why ll_mount() would refuse this directory: no directory, or not empty (also when something is mounted
+ * there). 0, or -errno with a message. */
+int ll_check_mountpoint(const char *mountpoint, struct err *e);
 /* Takes away a dead mount (ENOTCONN) of this volume at mountpoint, as a kill -9 leaves it. 0 when
  * there is none or it is gone now; -EBUSY with a message when something living is mounted there. */
 int ll_clear_stale(const char *mountpoint, const char *volume_name, struct err *e);

@@ -214,7 +214,7 @@ int ll_clear_stale(const char *mountpoint, const char *volume_name, struct err *
 
 /* --- mounting --- */
 
-static int check_mountpoint(const char *path, struct err *e)
+int ll_check_mountpoint(const char *path, struct err *e)
 {
 	/* not through a symbolic link: the mount table would name another path */
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -261,7 +261,7 @@ int ll_mount_attach(struct ll *l, const struct ll_config *cfg, struct err *e)
 	if (!ret)
 		ret = ll_mount_resolve(cfg->mountpoint, l->mountpoint, sizeof(l->mountpoint), e);
 	if (!ret)
-		ret = check_mountpoint(l->mountpoint, e);
+		ret = ll_check_mountpoint(l->mountpoint, e);
 	if (ret)
 		return ret;
 	source_name(cfg->volume_name, l->source, sizeof(l->source));

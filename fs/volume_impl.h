@@ -265,9 +265,11 @@ struct volume {
 		struct control_request *request;
 		enum operator_verb verb;
 		uint64_t since_ns;
+		bool again; /* it was tried once */
 	} probes[16];
 	struct control_request *requests[64];
 	uint64_t request_ids[64];
+	bool request_again[64];
 	uint64_t next_request;
 	struct held_answer {
 		uint64_t id;
