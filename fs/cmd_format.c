@@ -11,7 +11,6 @@
 #include "cmd.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,96 +18,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "apply.h"
-#include "cleanup.h"
 #include "clock.h"
 #include "conf.h"
-#include "config.h"
 #include "log.h"
+#include "pull.h"
+#include "replica.h"
 #include "ring.h"
-#include "store.h"
 
 #define VOLUME_SIZE_MIN (64ull << 20)
 #define VOLUME_SIZE_MAX (1ull << 50)
 
-static int sync_dir(const char *path, struct err *e)
-{
-	cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0 || fsync(fd))
-		return err_set(e, -errno, "'%s': %s", path, strerror(errno));
-	return 0;
-}
-
-static int write_file(const char *dir, const char *name, const char *text, struct err *e)
-{
-	char path[4300];
-	cleanup_close int fd = -1;
-	size_t len = strlen(text);
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, text, len) != (ssize_t)len || fsync(fd))
-		return err_set(e, errno ? -errno : -EIO, "'%s': %s", path, strerror(errno));
-	return 0;
-}
-
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *f)
 {
 	return remove(path);
-}
-
-static int make_store(const char *dir, const struct descriptor *d, struct err *e)
-{
-	struct store_options so = {.create = true};
-	struct store *s;
-	char path[4300];
-	int r;
-
-	snprintf(path, sizeof(path), "%s/meta", dir);
-	r = store_open(path, &so, &s, e);
-	if (r)
-		return r;
-	r = tree_format(
-		s, &d->volume, d->size / BLOCK_SIZE, d->time_ns, d->mode, d->uid, d->gid, e);
-	store_close(s);
-	return r;
-}
-
-static int build(
-	const char *dir, const struct descriptor *d, const struct uuid *self, struct err *e)
-{
-	char path[4300], text[UUID_TEXT_SIZE + 1];
-	struct record *record = calloc(1, sizeof(*record));
-	cleanup_free void *record_memory = record;
-	size_t len;
-	int r;
-
-	if (!record)
-		return -ENOMEM;
-	snprintf(path, sizeof(path), "%s/volume", dir);
-	r = descriptor_store(path, d, e);
-	uuid_text(self, text);
-	len = strlen(text);
-	text[len] = '\n';
-	text[len + 1] = '\0';
-	if (!r)
-		r = write_file(dir, "replica", text, e);
-	if (!r)
-		r = write_file(dir, "lock", "", e);
-	descriptor_record(d, record);
-	snprintf(path, sizeof(path), "%s/record", dir);
-	if (!r)
-		r = record_store(path, record, e);
-	snprintf(path, sizeof(path), "%s/data", dir);
-	if (!r && mkdir(path, 0700))
-		r = err_set(e, -errno, "'%s': %s", path, strerror(errno));
-	if (!r)
-		r = make_store(dir, d, e);
-	snprintf(path, sizeof(path), "%s/ring", dir);
-	if (!r)
-		r = ring_create(path, d->ring_size, e);
-	return r ? r : sync_dir(dir, e);
 }
 
 static int make_replica(const struct config *cfg, const struct descriptor *d,
@@ -126,7 +48,7 @@ static int make_replica(const struct config *cfg, const struct descriptor *d,
 	if (!mkdtemp(tmp))
 		return err_set(e, -errno, "'%s': %s (does its parent directory exist?)", tmp,
 			strerror(errno));
-	r = build(tmp, d, self, e);
+	r = replica_build(tmp, d, self, e);
 	if (!r && rename(tmp, cfg->directory))
 		r = err_set(e, -errno, "'%s': %s", cfg->directory, strerror(errno));
 	if (r) {
@@ -134,7 +56,8 @@ static int make_replica(const struct config *cfg, const struct descriptor *d,
 		return r;
 	}
 	snprintf(parent, sizeof(parent), "%s/..", cfg->directory);
-	return sync_dir(parent, e);
+	r = pull_sync_dir(parent);
+	return r ? err_set(e, r, "'%s': %s", parent, strerror(-r)) : 0;
 }
 
 static uint64_t default_ring_size(uint64_t size)

@@ -89,6 +89,8 @@ int pull_epochs_load(const char *path, struct epoch **ret_epochs, unsigned *ret_
 /* Small helpers on files, shared with source and target. */
 int pull_sync_dir(const char *path);
 void pull_remove_tree(const char *path);
+/* Renames dir/from to dir/to, durably on both sides. */
+int pull_move(const char *dir, const char *from, const char *to, struct err *e);
 int pull_file_crc(const char *path, uint64_t *ret_size, uint32_t *ret_crc);
 
 #endif

@@ -101,6 +101,23 @@ int pull_epochs_load(const char *path, struct epoch **ret_epochs, unsigned *ret_
 	return 0;
 }
 
+int pull_move(const char *dir, const char *from, const char *to, struct err *e)
+{
+	char a[PATH_SIZE], b[PATH_SIZE];
+	int r;
+
+	snprintf(a, sizeof(a), "%s/%s", dir, from);
+	snprintf(b, sizeof(b), "%s/%s", dir, to);
+	if (rename(a, b))
+		return err_set(e, -errno, "'%s' to '%s': %s", a, b, strerror(errno));
+	*strrchr(a, '/') = '\0';
+	*strrchr(b, '/') = '\0';
+	r = pull_sync_dir(a);
+	if (!r)
+		r = pull_sync_dir(b);
+	return r ? err_set(e, r, "'%s': %s", b, strerror(-r)) : 0;
+}
+
 /* --- the mark --- */
 
 int pull_switch_mark(const char *dir, struct err *e)
@@ -146,24 +163,11 @@ static int step(struct switching *s)
 	return s->steps && (*s->steps)-- == 0 ? err_set(s->e, -EINTR, "stopped by a test") : 0;
 }
 
-/* Renames dir/from to dir/to and makes it durable on both sides. */
 static int move(struct switching *s, const char *from, const char *to)
 {
-	char a[PATH_SIZE], b[PATH_SIZE];
 	int r = step(s);
 
-	if (r)
-		return r;
-	snprintf(a, sizeof(a), "%s/%s", s->dir, from);
-	snprintf(b, sizeof(b), "%s/%s", s->dir, to);
-	if (rename(a, b))
-		return err_set(s->e, -errno, "'%s' to '%s': %s", a, b, strerror(errno));
-	*strrchr(a, '/') = '\0';
-	*strrchr(b, '/') = '\0';
-	r = pull_sync_dir(a);
-	if (!r)
-		r = pull_sync_dir(b);
-	return r ? err_set(s->e, r, "'%s': %s", b, strerror(-r)) : 0;
+	return r ? r : pull_move(s->dir, from, to, s->e);
 }
 
 /* incoming/NAME takes the place of NAME. */
