@@ -34,6 +34,9 @@ static const struct ctl_command commands[] = {
 		"make the replica of this node the active one"},
 	{"demote", 1, 1, CTL_OPTION_YES | CTL_OPTION_FORCE, cmd_demote, "VOLUME [--yes] [--force]",
 		"drain and unmount here, so that the other site can be promoted"},
+	{"resync", 1, 1, CTL_OPTION_FROM | CTL_OPTION_PREVIEW | CTL_OPTION_YES | CTL_OPTION_OUTPUT,
+		cmd_resync, "VOLUME --from DOMAIN [--preview [-o table|json]] [--yes]",
+		"end a fork: give up the state of this node, keep it aside, and follow DOMAIN"},
 	{"version", 0, 0, 0, cmd_version, "", "the version of this program"},
 	{"help", 0, 1, 0, cmd_help, "[COMMAND]", "this text, or a command's usage"},
 };
@@ -50,6 +53,8 @@ static const struct {
 	{"--accept-data-loss", CTL_OPTION_DATA_LOSS},
 	{"--force", CTL_OPTION_FORCE},
 	{"--output", CTL_OPTION_OUTPUT},
+	{"--from", CTL_OPTION_FROM},
+	{"--preview", CTL_OPTION_PREVIEW},
 };
 
 static const struct ctl_command *command_find(const char *name)
@@ -194,6 +199,8 @@ static bool take_flag(struct line *l, const char *name)
 		l->c->accept_data_loss = true;
 	else if (strcmp(name, "--force") == 0)
 		l->c->force = true;
+	else if (strcmp(name, "--preview") == 0)
+		l->c->preview = true;
 	else
 		return false;
 	return true;
@@ -205,6 +212,10 @@ static int take_value(struct line *l, const char *command, const char *name, con
 		if (!value[0])
 			return ctl_usage_error(l->c, command, "--run-dir is empty");
 		l->c->run_dir = value;
+		return CTL_OK;
+	}
+	if (strcmp(name, "--from") == 0) {
+		l->c->from = value;
 		return CTL_OK;
 	}
 	if (strcmp(name, "--timeout") == 0)

@@ -39,7 +39,8 @@ struct ctl {
 	/* from the command line */
 	const char *run_dir;
 	unsigned timeout_ms; /* of one call; 0: the command's default */
-	bool yes, accept_data_loss, force;
+	bool yes, accept_data_loss, force, preview;
+	const char *from; /* a domain; NULL: not given */
 	enum ctl_output output;
 };
 
@@ -62,6 +63,8 @@ struct ctl_volumes {
 #define CTL_OPTION_DATA_LOSS 2u
 #define CTL_OPTION_FORCE 4u
 #define CTL_OPTION_OUTPUT 8u
+#define CTL_OPTION_FROM 16u
+#define CTL_OPTION_PREVIEW 32u
 
 struct ctl_command {
 	const char *name;
@@ -110,5 +113,6 @@ int cmd_activate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_deactivate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_promote(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_demote(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_resync(struct ctl *c, unsigned nargs, const char *const *args);
 
 #endif

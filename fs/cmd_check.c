@@ -17,6 +17,7 @@
 #include "crc32c.h"
 #include "log.h"
 #include "pull.h"
+#include "resync.h"
 #include "volume_impl.h"
 
 struct offline {
@@ -141,7 +142,10 @@ static int offline_open(struct offline *o, const struct config *cfg, struct err 
 
 	v->cfg = cfg;
 	r = volume_lock(cfg, &v->lock_fd, e);
-	if (!r) /* the one thing that is changed: what was pulled is the state already */
+	/* What is changed: the own state was given up already, or is what was pulled. */
+	if (!r)
+		r = resync_finish(cfg->directory, NULL, e);
+	if (!r)
 		r = pull_switch_finish(cfg->directory, NULL, e);
 	if (!r)
 		r = volume_identify(cfg, &v->desc, &v->self, e);

@@ -144,7 +144,8 @@ static void next_command(struct volume *v, char *buf, size_t size)
 			continue;
 		core_peer_view(v->core, i, &p);
 		if (p.state == CORE_PEER_FORK) {
-			buf[0] = '\0';
+			snprintf(buf, size, "tandemctl resync %s --from %s --preview (to keep %s)",
+				v->cfg->name, r->replicas[i].domain, r->replicas[i].domain);
 			return;
 		}
 		if (p.connected && record_domain_inactive(r, r->replicas[i].domain))
@@ -273,6 +274,8 @@ static void operator_deliver(
 		ev.op.flags |= OPERATOR_FORCE;
 	if (json_get_bool(r->args, "accept_data_loss", false))
 		ev.op.flags |= OPERATOR_ACCEPT_DATA_LOSS;
+	if (json_get_bool(r->args, "preview", false))
+		ev.op.flags |= OPERATOR_PREVIEW;
 	log_info("operator: %s %s", r->verb, ev.op.domain);
 	volume_step(v, &ev);
 }
@@ -372,7 +375,7 @@ static void operator_say(struct volume *v, struct control_request *r, enum opera
 	const char *domain = json_get_string(r->args, "domain", "");
 	struct probe probe = {.request = r, .verb = verb, .since_ns = clock_mono_ns()};
 
-	if ((verb == OPERATOR_DEACTIVATE || verb == OPERATOR_ACTIVATE) &&
+	if (verb != OPERATOR_PROMOTE && verb != OPERATOR_DEMOTE &&
 		!record_domain_known(core_record(v->core), domain)) {
 		char text[256];
 
@@ -389,8 +392,32 @@ static void operator_say(struct volume *v, struct control_request *r, enum opera
 	operator_deliver(v, r, verb, false);
 }
 
+struct control_request *control_take(struct volume *v, uint64_t id)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(v->requests); i++) {
+		struct control_request *r = v->requests[i];
+
+		if (!r || v->request_ids[i] != id)
+			continue;
+		v->requests[i] = NULL;
+		return r;
+	}
+	return NULL;
+}
+
+static bool was_again(const struct volume *v, uint64_t id)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(v->requests); i++)
+		if (v->requests[i] && v->request_ids[i] == id)
+			return v->request_again[i];
+	return false;
+}
+
 void control_answer_core(struct volume *v, uint64_t id, int code, const char *text)
 {
+	struct control_request *r;
+	bool again;
+
 	if (v->serve_pending && code == 0 && v->nheld < ARRAY_SIZE(v->held)) {
 		struct held_answer *h = &v->held[v->nheld++];
 
@@ -399,24 +426,20 @@ void control_answer_core(struct volume *v, uint64_t id, int code, const char *te
 		snprintf(h->text, sizeof(h->text), "%s", text ? text : "");
 		return;
 	}
-	for (unsigned i = 0; i < ARRAY_SIZE(v->requests); i++) {
-		struct control_request *r = v->requests[i];
-
-		if (!r || v->request_ids[i] != id)
-			continue;
-		v->requests[i] = NULL;
-		log_info("answer: %s", text ? text : "");
-		/* Whoever has just handed over went away to start again while it was asked. */
-		if (code == -ECONNRESET && !strcmp(r->verb, "promote") && !v->request_again[i] &&
-			uuid_is_zero(&core_record(v->core)->active) &&
-			probe_add(v, &(struct probe){.request = r,
-					     .verb = OPERATOR_PROMOTE,
-					     .since_ns = clock_mono_ns(),
-					     .again = true}))
-			return;
-		control_answer(r, code, text, NULL);
+	again = was_again(v, id);
+	r = control_take(v, id);
+	if (!r)
 		return;
-	}
+	log_info("answer: %s", text ? text : "");
+	/* Whoever has just handed over went away to start again while it was asked. */
+	if (code == -ECONNRESET && !strcmp(r->verb, "promote") && !again &&
+		uuid_is_zero(&core_record(v->core)->active) &&
+		probe_add(v, &(struct probe){.request = r,
+				     .verb = OPERATOR_PROMOTE,
+				     .since_ns = clock_mono_ns(),
+				     .again = true}))
+		return;
+	control_answer(r, code, text, NULL);
 }
 
 void control_handle(void *ctx, struct control_request *r)
@@ -425,7 +448,8 @@ void control_handle(void *ctx, struct control_request *r)
 		const char *verb;
 		enum operator_verb op;
 	} verbs[] = {{"promote", OPERATOR_PROMOTE}, {"demote", OPERATOR_DEMOTE},
-		{"deactivate", OPERATOR_DEACTIVATE}, {"activate", OPERATOR_ACTIVATE}};
+		{"deactivate", OPERATOR_DEACTIVATE}, {"activate", OPERATOR_ACTIVATE},
+		{"resync", OPERATOR_RESYNC}};
 	struct volume *v = ctx;
 	char text[256];
 

@@ -26,6 +26,7 @@
 
 #include "log.h"
 #include "notify.h"
+#include "resync.h"
 
 #define STATUS_NS (200 * NS_PER_MS)
 #define GOOD_START_NS (60 * NS_PER_S) /* after so long a start counts as good */
@@ -290,6 +291,7 @@ static int volume_open(struct volume *v, struct err *e)
 	}
 	volume_stage_init(v);
 	pull_init(v);
+	resync_init(v);
 	pthread_mutex_init(&v->apply.mutex, NULL);
 	pthread_cond_init(&v->apply.cond, NULL);
 	v->apply.tail = &v->apply.head;
@@ -380,6 +382,7 @@ int volume_run(const struct config *cfg, char **argv)
 		checkpoint_work(v);
 		punch_work(v);
 		pull_work(v);
+		resync_work(v);
 		uring_submit(v->uring);
 		if ((v->serving || v->serve_pending) && v->stop_staging && !v->stopping &&
 			!v->drained_told && volume_drained(v)) {

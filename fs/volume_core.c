@@ -17,6 +17,7 @@
 #include <sys/statvfs.h>
 
 #include "log.h"
+#include "resync.h"
 
 static uint64_t chance(struct volume *v) /* splitmix64, seeded from the kernel at start */
 {
@@ -144,6 +145,15 @@ static void act(struct volume *v, const struct core_action *a)
 		break;
 	case ACT_ANSWER:
 		control_answer_core(v, a->id, a->code, a->text);
+		break;
+	case ACT_PREVIEW:
+		resync_preview(v, a->id, a->peer, a->seq);
+		break;
+	case ACT_BUILD:
+		resync_build(v, a->seq);
+		break;
+	case ACT_GIVE_UP:
+		resync_give_up(v, core_rival(v->core, a->peer));
 		break;
 	case ACT_WAKE:
 		loop_timer_set(v->loop, &v->tick_timer, a->at_ns);

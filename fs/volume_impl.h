@@ -237,6 +237,7 @@ struct volume {
 	struct punch punch;
 	pthread_mutex_t flushed_mutex;
 	struct pos flushed; /* in RocksDB's files; under flushed_mutex */
+	struct resync *resync; /* the end of a fork (resync.h) */
 	struct pull *pull; /* catching up by pulling, either side (pull.h) */
 
 	/* jobs */
@@ -384,5 +385,7 @@ void volume_stop_work(struct volume *v);
 void control_handle(void *ctx, struct control_request *r);
 void control_probe_work(struct volume *v);
 void control_answer_core(struct volume *v, uint64_t id, int code, const char *text);
+/* An operator's request that the core left to somebody else to answer; NULL when it is not there. */
+struct control_request *control_take(struct volume *v, uint64_t id);
 
 #endif

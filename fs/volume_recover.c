@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "resync.h"
 
 void volume_path(const struct volume *v, const char *name, char *buf, size_t size)
 {
@@ -256,6 +257,8 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 	int r;
 
 	r = volume_lock(v->cfg, &v->lock_fd, e);
+	if (!r)
+		r = resync_recover(v->cfg->directory, e);
 	if (!r)
 		r = volume_identify(v->cfg, &v->desc, &v->self, e);
 	if (!r)

@@ -9,6 +9,7 @@
  *   core_role.c       from CONFIRMING to ACTIVE
  *   core_plan.c       changes of the record that others must accept first
  *   core_operator.c   what people type
+ *   core_resync.c     the end of a fork: one side gives up its state
  *   core_view.c       what status shows
  *
  * Failure modes, and what holds them:
@@ -37,7 +38,8 @@
  *   grows first at the active, a new epoch is durable before the first batch, so what is left is too
  *   careful, never too bold.
  * - Both sides of a cut were changed by persons: neither record follows the other, a fork. Nothing is
- *   adopted, nothing dropped, nothing streamed; both sides say so.
+ *   adopted, nothing dropped, nothing streamed; both sides say so, until a person types resync at the
+ *   side that shall give up.
  * - A peer presents less than what it once acknowledged (a new disk, an old image): it leaves the set
  *   in the record first, and then catches up like any other.
  * - A tail would have to be dropped below what is committed or flushed here, or the ring does not
@@ -202,6 +204,7 @@ void core_peer_down(struct core *c, unsigned peer)
 	p->fetch_wait = 0;
 	core_plan_lost(c, peer);
 	core_forwards_lost(c, peer);
+	core_resync_lost(c, peer);
 }
 
 static void peer_up(struct core *c, unsigned peer, uint64_t conn)
@@ -333,6 +336,9 @@ static void deliver(struct core *c, const struct core_event *ev)
 		core_on_operator(
 			c, &ev->op, (struct core_origin){.kind = ORIGIN_LOCAL, .id = ev->op.id});
 		break;
+	case EV_BUILT:
+		core_on_built(c, ev);
+		break;
 	case EV_STOP:
 		on_stop(c);
 		break;
@@ -394,6 +400,11 @@ int core_new(const struct core_config *cfg, const struct record *record,
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
+	c->rivals = calloc(record->nreplicas, sizeof(*c->rivals));
+	if (!c->rivals) {
+		free(c);
+		return -ENOMEM;
+	}
 	c->cfg = *cfg;
 	c->rec = &c->memory[0];
 	c->next = &c->memory[1];
@@ -422,5 +433,7 @@ int core_new(const struct core_config *cfg, const struct record *record,
 
 void core_free(struct core *c)
 {
+	if (c)
+		free(c->rivals);
 	free(c);
 }

@@ -22,6 +22,9 @@
  * an in-sync standby, or streams its own), proposes the next epoch to all in-sync peers, writes its
  * own record, and serves. Leaving the active role always ends in a restart of the process.
  *
+ * A fork ends by a person's word alone (resync, core_resync.c): the losing replica's state is kept aside
+ * as a whole and the replica begins again as an empty one, which again is a restart of the process.
+ *
  * core.c has the failure modes at its top.
  */
 #ifndef PEER_CORE_H
@@ -72,6 +75,7 @@ enum core_event_type {
 	EV_STATUS, /* applied, flushed, floor (lowest seq in the ring), grant: what ACKs report */
 	EV_DRAINED, /* after STOP_STAGING: everything staged is committed and answered */
 	EV_OPERATOR, /* op */
+	EV_BUILT, /* after BUILD: code 0, built.text: where the old state will be kept; else why not */
 	EV_STOP, /* SIGTERM, after the drain: tell the peers */
 };
 
@@ -100,6 +104,9 @@ struct core_event {
 		struct core_batch batch;
 		struct core_operator op;
 		struct {
+			const char *text; /* borrowed */
+		} built;
+		struct {
 			uint64_t applied, floor;
 			struct pos flushed;
 			struct pos before; /* the position before `floor` */
@@ -123,6 +130,11 @@ enum core_action_type {
 	ACT_FENCE, /* text: fail everything on the mount, unmount, start again */
 	ACT_CLOSE, /* peer, text: close this connection, dial again after the back-off */
 	ACT_ANSWER, /* id, code, text: answer to an operator */
+	ACT_PREVIEW, /* id, peer, seq: answer with what the own history holds after seq */
+	ACT_BUILD, /* peer, seq: make an empty replica beside the own state, then report EV_BUILT */
+	ACT_GIVE_UP, /* peer: durably, now: from the next start on the own state, its record included,
+			is kept aside, and the replica is the empty one with core_rival() as its
+			record. ACT_FENCE follows */
 	ACT_WAKE, /* at_ns: send EV_TICK then (replaces an earlier one) */
 	ACT_RESTART, /* text: start again from recovery, not serving */
 	ACT_EXIT, /* after EV_STOP: all that can be told is told */
@@ -200,9 +212,14 @@ struct core_peer_view { /* for status */
 	uint64_t last_heard_ns; /* monotonic; 0: never since the start */
 	uint64_t rtt_ns; /* 0: unknown */
 	struct msg_grant grant;
+	uint64_t common; /* in a fork: the last seq that both histories are known to share */
 	char text[CORE_TEXT_MAX]; /* why it is in this state, and what to do; may be empty */
 };
 void core_peer_view(const struct core *c, unsigned peer, struct core_peer_view *ret_v);
+/* A resync is under way: what BUILD made is wanted. */
+bool core_giving_up(const struct core *c);
+/* In a fork: the record that the peer holds. Valid as long as the state is CORE_PEER_FORK. */
+const struct record *core_rival(const struct core *c, unsigned peer);
 /* The lowest seq that some peer in the record may still want from the ring (acked by all, + 1). */
 uint64_t core_wanted_floor(const struct core *c);
 /* The peer that this replica must pull from, because the journal does not lead from its own state to

@@ -12,7 +12,8 @@
  * the record itself yet) and news of changes that touch no history.
  *
  * Failure modes: another cluster, volume or list of replicas: refused. A record of a newer format
- * level than this build knows: refused. A fork: nothing is touched, both say so (core_view.c).
+ * level than this build knows: refused. A fork: nothing is touched, both say so (core_view.c), and a
+ * person may end it (core_resync.c).
  */
 #include "core_impl.h"
 
@@ -292,6 +293,8 @@ void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 	switch (record_compare(h->record, c->rec)) {
 	case RECORD_FORK:
 		p->fork = true;
+		p->fork_point = core_match(c, h); /* for people: nothing else is done with it */
+		record_copy(&c->rivals[peer], h->record);
 		core_plan_lost(c, peer);
 		if (!known_fork) /* it shall know, too */
 			core_send_hello(c, peer);

@@ -95,6 +95,15 @@ struct core_forward { /* an operator's word on its way to the active */
 	unsigned peer;
 };
 
+/* A resync at the side that gives up: the empty replica is made first, then the other side is asked. */
+struct core_resync {
+	enum { RESYNC_NONE, RESYNC_BUILDING, RESYNC_ASKED } stage;
+	struct core_origin origin;
+	unsigned peer;
+	uint64_t conn, nonce;
+	char aside[256]; /* where the old state will be kept */
+};
+
 struct core {
 	struct core_config cfg;
 	struct record *rec, *next; /* next: the plan's, or scratch */
@@ -124,6 +133,8 @@ struct core {
 	bool drained;
 	struct core_origin demote;
 	struct core_forward forwards[FORWARDS_MAX];
+	struct core_resync resync;
+	struct record *rivals; /* for each replica the record of its last HELLO that was a fork */
 	uint64_t wake_at; /* 0: none */
 
 	/* of the step in hand */
@@ -257,6 +268,16 @@ unsigned core_reached_bits(const struct core *c, unsigned bits);
 void core_plan_leave(struct core *c, const char *domain);
 /* Proposes that nobody be active, as soon as everything is drained and everybody reached. */
 void core_demote_go_on(struct core *c);
+
+/* --- core_resync.c --- */
+/* At the side that would give up its state. */
+void core_resync(struct core *c, const struct core_operator *op, struct core_origin *o);
+/* At the side that is kept: the peer that asks may come back as an outdated replica. */
+void core_resync_accept(struct core *c, const struct core_operator *op, struct core_origin *o);
+void core_on_built(struct core *c, const struct core_event *ev);
+/* true: it was the answer to a resync. */
+bool core_resync_reply(struct core *c, unsigned peer, const struct msg_forward_reply *m);
+void core_resync_lost(struct core *c, unsigned peer);
 
 /* --- core_promote.c --- */
 void core_promote(struct core *c, const struct core_operator *op, struct core_origin *o);

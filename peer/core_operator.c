@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What people type: deactivate, activate, demote; promote is in core_promote.c. Every word gets one
+ * What people type: deactivate, activate, demote; promote is in core_promote.c, resync in core_resync.c. Every word gets one
  * answer: 0 and what was done, a question (CORE_ANSWER_ASK), or -errno and what to do instead.
  *
  * "Reached" means that the connection stands now. A word about a domain goes to the active when it
@@ -21,7 +21,7 @@ static const char busy[] = "another change of this volume is being agreed on: lo
 
 bool core_busy(struct core *c, struct core_origin *o)
 {
-	if (c->plan.kind == PLAN_NONE && !c->promote.kind)
+	if (c->plan.kind == PLAN_NONE && !c->promote.kind && !c->resync.stage)
 		return false;
 	core_answer(c, o, -EBUSY, busy);
 	return true;
@@ -115,7 +115,9 @@ void core_on_forward(struct core *c, unsigned peer, const struct msg *m)
 
 	memcpy(op.domain, m->forward.domain, sizeof(op.domain));
 	op.domain[sizeof(op.domain) - 1] = 0;
-	if (op.verb != OPERATOR_DEACTIVATE && op.verb != OPERATOR_ACTIVATE)
+	if (op.verb == OPERATOR_RESYNC)
+		core_resync_accept(c, &op, &o);
+	else if (op.verb != OPERATOR_DEACTIVATE && op.verb != OPERATOR_ACTIVATE)
 		core_answer(c, &o, -EINVAL, "only activate and deactivate are forwarded");
 	else
 		core_on_operator(c, &op, o);
@@ -131,6 +133,8 @@ static void forward_end(struct core *c, struct core_forward *f, int code, const 
 
 void core_on_forward_reply(struct core *c, unsigned peer, const struct msg *m)
 {
+	if (core_resync_reply(c, peer, &m->forward_reply))
+		return;
 	for (unsigned i = 0; i < FORWARDS_MAX; i++) {
 		struct core_forward *f = &c->forwards[i];
 
@@ -408,6 +412,7 @@ void core_on_operator(struct core *c, const struct core_operator *op, struct cor
 		return;
 	case OPERATOR_DEACTIVATE:
 	case OPERATOR_ACTIVATE:
+	case OPERATOR_RESYNC:
 		break;
 	default:
 		core_answer(c, &o, -EINVAL, "no such operation");
@@ -419,6 +424,8 @@ void core_on_operator(struct core *c, const struct core_operator *op, struct cor
 				op->domain));
 	else if (op->verb == OPERATOR_DEACTIVATE)
 		deactivate(c, op, &o);
+	else if (op->verb == OPERATOR_RESYNC)
+		core_resync(c, op, &o);
 	else
 		activate(c, op, &o);
 }

@@ -141,14 +141,16 @@ static void text_of(const struct core *c, unsigned peer, enum core_peer_state st
 	case CORE_PEER_FORK:
 		snprintf(t, CORE_TEXT_MAX,
 			"fork: %s (record version %llu) and %s (record version %llu) were changed "
-			"without "
-			"each other, and both may have written. Nothing is replicated and nothing "
-			"is "
-			"dropped: both keep what they have. Decide which side is to be kept, stop "
-			"writing "
-			"to '%s' on the other one, and keep its replica directory",
+			"without each other, and both may have written. Nothing is replicated and "
+			"nothing is dropped. Decide which side is to be kept. To keep %s, type "
+			"here "
+			"'tandemctl resync %s --from %s --preview', which lists what %s would give "
+			"up, then the same without '--preview': the state of %s is kept aside, and "
+			"it catches up. To keep %s, type at %s 'tandemctl resync %s --from %s "
+			"--preview', then without '--preview'",
 			own, (unsigned long long)c->rec->version.number, name,
-			(unsigned long long)p->version.number, volume);
+			(unsigned long long)p->version.number, name, volume, name, own, own, own,
+			name, volume, own);
 		break;
 	case CORE_PEER_INACTIVE:
 		snprintf(t, CORE_TEXT_MAX,
@@ -198,7 +200,18 @@ void core_peer_view(const struct core *c, unsigned peer, struct core_peer_view *
 	ret_v->last_heard_ns = p->heard_ns;
 	ret_v->rtt_ns = p->up ? p->rtt_ns : 0;
 	ret_v->grant = p->grant;
+	ret_v->common = ret_v->state == CORE_PEER_FORK ? p->fork_point.seq : 0;
 	text_of(c, peer, ret_v->state, ret_v->text);
+}
+
+bool core_giving_up(const struct core *c)
+{
+	return c->resync.stage != RESYNC_NONE;
+}
+
+const struct record *core_rival(const struct core *c, unsigned peer)
+{
+	return &c->rivals[peer];
 }
 
 uint64_t core_wanted_floor(const struct core *c)
@@ -244,7 +257,7 @@ const char *core_trouble(const struct core *c)
 	for_each_peer (c, i) {
 		if (c->peers[i].fork)
 			return "fork: both sides were changed without each other; a person must "
-			       "choose a side";
+			       "choose a side: 'tandemctl resync'";
 	}
 	if (core_inactive(c, c->self))
 		return "this domain is inactive: 'tandemctl activate clusterdomain' brings it back";

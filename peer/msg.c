@@ -394,7 +394,7 @@ static void decode_forward(struct bytes *b, struct record *record, struct msg *m
 
 	f->nonce = bytes_get64(b);
 	verb = bytes_get32(b);
-	if (verb < OPERATOR_PROMOTE || verb > OPERATOR_ACTIVATE)
+	if (verb < OPERATOR_PROMOTE || verb > OPERATOR_RESYNC)
 		b->bad = true;
 	f->verb = (enum operator_verb)verb;
 	f->flags = bytes_get32(b);

@@ -155,12 +155,14 @@ enum operator_verb {
 	OPERATOR_PROMOTE = 1,
 	OPERATOR_DEMOTE,
 	OPERATOR_DEACTIVATE,
-	OPERATOR_ACTIVATE
+	OPERATOR_ACTIVATE,
+	OPERATOR_RESYNC /* domain: typed, the side to be kept; forwarded, the one that gives up */
 };
 #define OPERATOR_YES 1u /* the person has been asked */
 #define OPERATOR_FORCE 2u /* demote although the peer is silent */
 #define OPERATOR_ACCEPT_DATA_LOSS 4u /* promote although not in sync */
 #define OPERATOR_FORWARDED 8u /* came from the other side; never forwarded again */
+#define OPERATOR_PREVIEW 16u /* resync: say what would be given up, change nothing */
 
 struct msg_forward {
 	uint64_t nonce;

@@ -233,7 +233,13 @@ void check_commit(struct world *w, struct node *n, uint64_t seq)
 	if (disk_durable(&n->disk) < seq)
 		violation(w, "I1: replica %u commits %llu before it is durable there", n->index,
 			(unsigned long long)seq);
-	if (w->forked || w->violation[0])
+	if (w->violation[0])
+		return;
+	if (acks && seq > n->acked) {
+		n->acked = seq;
+		n->acked_chain = n->disk.chain[seq];
+	}
+	if (w->forked)
 		return;
 	if (!acks && uuid_equal(&n->disk.record.active, &n->uuid))
 		return; /* just before it serves: check_serve() looks */
@@ -272,6 +278,9 @@ void check_append(struct world *w, struct node *n)
 
 void check_truncate(struct world *w, struct node *n, struct pos pos)
 {
+	if (pos.seq < n->acked)
+		violation(w, "I6: replica %u drops %llu, which it acknowledged itself", n->index,
+			(unsigned long long)n->acked);
 	if (pos.seq < n->disk.flushed.seq)
 		violation(w, "I5: replica %u drops what it has flushed", n->index);
 	if (n->serving)
@@ -292,7 +301,22 @@ void check_pull(struct world *w, struct node *n, struct node *from)
 		violation(w, "I3: replica %u gives its state up while it is in the set", n->index);
 	if (n->serving)
 		violation(w, "I6: replica %u gives its state up while it serves", n->index);
+	if (n->acked &&
+		(from->disk.end.seq < n->acked || from->disk.chain[n->acked] != n->acked_chain))
+		violation(w,
+			"I6: replica %u gives up %llu, which it acknowledged itself and %u does "
+			"not have",
+			n->index, (unsigned long long)n->acked, from->index);
 	check_flush(w, from, from->disk.flushed);
+}
+
+/* Only at a person's word. */
+void check_give_up(struct world *w, struct node *n)
+{
+	if (!n->resync_typed || !w->forked)
+		violation(w, "I6: replica %u gives its state up and nobody typed that", n->index);
+	if (core_role(n->core) != CORE_FENCED)
+		violation(w, "I6: replica %u gives its state up and goes on", n->index);
 }
 
 void check_flush(struct world *w, struct node *n, struct pos pos)
@@ -339,7 +363,7 @@ void check_calm(struct world *w)
 			? -1
 			: record_find(&best->disk.record, &best->disk.record.active);
 
-	if (w->forked || w->violation[0])
+	if (w->violation[0])
 		return;
 	for (unsigned i = 0; i < w->n; i++) {
 		const struct node *n = &w->node[i];
@@ -371,10 +395,45 @@ void check_calm(struct world *w)
 	check_peers(w, active);
 }
 
+bool one_record(const struct world *w)
+{
+	for (unsigned i = 1; i < w->n; i++)
+		if (record_compare(&w->node[i].disk.record, &w->node[0].disk.record) != RECORD_SAME)
+			return false;
+	return true;
+}
+
+/* The fork is over, and nothing that is left is of the side that gave up: what the active one has is the
+ * truth from now on, and everything is demanded again. */
+void check_mended(struct world *w)
+{
+	const struct record *r = &w->node[0].disk.record;
+	int a = uuid_is_zero(&r->active) ? -1 : record_find(r, &r->active);
+	const struct node *active = a < 0 ? NULL : &w->node[a];
+
+	if (!active || !active->serving)
+		return;
+	trace(w, "the fork is over: the truth is that of %d", a);
+	w->forked = false;
+	w->committed = 0;
+	extend_truth(w, active, core_commit(active->core));
+	w->acked = w->truth_base = w->committed;
+	w->truth_epoch = active->epoch;
+}
+
+/* Who gave up long ago holds the record of the side that was kept. */
+static void check_gave_up(struct world *w, const struct node *n)
+{
+	if (n->gave_up_at < w->calm_since || n->gave_up_at + SEC > w->now || w->n > 2)
+		return;
+	violation(w, "liveness: replica %u gave its state up and holds another record", n->index);
+}
+
 /* Everybody is connected for a while: whoever holds a forked record must know and say so. */
 void check_forked(struct world *w)
 {
 	for (unsigned i = 0; i < w->n; i++) {
+		check_gave_up(w, &w->node[i]);
 		for (unsigned j = 0; j < w->n; j++) {
 			struct core_peer_view v;
 

@@ -239,6 +239,12 @@ void disk_pull(struct disk *d, const struct disk *from)
 	d->first_seq = d->before.seq + 1;
 }
 
+void disk_empty(struct disk *d, const struct record *r)
+{
+	cut(d, 0);
+	disk_init(d, r);
+}
+
 void disk_log(const struct disk *d, struct core_log *ret_log)
 {
 	struct core_log *l = ret_log;

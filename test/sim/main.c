@@ -28,6 +28,7 @@ static const struct {
 	[BREAK_OTHER_BYTES] = {"other-bytes", "I1"},
 	[BREAK_REJOIN_UNASKED] = {"rejoin-unasked", "I6"},
 	[BREAK_FORGET_RECORD] = {"forget-record", "I2"},
+	[BREAK_ADOPT_FORK] = {"adopt-fork", "I6"},
 	[BREAK_DEAF] = {"deaf", "liveness"},
 };
 
@@ -44,11 +45,11 @@ static bool run(const struct sim_options *opt, char *text, size_t size, bool qui
 	if (!quiet && ok)
 		printf("seed %llu, %u replicas: %llu steps, %llu calms, %llu starts, %llu commits, "
 		       "%llu "
-		       "forks, %llu pulls: ok\n",
+		       "forks, %llu pulls, %llu resyncs: ok\n",
 			(unsigned long long)opt->seed, opt->replicas, (unsigned long long)w->step,
 			(unsigned long long)w->worlds, (unsigned long long)w->starts,
 			(unsigned long long)w->commits, (unsigned long long)w->forks,
-			(unsigned long long)w->pulls);
+			(unsigned long long)w->pulls, (unsigned long long)w->resyncs);
 	if (!quiet && !ok)
 		printf("step %llu: BROKEN: %s\n", (unsigned long long)w->step, text);
 	free(w);

@@ -18,6 +18,7 @@ static void end_life(struct world *w, struct node *n)
 		if (n->asked_activate[i])
 			w->activate_typed[n->asked_activate[i] - 1] = true;
 	n->nasked = 0;
+	n->resync_typed = false;
 	n->life++;
 	memset(n->fetch, 0, sizeof(n->fetch));
 	wire_node_gone(w, n->index);
@@ -62,6 +63,20 @@ static int pos_at(void *ctx, uint64_t seq, struct pos *ret_pos)
 	return 0;
 }
 
+/* The daemon keeps the old state aside; nothing of it takes part any more. */
+static void begin_again(struct world *w, struct node *n)
+{
+	trace(w, "%u begins again as an empty replica", n->index);
+	n->given_up = false;
+	w->resyncs++;
+	if (w->opt.brk == BREAK_ADOPT_FORK) {
+		record_copy(&n->disk.record, &n->begins_with);
+		return;
+	}
+	n->acked = 0;
+	disk_empty(&n->disk, &n->begins_with);
+}
+
 void node_start(struct world *w, struct node *n)
 {
 	struct core_config cfg = {.self = n->uuid,
@@ -76,6 +91,8 @@ void node_start(struct world *w, struct node *n)
 	ensure(r);
 	core_free(n->core);
 	n->core = NULL;
+	if (n->given_up)
+		begin_again(w, n);
 	record_copy(r, &n->disk.record);
 	if (w->opt.brk == BREAK_REJOIN_UNASKED)
 		r->ninactive = 0;
@@ -277,6 +294,19 @@ static void act(struct world *w, struct node *n, const struct core_action *a)
 	case ACT_ANSWER:
 		people_answer(w, n, a->id, a->code, a->text);
 		break;
+	case ACT_PREVIEW:
+		people_answer(w, n, a->id, CORE_ANSWER_OK, "preview");
+		break;
+	case ACT_BUILD:
+		sim_at(w, w->now + sim_below(w, 20 * MS),
+			(struct sim_event){.type = SIM_BUILT, .node = n->index, .life = n->life});
+		break;
+	case ACT_GIVE_UP:
+		check_give_up(w, n);
+		n->given_up = true;
+		n->gave_up_at = w->now;
+		record_copy(&n->begins_with, core_rival(n->core, a->peer));
+		break;
 	case ACT_WAKE:
 		n->wake_at = MAX(a->at_ns, w->now);
 		sim_at(w, n->wake_at,
@@ -289,6 +319,11 @@ static void act(struct world *w, struct node *n, const struct core_action *a)
 	case ACT_EXIT:
 		break;
 	}
+}
+
+static bool delicate(const struct core_action *a)
+{
+	return a->type == ACT_PERSIST_RECORD || a->type == ACT_GIVE_UP;
 }
 
 static void step_one(struct world *w, struct node *n, struct core_event *ev)
@@ -304,14 +339,12 @@ static void step_one(struct world *w, struct node *n, struct core_event *ev)
 	core_step(n->core, ev, &out);
 	for (unsigned i = 0; i < out.count && n->life == life && !w->violation[0]; i++) {
 		/* a crash between two actions, more often where it hurts */
-		if (w->faults &&
-			sim_chance(w,
-				out.a[i].type == ACT_PERSIST_RECORD ? w->crash_at_record : 20000)) {
+		if (w->faults && sim_chance(w, delicate(&out.a[i]) ? w->crash_at_record : 20000)) {
 			node_crash(w, n, sim_chance(w, 2));
 			return;
 		}
 		act(w, n, &out.a[i]);
-		if (w->faults && out.a[i].type == ACT_PERSIST_RECORD &&
+		if (w->faults && n->life == life && delicate(&out.a[i]) &&
 			sim_chance(w, w->crash_at_record)) {
 			node_crash(w, n, sim_chance(w, 2));
 			return;

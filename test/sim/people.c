@@ -54,17 +54,22 @@ void people_answer(struct world *w, struct node *n, uint64_t id, int code, const
 static void type(
 	struct world *w, struct node *n, enum operator_verb verb, uint32_t flags, unsigned domain)
 {
-	static const char *const names[] = {"?", "promote", "demote", "deactivate", "activate"};
+	static const char *const names[] = {
+		"?", "promote", "demote", "deactivate", "activate", "resync"};
 	struct core_event ev = {.type = EV_OPERATOR};
 
 	if (!n->up || n->nasked == 16)
 		return;
 	ev.op = (struct core_operator){.id = ++w->ids, .verb = verb, .flags = flags};
-	if (verb == OPERATOR_DEACTIVATE || verb == OPERATOR_ACTIVATE)
+	if (verb != OPERATOR_PROMOTE && verb != OPERATOR_DEMOTE)
 		snprintf(ev.op.domain, sizeof(ev.op.domain), "site-%c", (char)('a' + domain));
-	if (verb == OPERATOR_ACTIVATE)
-		w->activate_typed[domain] = true;
-	n->asked_activate[n->nasked] = verb == OPERATOR_ACTIVATE ? domain + 1 : 0;
+	if (verb == OPERATOR_RESYNC)
+		n->resync_typed |= (flags & (OPERATOR_YES | OPERATOR_PREVIEW)) == OPERATOR_YES;
+	n->asked_activate[n->nasked] = verb == OPERATOR_ACTIVATE ? domain + 1
+				       : verb == OPERATOR_RESYNC ? n->index + 1
+								 : 0;
+	if (n->asked_activate[n->nasked])
+		w->activate_typed[n->asked_activate[n->nasked] - 1] = true;
 	n->asked_id[n->nasked++] = ev.op.id;
 	trace(w, "operator %llu types at %u: %s %s (flags %u)", (unsigned long long)ev.op.id,
 		n->index, names[verb], ev.op.domain, flags);
@@ -119,7 +124,7 @@ static struct node *somewhere(struct world *w)
 void people_operator(struct world *w)
 {
 	struct node *n = somewhere(w);
-	enum operator_verb verb = (enum operator_verb)(1 + sim_below(w, 4));
+	enum operator_verb verb = (enum operator_verb)(1 + sim_below(w, 5));
 	unsigned domain = (unsigned)sim_below(w, w->n + (sim_chance(w, 30) ? 1 : 0));
 	uint32_t flags = 0;
 
@@ -131,6 +136,8 @@ void people_operator(struct world *w)
 		flags |= OPERATOR_YES;
 	if (verb == OPERATOR_DEMOTE && sim_chance(w, 3))
 		flags |= OPERATOR_FORCE;
+	if (verb == OPERATOR_RESYNC && sim_chance(w, 4))
+		flags |= OPERATOR_PREVIEW;
 	if (w->people == PEOPLE_SANE && (!holds_newest(w, n) || w->calm))
 		flags &= ~OPERATOR_YES;
 	if (w->people == PEOPLE_ANY && sim_chance(w, 10))
@@ -142,10 +149,63 @@ void people_operator(struct world *w)
 	type(w, n, verb, flags, domain);
 }
 
+/* Nobody serves: whoever may, shall, whatever is lost by that. */
+static void promote_somebody(struct world *w)
+{
+	for (unsigned k = 0; k < w->n; k++) {
+		struct node *n = &w->node[(k + w->worlds) % w->n];
+
+		if (!n->up || core_role(n->core) == CORE_STARTING)
+			continue;
+		type(w, n, OPERATOR_PROMOTE, OPERATOR_YES | OPERATOR_ACCEPT_DATA_LOSS, 0);
+		return;
+	}
+}
+
+/* In the calm after a fork somebody chooses a side that serves, and types resync at the others. */
+static void people_mend(struct world *w)
+{
+	struct node *winner = NULL;
+
+	for (unsigned k = 0; k < w->n; k++) {
+		struct node *n = &w->node[(k + w->worlds) % w->n];
+
+		if (n->up && core_role(n->core) == CORE_DRAINING) {
+			type(w, n, OPERATOR_DEMOTE, OPERATOR_FORCE, 0);
+			return;
+		}
+		if (n->up && n->serving && !winner)
+			winner = n;
+	}
+	if (!winner) {
+		promote_somebody(w);
+		return;
+	}
+	for (unsigned i = 0; i < w->n; i++) {
+		struct node *n = &w->node[i];
+		struct core_peer_view v;
+
+		if (!n->up || n == winner)
+			continue;
+		core_peer_view(n->core, winner->index, &v);
+		if (v.state != CORE_PEER_FORK)
+			continue;
+		type(w, n, OPERATOR_RESYNC, OPERATOR_YES, winner->index);
+		return;
+	}
+	if (winner->disk.record.ninactive)
+		type(w, winner, OPERATOR_ACTIVATE, 0,
+			(unsigned)(winner->disk.record.inactive[0][5] - 'a'));
+}
+
 /* In the calm somebody sane puts things right, so that worlds live on: promotes where nobody is
  * active, activates what is inactive. */
 void people_repair(struct world *w)
 {
+	if (w->mend && w->now < w->calm_since + 900 * MS) {
+		people_mend(w);
+		return;
+	}
 	if (w->people == PEOPLE_NONE || w->forked || w->now > w->calm_since + 400 * MS ||
 		sim_chance(w, 4))
 		return;

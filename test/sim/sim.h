@@ -40,6 +40,7 @@ enum sim_break {
 	BREAK_OTHER_BYTES, /* a standby writes something else than it received */
 	BREAK_REJOIN_UNASKED, /* an inactive replica takes batches */
 	BREAK_FORGET_RECORD, /* a record is not durable when it should be */
+	BREAK_ADOPT_FORK, /* a fork's loser takes the other record and keeps its own state in place */
 	BREAK_DEAF, /* a connection never comes back: nothing moves any more */
 	BREAK_COUNT,
 };
@@ -102,6 +103,12 @@ struct node {
 	struct fetch_job fetch[REPLICAS_MAX];
 	uint64_t slow_until;
 	uint64_t pull_at; /* pulling ends then; 0: it does not pull */
+	bool given_up; /* from the next start on it is an empty replica with this record */
+	struct record begins_with;
+	uint64_t acked; /* the highest seq that it acknowledged itself, in the state that it has */
+	uint32_t acked_chain;
+	bool resync_typed; /* in this life */
+	uint64_t gave_up_at;
 	bool zombie; /* BREAK_NO_FENCE */
 	uint64_t asked_id[16], asked_at[16]; /* operators that wait */
 	unsigned asked_activate[16]; /* for this domain + 1 to come back; 0: for something else */
@@ -145,6 +152,7 @@ enum sim_event_type {
 	SIM_WRITTEN,
 	SIM_WAKE,
 	SIM_FETCH,
+	SIM_BUILT,
 	SIM_CLOSE_BATCH,
 	SIM_CLIENT,
 	SIM_DIAL,
@@ -166,7 +174,7 @@ struct sim_event {
 struct world {
 	struct sim_options opt;
 	uint64_t random, now, step, order, ids;
-	uint64_t worlds, forks, commits, starts, pulls; /* counters over all worlds */
+	uint64_t worlds, forks, commits, starts, pulls, resyncs; /* counters over all worlds */
 	struct sim_event *heap;
 	size_t nheap, heap_cap;
 
@@ -185,6 +193,7 @@ struct world {
 	/* the truth, as far as nothing forked */
 	bool forked;
 	uint64_t forked_at;
+	bool mend; /* in the calm somebody ends the fork by resync */
 	uint32_t *truth; /* [seq]: chain of what is committed */
 	size_t truth_cap;
 	uint64_t committed, acked;
@@ -240,6 +249,8 @@ void disk_finish(struct disk *d); /* all writes in flight are done */
 void disk_crash(struct world *w, struct disk *d, bool power);
 void disk_truncate(struct disk *d, struct pos pos);
 void disk_release(struct disk *d, uint64_t seq);
+/* d becomes what a fresh replica has, with this record. */
+void disk_empty(struct disk *d, const struct record *r);
 /* d becomes what `from` has flushed, with an empty ring. */
 void disk_pull(struct disk *d, const struct disk *from);
 void disk_log(const struct disk *d, struct core_log *ret_log);
@@ -269,6 +280,9 @@ void check_pull(struct world *w, struct node *n, struct node *from);
 void check_flush(struct world *w, struct node *n, struct pos pos);
 void check_calm(struct world *w);
 void check_forked(struct world *w);
+void check_give_up(struct world *w, struct node *n);
+bool one_record(const struct world *w);
+void check_mended(struct world *w);
 
 /* people.c */
 void people_client(struct world *w);

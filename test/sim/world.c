@@ -6,6 +6,7 @@
  */
 #include "sim.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -262,14 +263,17 @@ static void phase(struct world *w)
 		heal(w);
 		for (unsigned i = 0; i < w->n; i++)
 			w->node[i].slow_until = 0;
-		tick(w, SIM_PHASE, 0, 1200 * MS);
+		w->mend = w->forked && !sim_chance(w, 3);
+		tick(w, SIM_PHASE, 0, w->mend ? 2000 * MS : 1200 * MS);
 		w->op_every = MAX(w->op_every, 10 * MS); /* who catches up shall get there */
 		return;
 	}
-	if (w->forked)
+	if (w->forked && !one_record(w))
 		check_forked(w);
 	else
 		check_calm(w);
+	if (w->forked && one_record(w) && !w->violation[0])
+		check_mended(w);
 	if (w->violation[0])
 		return;
 	w->worlds++;
@@ -301,6 +305,13 @@ static void happen(struct world *w, struct sim_event *e)
 	case SIM_FETCH:
 		if (alive && n->fetch[e->peer].conn == e->id)
 			node_fetch(w, n, e->peer);
+		break;
+	case SIM_BUILT:
+		if (alive && n->up)
+			node_step(w, n,
+				&(struct core_event){.type = EV_BUILT,
+					.code = !w->calm && sim_chance(w, 8) ? -ENOSPC : 0,
+					.built.text = "aside"});
 		break;
 	case SIM_CLOSE_BATCH: /* the empty batch behind the last commit */
 		if (n->up)

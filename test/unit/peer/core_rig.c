@@ -98,6 +98,16 @@ void rig_start(struct rig *r, unsigned node)
 		.pos_ctx = n};
 	static struct core_log log;
 
+	if (n->given_up) {
+		memcpy(n->aside, n->log, sizeof(n->aside));
+		n->naside = n->nlog;
+		n->nlog = n->ndurable = 0;
+		n->flushed = n->commit = 0;
+		n->before = (struct pos){0};
+		record_copy(&n->record, &n->begins_with);
+		n->facts = (struct replica_facts){0};
+		n->given_up = false;
+	}
 	memset(&log, 0, sizeof(log));
 	log.end = end_of(n);
 	log.before = n->before;
@@ -115,6 +125,7 @@ void rig_start(struct rig *r, unsigned node)
 		log.spans[log.nspans++].end = batch_end(h);
 	}
 	core_free(n->core);
+	n->building = false;
 	ensure(!core_new(&cfg, &n->record, &n->facts, &log, r->now, &n->core));
 	n->up = true;
 	n->serving = false;
@@ -301,6 +312,20 @@ static void act(struct rig *r, unsigned node, const struct core_action *a)
 		n->code = a->code;
 		snprintf(n->answer, sizeof(n->answer), "%s", a->text);
 		break;
+	case ACT_PREVIEW:
+		say(r, "%c: preview after %llu for %c\n", name(node), (unsigned long long)a->seq,
+			name(a->peer));
+		n->code = CORE_ANSWER_OK;
+		break;
+	case ACT_BUILD:
+		say(r, "%c: builds, common %llu\n", name(node), (unsigned long long)a->seq);
+		n->building = true;
+		break;
+	case ACT_GIVE_UP:
+		say(r, "%c: gives up for %c\n", name(node), name(a->peer));
+		n->given_up = true;
+		record_copy(&n->begins_with, core_rival(n->core, a->peer));
+		break;
 	case ACT_EXIT:
 		say(r, "%c: exit\n", name(node));
 		break;
@@ -358,7 +383,19 @@ static void deliver(struct rig *r)
 	free(copy.record);
 }
 
-/* Frames first, then disks, until nothing moves. */
+static bool built(struct rig *r, unsigned node)
+{
+	struct rig_node *n = &r->node[node];
+	struct core_event ev = {.type = EV_BUILT, .code = n->built, .built.text = "aside"};
+
+	if (!n->building)
+		return false;
+	n->building = false;
+	rig_step(r, node, &ev);
+	return true;
+}
+
+/* Frames first, then disks, then builders, until nothing moves. */
 void rig_run(struct rig *r)
 {
 	for (bool moved = true; moved;) {
@@ -370,6 +407,8 @@ void rig_run(struct rig *r)
 		for (unsigned i = 0; i < r->n; i++)
 			if (!r->node[i].slow && make_durable(r, i))
 				moved = true;
+		for (unsigned i = 0; i < r->n && !moved; i++)
+			moved = built(r, i);
 	}
 }
 

@@ -33,6 +33,12 @@ struct rig_node {
 	uint64_t flushed, commit;
 	struct batch_header current;
 	bool up, serving, slow; /* slow: nothing becomes durable until rig_durable() */
+	bool building; /* EV_BUILT comes when nothing else moves */
+	bool given_up; /* the next start is that of an empty replica with this record: */
+	struct record begins_with;
+	struct rig_batch aside[RIG_BATCHES]; /* the log that was given up */
+	unsigned naside;
+	int built; /* code of EV_BUILT */
 	int code; /* of the last answer; 12345: none yet */
 	char answer[CORE_TEXT_MAX];
 	char fence[CORE_TEXT_MAX];
