@@ -418,7 +418,8 @@ void control_answer_core(struct volume *v, uint64_t id, int code, const char *te
 	struct control_request *r;
 	bool again;
 
-	if (v->serve_pending && code == 0 && v->nheld < ARRAY_SIZE(v->held)) {
+	if (v->serve_pending && code == 0 && core_role(v->core) != CORE_FENCED &&
+		v->nheld < ARRAY_SIZE(v->held)) {
 		struct held_answer *h = &v->held[v->nheld++];
 
 		h->id = id;

@@ -4,13 +4,17 @@
  * aside as a whole, while the replica begins again as an empty one (peer/core_resync.c decides,
  * fs/pull*.c brings the other side's state).
  *
- *   resync.c          the empty replica, the point of no return, the old state's way aside
+ *   resync.c          the empty replica, the point of no return
+ *   resync_aside.c    the old state's way aside, whatever dies meanwhile
  *   resync_preview.c  what would be given up
+ *   resync_answer.c   the list of that, as an answer
  */
 #ifndef FS_RESYNC_H
 #define FS_RESYNC_H
 
 #include "volume_impl.h"
+
+#define RESYNC_NAME_SIZE 80
 
 /* --- for the volume; commit thread --- */
 
@@ -34,6 +38,8 @@ int resync_finish(const char *dir, unsigned *steps, struct err *e);
  * facts; the old state will be in dir/name. */
 int resync_mark(const char *dir, const char *name, const struct record *r,
 	const struct replica_facts *f, struct err *e);
+/* Can each part of the state be moved by a rename? 0, -EXDEV. */
+int resync_check_disks(const char *dir, struct err *e);
 /* May the old state be called so? It becomes part of a path. */
 bool resync_name_valid(const char *name);
 

@@ -13,7 +13,7 @@
  * the block maps of all files are looked at, and the answer says that it lists for that time only files
  * that hold data written since, and not what was removed, renamed, or changed in its attributes alone. The
  * common point itself may be known too early, never too late: more is listed then, never less. Many paths:
- * the first ones are listed, all are counted. A file that is renamed during the walk may be listed
+ * the first ones are listed, all are counted (resync_answer.c). A file that is renamed during the walk may be listed
  * without its path. Damage in the store or the journal ends the preview with an error.
  */
 #include "resync.h"
@@ -26,52 +26,9 @@
 #include <unistd.h>
 
 #include "body.h"
+#include "resync_impl.h"
 
-#define PATHS_MAX 1000u
-#define PATHS_BYTES_MAX (128u << 10) /* of all paths in an answer, escaped */
 #define MAP_BLOCKS 1024u
-
-#define CHANGED_NEW 1u
-#define CHANGED_DATA 2u
-#define CHANGED_NAME 4u
-#define CHANGED_ATTR 8u
-#define CHANGED_GONE 16u
-#define CHANGED_PARENT 32u /* only its path is wanted */
-
-struct changed {
-	uint64_t ino; /* 0: an empty place of the table */
-	unsigned what;
-	uint64_t parent; /* where it was made, or had its last name */
-	char *name;
-	char *path;
-	bool dir;
-	uint64_t bytes;
-};
-
-struct dir_todo {
-	uint64_t ino;
-	char *path; /* without a slash at its end */
-	struct dir_todo *next;
-};
-
-struct preview {
-	struct job job;
-	uint64_t id;
-	unsigned peer;
-	uint64_t since, end;
-	uint64_t reaches; /* the journal was read from here on */
-	struct changed *table; /* open addressing, by inode */
-	size_t n, size;
-	struct changed **list; /* what is shown, by path */
-	size_t nlist;
-	uint64_t sought; /* paths that are not known yet */
-	struct dir_todo *todo, **todo_tail;
-	const char *dir; /* being read */
-	struct extent *extents;
-	uint32_t *crcs;
-	uint8_t *buf;
-	struct err error;
-};
 
 /* --- the table --- */
 
@@ -84,7 +41,7 @@ static struct changed *place(struct changed *table, size_t size, uint64_t ino)
 	return &table[i];
 }
 
-static struct changed *find(struct preview *p, uint64_t ino)
+struct changed *preview_find(const struct preview *p, uint64_t ino)
 {
 	struct changed *c = place(p->table, p->size, ino);
 
@@ -221,7 +178,7 @@ static int read_journal(struct preview *p, struct volume *v)
 		 : 0;
 }
 
-static bool complete(const struct preview *p)
+bool preview_complete(const struct preview *p)
 {
 	return p->reaches == p->since + 1;
 }
@@ -292,20 +249,20 @@ struct walk {
 /* Everything that is sought was found. */
 static bool found(const struct preview *p)
 {
-	return complete(p) && !p->sought;
+	return preview_complete(p) && !p->sought;
 }
 
 static int on_name(void *ctx, const char *name, uint64_t ino, uint32_t type, uint64_t cookie)
 {
 	struct walk *w = ctx;
 	struct preview *p = w->p;
-	struct changed *c = find(p, ino);
+	struct changed *c = preview_find(p, ino);
 	uint32_t mode = DTTOIF(type);
 	char *path;
 	int r = 0;
 
 	ensure(asprintf(&path, "%s/%s", p->dir, name) >= 0);
-	if (!complete(p) && S_ISREG(mode) && (!c || c->what == CHANGED_PARENT)) {
+	if (!preview_complete(p) && S_ISREG(mode) && (!c || c->what == CHANGED_PARENT)) {
 		struct changed one = {.ino = ino};
 
 		r = measure(p, w->t, &one);
@@ -330,7 +287,7 @@ static int on_name(void *ctx, const char *name, uint64_t ino, uint32_t type, uin
 static int walk_names(struct preview *p, struct tree *t)
 {
 	struct walk w = {.p = p, .t = t};
-	struct changed *root = find(p, ROOT_INO);
+	struct changed *root = preview_find(p, ROOT_INO);
 	int r = 0;
 
 	for (size_t i = 0; i < p->size; i++)
@@ -341,7 +298,7 @@ static int walk_names(struct preview *p, struct tree *t)
 		root->dir = true;
 		p->sought--;
 	}
-	if (p->sought || !complete(p))
+	if (p->sought || !preview_complete(p))
 		todo_add(p, ROOT_INO, "");
 	while (p->todo) {
 		struct dir_todo *d = p->todo;
@@ -359,23 +316,6 @@ static int walk_names(struct preview *p, struct tree *t)
 	return r;
 }
 
-/* The path of what has no name any more: where it had its last one. */
-static char *old_path(struct preview *p, struct changed *c, unsigned depth)
-{
-	struct changed *parent = find(p, c->parent);
-	char *before = NULL, *path = NULL;
-
-	if (c->path)
-		return strdup(c->path);
-	if (!c->name || !parent || depth > 4096)
-		return strdup("?");
-	before = old_path(p, parent, depth + 1);
-	if (!before || asprintf(&path, "%s/%s", before, c->name) < 0)
-		path = NULL;
-	free(before);
-	return path;
-}
-
 /* Where things were that are gone: the paths of these directories are wanted too. */
 static void want_parents(struct preview *p)
 {
@@ -389,63 +329,6 @@ static void want_parents(struct preview *p)
 	for (size_t i = 0; i < n; i++)
 		note(p, gone[i].parent, CHANGED_PARENT);
 	free(gone);
-}
-
-/* --- the list --- */
-
-static const char *word(const struct changed *c)
-{
-	if (c->what & CHANGED_GONE)
-		return "removed";
-	if (c->what & CHANGED_NEW)
-		return "new";
-	if (c->what & CHANGED_DATA)
-		return "changed";
-	return c->what & CHANGED_NAME ? "renamed" : "attributes";
-}
-
-static int by_path(const void *a, const void *b)
-{
-	const struct changed *x = *(struct changed *const *)a, *y = *(struct changed *const *)b;
-	int order = strcmp(x->path, y->path);
-
-	return order ? order : (int)(y->what & CHANGED_GONE) - (int)(x->what & CHANGED_GONE);
-}
-
-/* Is it lost by the resync? What came and went is not. */
-static bool shown(const struct changed *c)
-{
-	return c->ino && (c->what & ~CHANGED_PARENT) &&
-	       !((c->what & CHANGED_NEW) && (c->what & CHANGED_GONE));
-}
-
-static void make_list(struct preview *p)
-{
-	size_t n = 0;
-
-	p->list = calloc(p->n + 1, sizeof(struct changed *));
-	ensure(p->list);
-	for (size_t i = 0; i < p->size; i++) {
-		struct changed *c = &p->table[i];
-
-		if (!shown(c))
-			continue;
-		if (!c->path)
-			c->path = old_path(p, c, 0);
-		ensure(c->path);
-		p->list[n++] = c;
-	}
-	qsort(p->list, n, sizeof(struct changed *), by_path);
-	for (size_t i = 0; i < n; i++) {
-		struct changed *c = p->list[i], *next = i + 1 < n ? p->list[i + 1] : NULL;
-
-		/* The file of that name is another one now. */
-		if (next && (c->what & CHANGED_GONE) && !strcmp(c->path, next->path)) {
-			next->what = CHANGED_DATA;
-			continue;
-		}
-		p->list[p->nlist++] = c;
-	}
 }
 
 static void preview_run(struct job *j)
@@ -470,136 +353,12 @@ static void preview_run(struct job *j)
 	want_parents(p);
 	r = walk_names(p, v->tree);
 	for (size_t i = 0; i < p->size && !r; i++)
-		if (shown(&p->table[i]) && !(p->table[i].what & CHANGED_GONE))
+		if (preview_shown(&p->table[i]) && !(p->table[i].what & CHANGED_GONE))
 			r = measure(p, v->tree, &p->table[i]);
 	if (r)
 		err_set(&p->error, r, "reading the metadata: %s", strerror(-r));
 	else
-		make_list(p);
-}
-
-/* --- the answer; commit thread --- */
-
-static bool utf8(const uint8_t *s, size_t *ret_len)
-{
-	size_t n = *s < 0x80 ? 1 : *s >= 0xc2 && *s < 0xe0 ? 2 : *s >= 0xe0 && *s < 0xf0 ? 3 : 4;
-
-	if (*s < 0x20 || *s == 0x7f || *s == '\\' || (*s >= 0x80 && *s < 0xc2) || *s > 0xf4)
-		return false;
-	for (size_t i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return false;
-	if ((*s == 0xe0 && s[1] < 0xa0) || (*s == 0xed && s[1] > 0x9f) ||
-		(*s == 0xf0 && s[1] < 0x90) || (*s == 0xf4 && s[1] > 0x8f))
-		return false;
-	*ret_len = n;
-	return true;
-}
-
-/* A path as a person can read it and a terminal bears it: what is no text as \xNN. */
-static char *readable(const char *path, bool dir)
-{
-	size_t len = strlen(path), at = 0;
-	char *out = malloc(4 * len + 2);
-
-	ensure(out);
-	for (size_t i = 0, n; i < len; i += n) {
-		if (utf8((const uint8_t *)path + i, &n)) {
-			memcpy(out + at, path + i, n);
-			at += n;
-		} else {
-			n = 1;
-			at += (size_t)snprintf(out + at, 5, "\\x%02x", (uint8_t)path[i]);
-		}
-	}
-	if (dir || !len)
-		out[at++] = '/';
-	out[at] = '\0';
-	return out;
-}
-
-static struct json *files_json(const struct preview *p)
-{
-	struct json *files = json_array();
-	size_t room = PATHS_BYTES_MAX;
-
-	for (size_t i = 0; i < p->nlist && i < PATHS_MAX; i++) {
-		const struct changed *c = p->list[i];
-		char *path = readable(c->path, c->dir);
-		size_t need = 2 * strlen(path) + 64; /* '/' and '\' take two bytes there */
-		struct json *f;
-
-		if (need > room) {
-			free(path);
-			break;
-		}
-		room -= need;
-		f = json_object();
-		json_set_string(f, "path", path);
-		json_set_string(f, "what", word(c));
-		json_set_int(f, "bytes", (int64_t)c->bytes);
-		json_append(files, f);
-		free(path);
-	}
-	return files;
-}
-
-static struct json *preview_json(const struct preview *p, struct volume *v, char *text, size_t size)
-{
-	const struct record *r = core_record(v->core);
-	struct json *j = json_object();
-	uint64_t bytes = 0, entries = p->end - MIN(p->since, p->end);
-	size_t len;
-
-	for (size_t i = 0; i < p->nlist; i++)
-		bytes += p->list[i]->bytes;
-	json_set_int(j, "entries", (int64_t)entries);
-	json_set_int(j, "since", (int64_t)p->since);
-	json_set_int(j, "end", (int64_t)p->end);
-	json_set_bool(j, "complete", complete(p));
-	json_set_int(j, "journal_from", (int64_t)p->reaches);
-	json_set_int(j, "files_total", (int64_t)p->nlist);
-	json_set_int(j, "bytes", (int64_t)bytes);
-	json_set(j, "files", files_json(p));
-	len = (size_t)snprintf(text, size,
-		"a resync from %s would give up, of what %s wrote after seq %llu (the last that "
-		"both "
-		"sides are known to share): %llu entries, %zu files and directories, %llu bytes of "
-		"data. Nothing was changed",
-		r->replicas[p->peer].domain, v->cfg->domain, (unsigned long long)p->since,
-		(unsigned long long)entries, p->nlist, (unsigned long long)bytes);
-	if (!complete(p) && len < size)
-		snprintf(text + len, size - len,
-			". The journal here reaches back to seq %llu only: of what was done before "
-			"that, files that hold data written since are listed, but not what was "
-			"removed, renamed, or changed in its attributes alone",
-			(unsigned long long)p->reaches);
-	return j;
-}
-
-static void preview_done(struct job *j)
-{
-	struct preview *p = container_of(j, struct preview, job);
-	struct control_request *r = control_take(j->v, p->id);
-	char text[1024];
-
-	if (r && p->error.code)
-		control_answer(r, p->error.code, p->error.msg, NULL);
-	else if (r) {
-		struct json *answer = preview_json(p, j->v, text, sizeof(text));
-
-		control_answer(r, 0, text, answer);
-	}
-	for (size_t i = 0; i < p->size; i++) {
-		free(p->table[i].name);
-		free(p->table[i].path);
-	}
-	free(p->table);
-	free(p->list);
-	free(p->extents);
-	free(p->crcs);
-	free(p->buf);
-	free(p);
+		preview_list(p);
 }
 
 void resync_preview(struct volume *v, uint64_t id, unsigned peer, uint64_t common)

@@ -65,6 +65,8 @@ mv "$m/dir/tmp" "$m/dir/replaced"
 echo short-lived >"$m/dir/tmp"
 rm "$m/dir/tmp"
 ln -s dir/old "$m/link"
+text=$'\xc3\xa4'
+touch "$m/dir/"$'odd \xff\n\\ name '"$text"
 echo "$m" >"$m/own/a"
 echo "of b" >"$(mnt b)/own/b"
 echo "of b" >"$(mnt b)/dir/new"
@@ -78,6 +80,7 @@ expect_eq "the preview's list" "$(previewed "$list")" "renamed /dir/elsewhere 0
 removed /dir/gone 0
 attributes /dir/mode 0
 new /dir/new 6
+new /dir/odd \\xff\\x0a\\x5c name $text 0
 changed /dir/old 8192
 changed /dir/replaced 8
 new /link 0
@@ -86,7 +89,7 @@ new /sub/ 0
 new /sub/deeper/ 0
 new /sub/deeper/big 3145728"
 expect_eq "its counts" "$(jq -r '"\(.complete) \(.files_total) \(.bytes) \(.entries)"' <<<"$list")" \
-	"true 11 $((6 + 8192 + 8 + ${#m} + 1 + 3145728)) $(($(status a .seq.committed) - $(jq .since <<<"$list")))"
+	"true 12 $((6 + 8192 + 8 + ${#m} + 1 + 3145728)) $(($(status a .seq.committed) - $(jq .since <<<"$list")))"
 expect_match "in words" "$(ctl a resync $VOLUME --from site-b --preview)" "removed .* /dir/gone"
 expect_eq "the preview from site b" "$(previewed "$(preview b)")" "new /dir/new 5
 new /own/b 5"

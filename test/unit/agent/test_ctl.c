@@ -174,6 +174,14 @@ Test(ctl, a_wrong_command_line_is_status_2_with_the_usage)
 		{"deactivate", "domain", "site-a"},
 		{"deactivate", "clusterdomain", ""},
 		{"deactivate", "clusterdomain", "site-a", "--yes=1"},
+		{"resync", "db"},
+		{"resync", "db", "--from"},
+		{"resync", "db", "--from="},
+		{"resync", "--from", "site-b"},
+		{"resync", "db", "--from=site-b", "-ojson"},
+		{"resync", "db", "--from=site-b", "--force"},
+		{"promote", "db", "--from=site-b"},
+		{"promote", "db", "--preview"},
 		{"version", "now"},
 		{"help", "dance"},
 	};
@@ -344,6 +352,48 @@ Test(ctl, the_commands_text_of_several_lines_is_indented)
 	daemon_add("db", "{\"code\":0,\"text\":\"one\\ntwo\\n\"}", NULL);
 	cr_assert_eq(run("promote", "db", NULL), CTL_OK);
 	assert_has(out_text, "db: one\n    two (");
+}
+
+/* ---- resync ---- */
+
+Test(ctl, a_preview_is_printed_as_the_daemon_lists_it)
+{
+	daemon_add("db",
+		"{\"code\":0,\"text\":\"would give up 3 entries\",\"files_total\":7,\"files\":["
+		"{\"path\":\"/new\",\"what\":\"new\",\"bytes\":6},"
+		"{\"path\":\"/gone\",\"what\":\"removed\",\"bytes\":0}]}",
+		NULL);
+	cr_assert_eq(run("resync", "db", "--from", "site-b", "--preview", NULL), CTL_OK);
+	assert_has(daemons[0].last, "\"verb\":\"resync\",\"domain\":\"site-b\"");
+	assert_has(daemons[0].last, "\"preview\":true");
+	cr_assert_str_eq(out_text, "db: would give up 3 entries\n"
+				   "  new                   6  /new\n"
+				   "  removed               0  /gone\n"
+				   "  ... and 5 more\n");
+	cr_assert_eq(run("resync", "db", "--from=site-b", "--preview", "-o", "json", NULL), CTL_OK);
+	assert_has(out_text, "\"files_total\"");
+}
+
+Test(ctl, a_preview_that_is_refused_says_why)
+{
+	daemon_add("db", "{\"code\":-22,\"text\":\"there is no fork\"}", NULL);
+	cr_assert_eq(run("resync", "db", "--from", "site-b", "--preview", NULL), CTL_FAILED);
+	assert_has(err_text, "db: there is no fork");
+}
+
+Test(ctl, a_resync_asks_first)
+{
+	daemon_add("db", "{\"code\":1,\"text\":\"gives up its state\"}",
+		"{\"code\":0,\"text\":\"begins again\"}");
+	cr_assert_eq(run("resync", "db", "--from", "site-b", NULL), CTL_NEEDS_YES);
+	assert_has(err_text, "gives up its state");
+	cr_assert_eq(daemons[0].requests, 1);
+	cr_assert_eq(run("resync", "db", "--from", "site-b", "--yes", NULL), CTL_OK);
+	assert_has(daemons[0].last, "\"yes\":true");
+	assert_not(daemons[0].last, "preview");
+	typed = "yes\n";
+	cr_assert_eq(run("resync", "db", "--from", "site-b", NULL), CTL_OK);
+	assert_has(out_text, "begins again");
 }
 
 /* ---- status ---- */

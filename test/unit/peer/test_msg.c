@@ -262,6 +262,9 @@ Test(msg, small_messages_go_through)
 	cr_assert_eq(out.forward.verb, OPERATOR_DEACTIVATE);
 	cr_assert_eq(out.forward.flags, OPERATOR_YES | OPERATOR_FORWARDED);
 	cr_assert_str_eq(out.forward.domain, "site-b");
+	m.forward.verb = OPERATOR_RESYNC;
+	cr_assert_eq(round_trip(&m, &out), 0);
+	cr_assert_eq(out.forward.verb, OPERATOR_RESYNC);
 
 	m = (struct msg){.type = MSG_FORWARD_REPLY, .forward_reply = {.nonce = 1, .code = -16}};
 	snprintf(m.forward_reply.text, sizeof(m.forward_reply.text), "two\nlines");
@@ -476,8 +479,9 @@ Test(msg, impossible_fields_are_refused_although_the_checksum_is_right)
 	m = (struct msg){.type = MSG_FORWARD, .forward = {.verb = OPERATOR_PROMOTE}};
 	cr_assert_eq(decode_with(&m, 8, OPERATOR_DEMOTE, 0), 0);
 	cr_assert_eq(decode_with(&m, 8, 0, 0), -EBADMSG, "no verb");
-	cr_assert_eq(decode_with(&m, 8, 5, 0), -EBADMSG, "an unknown verb");
+	cr_assert_eq(decode_with(&m, 8, 6, 0), -EBADMSG, "an unknown verb");
 	cr_assert_eq(decode_with(&m, 8, OPERATOR_DEACTIVATE, 0), -EBADMSG, "of which domain");
+	cr_assert_eq(decode_with(&m, 8, OPERATOR_RESYNC, 0), -EBADMSG, "of which domain");
 	cr_assert_eq(decode_with(&m, 12, 16, 0), -EBADMSG, "an unknown flag");
 	m = data_of(1);
 	cr_assert_eq(decode_with(&m, 20, 0, 0), -EBADMSG, "no blocks");
