@@ -230,6 +230,17 @@ static void print_space(FILE *f, const struct json *j)
 		member_bytes(s, "meta_bytes", c, sizeof(c)));
 }
 
+static void print_kept(FILE *f, const struct json *j)
+{
+	const struct json *kept = json_get(j, "kept");
+
+	for (unsigned i = 0; i < json_length(kept); i++)
+		fprintf(f, "%s%s\n",
+			i ? "             "
+			  : "  kept       given up by resync, until you remove it: ",
+			json_string_at(kept, i, "?"));
+}
+
 static void print_latency(FILE *f, const struct json *j)
 {
 	static const char *const stages[] = {
@@ -348,6 +359,7 @@ static void print_volume(FILE *f, const struct ctl_volume *v, bool wide)
 	print_text(f, "trouble", json_get_string(j, "trouble", ""));
 	print_history(f, j);
 	print_space(f, j);
+	print_kept(f, j);
 	if (counters)
 		fprintf(f,
 			"  operations %lld in %lld batches, %s, %lld errors; waiting now: %lld\n",

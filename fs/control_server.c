@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "resync.h"
 
 #define RETURN_NS (5 * NS_PER_S) /* for a peer that starts again in place */
 
@@ -230,6 +231,7 @@ static struct json *status(struct volume *v)
 	json_set_int(x, "first_seq", (int64_t)ring_first_seq(v->ring));
 	json_set(j, "journal", x);
 	json_set(j, "space", status_space(v, &info));
+	json_set(j, "kept", resync_kept(v));
 	json_set_int(j, "waiting_ops", v->waiting + v->nparked);
 	json_set_double(
 		j, "uptime_s", (double)(clock_mono_ns() - v->started_ns) / (double)NS_PER_S);

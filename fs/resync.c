@@ -18,6 +18,7 @@
  */
 #include "resync.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,7 @@ struct resync {
 	char name[RESYNC_NAME_SIZE];
 	char place[PATH_SIZE + RESYNC_NAME_SIZE];
 	struct err error;
+	struct json *kept; /* paths of what was given up and is still here, as of the start */
 };
 
 /* --- the empty replica; a job thread --- */
@@ -150,8 +152,41 @@ void resync_give_up(struct volume *v, const struct record *r)
 		volume_die(v, "resync: %s", e.msg);
 }
 
+/* It takes room until a person removes it, so status names it. */
+static void look_for_kept(struct volume *v)
+{
+	DIR *d = opendir(v->cfg->directory);
+	char path[PATH_SIZE + 256];
+	struct dirent *de;
+
+	while (d && (de = readdir(d))) {
+		if (!resync_name_valid(de->d_name))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", v->cfg->directory, de->d_name);
+		json_append_string(v->resync->kept, path);
+	}
+	if (d)
+		closedir(d);
+}
+
+struct json *resync_kept(const struct volume *v)
+{
+	struct json *kept = json_array();
+	struct stat st;
+
+	for (unsigned i = 0; i < json_length(v->resync->kept); i++) {
+		const char *path = json_string_at(v->resync->kept, i, "");
+
+		if (!lstat(path, &st))
+			json_append_string(kept, path);
+	}
+	return kept;
+}
+
 void resync_init(struct volume *v)
 {
 	v->resync = calloc(1, sizeof(*v->resync));
 	ensure(v->resync);
+	v->resync->kept = json_array();
+	look_for_kept(v);
 }

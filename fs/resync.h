@@ -24,6 +24,8 @@ void resync_build(struct volume *v, uint64_t common);
 /* ACT_GIVE_UP: durable when it returns; the caller then ends the process. */
 void resync_give_up(struct volume *v, const struct record *r);
 void resync_work(struct volume *v); /* each turn of the loop */
+/* Paths of old states that are still kept, for status. */
+struct json *resync_kept(const struct volume *v);
 /* ACT_PREVIEW: answers the request `id` later. */
 void resync_preview(struct volume *v, uint64_t id, unsigned peer, uint64_t common);
 

@@ -34,7 +34,7 @@ struct preview {
 	uint64_t id;
 	unsigned peer;
 	uint64_t since, end;
-	uint64_t reaches; /* the journal was read from here on */
+	uint64_t reaches; /* the journal is read from here on */
 	struct changed *table; /* open addressing, by inode */
 	size_t n, size;
 	struct changed **list; /* what is shown, by path */

@@ -151,10 +151,9 @@ static int note_entry(struct preview *p, const struct entry *e)
 
 static int read_journal(struct preview *p, struct volume *v)
 {
-	uint64_t from = MAX(p->since + 1, ring_first_seq(v->ring));
+	uint64_t from = p->reaches;
 	int r = 0;
 
-	p->reaches = from;
 	while (from <= p->end && !r) {
 		struct batch_header h;
 		struct entry e;
@@ -162,7 +161,7 @@ static int read_journal(struct preview *p, struct volume *v)
 
 		r = ring_read(v->ring, from, p->buf, &h);
 		if (r == -ESTALE) { /* overwritten meanwhile */
-			p->reaches = from = MAX(from + 1, ring_first_seq(v->ring));
+			p->reaches = ++from;
 			r = 0;
 			continue;
 		}
@@ -370,6 +369,7 @@ void resync_preview(struct volume *v, uint64_t id, unsigned peer, uint64_t commo
 	p->peer = peer;
 	p->since = common;
 	p->end = core_end(v->core).seq;
+	p->reaches = MAX(common + 1, ring_first_seq(v->ring));
 	p->job.run = preview_run;
 	p->job.done = preview_done;
 	job_submit(v, &p->job);

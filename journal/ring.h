@@ -24,8 +24,8 @@
  * catches up gets such batches). So what a batch on the disk calls committed was durable on this
  * disk before it, and damage there is never mistaken for a torn write, nor the reverse.
  *
- * Owned by one thread; ring_read() may be called from one other thread at a time, for seqs that
- * are not released meanwhile (the caller holds a floor against that).
+ * Owned by one thread; ring_read() may be called from any. Who holds no floor against the release of what
+ * is read may find it overwritten (-ESTALE).
  */
 #ifndef JOURNAL_RING_H
 #define JOURNAL_RING_H

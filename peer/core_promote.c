@@ -66,8 +66,9 @@ static void promote_lossy(struct core *c, const struct core_operator *op, struct
 	c->plan.origin = *o;
 	snprintf(c->plan.done, sizeof(c->plan.done),
 		"%s serves '%s' from seq %llu on; what the other side had beyond that is not here. "
-		"Keep the other side's replica directory: it does not follow this step by itself",
-		own, c->cfg.volume_name, (unsigned long long)c->end.seq);
+		"The other side does not follow this step by itself: when it is back, 'tandemctl "
+		"resync %s --from %s' there keeps what it has aside and lets it catch up",
+		own, c->cfg.volume_name, (unsigned long long)c->end.seq, c->cfg.volume_name, own);
 	core_plan_propose(c, PLAN_PROMOTE, 0);
 }
 

@@ -114,6 +114,7 @@ mix_stop
 mix_verify b
 expect_eq "what site b had" "$(digest_of b)" "$kept"
 aside_check a
+expect_match "status of site a" "$(ctl a status)" "given up by resync.*: $(asides a)"
 sites_stop_and_compare
 sites_start_again() { # active site
 	site_start a
@@ -175,7 +176,8 @@ rm -rf "$(asides a)"
 [[ ! -e $(mnt b)/alone && $(cat "$(mnt b)/after") = after ]] || fail "site b is not as it was"
 step "left out by force: it comes back the same way"
 
-# Killed in the middle.
+# Killed in the middle, of pulling too: no journal reaches back to the beginning.
+dd if=/dev/urandom of="$(mnt b)/filler" bs=1M count=64 conv=notrunc,fsync status=none
 gave_up() { [[ -n $(asides "$1") && $(peer_state "$1") != fork ]]; }
 # A person who looks at the status and types what it says until it is done.
 mend() { # loser winner
@@ -218,3 +220,5 @@ for ((round = 1; round <= (ROUNDS + 3) / 4; round++)); do
 	step "round $round: site $loser gave up, killed in the middle; site $winner kept everything"
 done
 sites_stop_and_compare
+pulled=$(cat "$WORK/a/log" "$WORK/b/log" | grep -c "everything was pulled") || true
+[[ $pulled -gt 0 ]] || fail "nobody who gave up had to pull"

@@ -412,6 +412,7 @@ static const char status_full[] =
 	"\"journal\":{\"mode\":\"io_uring\",\"size\":67108864,\"free\":63963136,\"first_seq\":51},"
 	"\"space\":{\"size\":10737418240,\"used\":1288490188,\"free\":9448928052,\"inodes\":1234,"
 	"\"disk_free\":42949672960,\"disk_total\":107374182400,\"meta_bytes\":12897484},"
+	"\"kept\":[\"/data/fork-1\",\"/data/fork-2\"],"
 	"\"waiting_ops\":3,\"uptime_s\":7300.5,"
 	"\"peers\":[{\"domain\":\"site-b\",\"replica\":\"aaaaaaaa-7777-4888-9999-000000000000\","
 	"\"address\":\"10.1.0.1:7400\",\"state\":\"in-sync\",\"connected\":true,"
@@ -438,6 +439,8 @@ Test(ctl, status_shows_what_the_daemon_says)
 		"journal    61.0 MiB of 64.0 MiB free, from seq 51, written by io_uring",
 		"space      1.2 GiB used of 10.0 GiB, 8.8 GiB free, 1234 inodes",
 		"the disk below: 40.0 GiB free of 100 GiB; metadata 12.3 MiB",
+		"kept       given up by resync, until you remove it: /data/fork-1\n"
+		"             /data/fork-2\n",
 		"operations 1000 in 300 batches, 3.9 MiB, 1 errors; waiting now: 3",
 		"latency    500 operations in 10 s", "queue", "12 us      50 us",
 		"1.50 ms     2.50 s",
