@@ -255,6 +255,30 @@ static void fetch(struct rig *r, unsigned node, const struct core_action *a)
 		(struct rig_frame){.from = a->peer, .to = node, .conn = a->conn, .m = m};
 }
 
+static void act_resync(struct rig *r, unsigned node, const struct core_action *a)
+{
+	struct rig_node *n = &r->node[node];
+
+	switch (a->type) {
+	case ACT_PREVIEW:
+		say(r, "%c: preview after %llu for %c\n", name(node), (unsigned long long)a->seq,
+			name(a->peer));
+		n->code = CORE_ANSWER_OK;
+		break;
+	case ACT_BUILD:
+		say(r, "%c: builds, common %llu\n", name(node), (unsigned long long)a->seq);
+		n->building = true;
+		break;
+	case ACT_GIVE_UP:
+		say(r, "%c: gives up for %c\n", name(node), name(a->peer));
+		n->given_up = true;
+		record_copy(&n->begins_with, core_rival(n->core, a->peer));
+		break;
+	default:
+		break;
+	}
+}
+
 static void act(struct rig *r, unsigned node, const struct core_action *a)
 {
 	struct rig_node *n = &r->node[node];
@@ -313,18 +337,9 @@ static void act(struct rig *r, unsigned node, const struct core_action *a)
 		snprintf(n->answer, sizeof(n->answer), "%s", a->text);
 		break;
 	case ACT_PREVIEW:
-		say(r, "%c: preview after %llu for %c\n", name(node), (unsigned long long)a->seq,
-			name(a->peer));
-		n->code = CORE_ANSWER_OK;
-		break;
 	case ACT_BUILD:
-		say(r, "%c: builds, common %llu\n", name(node), (unsigned long long)a->seq);
-		n->building = true;
-		break;
 	case ACT_GIVE_UP:
-		say(r, "%c: gives up for %c\n", name(node), name(a->peer));
-		n->given_up = true;
-		record_copy(&n->begins_with, core_rival(n->core, a->peer));
+		act_resync(r, node, a);
 		break;
 	case ACT_EXIT:
 		say(r, "%c: exit\n", name(node));
