@@ -3,8 +3,8 @@
 # group: failover
 # budget: 120
 # Both sites are told to go on alone while the link is cut. Afterwards both keep what they have, say that
-# they differ, and offer no command that would do nothing; a person gives one of them up, and it is
-# made again from the descriptor that it has.
+# they differ, and what to look at next; a person gives one of them up by hand, and it is made again from the
+# descriptor that it has (resync.sh: by one command).
 . "$(dirname "$0")/../lib.sh"
 
 sites_up 256M
@@ -19,7 +19,7 @@ link_heal
 for s in a b; do
 	wait_for 20 "site $s says fork" eval '[[ $(status '$s' ".peers[0].state") = fork ]]'
 	expect_match "what site $s says" "$(ctl $s status)" "trouble.*a person must choose"
-	expect_eq "the command that site $s offers" "$(status $s .next)" ""
+	expect_match "the command that site $s offers" "$(status $s .next)" "resync $VOLUME --from $(domain "$(other $s)") --preview"
 	[[ ! -e $(mnt $s)/only-$(other $s) ]] || fail "site $s has the other one's file"
 	expect_eq "its own file at site $s" "$(cat "$(mnt $s)/only-$s")" $s
 done

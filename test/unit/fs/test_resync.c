@@ -239,11 +239,14 @@ Test(resync, a_mark_that_names_no_place_stops_the_start_and_changes_nothing)
 	cr_assert(resync_name_valid(NAME) && resync_name_valid(NAME "-2"));
 }
 
-Test(resync, an_empty_replica_has_the_root_directory_that_it_was_told)
+Test(resync, an_empty_replica_has_the_root_directory_of_the_descriptor)
 {
-	static struct descriptor d = {
-		.size = 64ull << 20, .ring_size = RING_SIZE_MIN, .nreplicas = 1};
-	struct replica_root root = {.mode = 0751, .uid = 7, .gid = 8};
+	static struct descriptor d = {.size = 64ull << 20,
+		.ring_size = RING_SIZE_MIN,
+		.nreplicas = 1,
+		.mode = 0751,
+		.uid = 7,
+		.gid = 8};
 	struct store_options so = {0};
 	struct store *s;
 	struct tree *t;
@@ -259,7 +262,7 @@ Test(resync, an_empty_replica_has_the_root_directory_that_it_was_told)
 	d.replicas[0].uuid = uuid_new();
 	d.replicas[0].in_sync = true;
 	d.record_id = 5;
-	cr_assert_eq(replica_build(dir, &d, &d.replicas[0].uuid, &root, &e), 0, "%s", e.msg);
+	cr_assert_eq(replica_build(dir, &d, &d.replicas[0].uuid, &e), 0, "%s", e.msg);
 	cr_assert_eq(store_open(in_dir("meta"), &so, &s, &e), 0, "%s", e.msg);
 	cr_assert_eq(tree_open(s, &d.volume, &t, &e), 0, "%s", e.msg);
 	cr_assert_eq(tree_inode(t, ROOT_INO, &i), 0);
