@@ -32,6 +32,27 @@ static void check_run(struct addr a, uint32_t blocks)
 	ensure(blocks && a.block % DATA_SEGMENT_BLOCKS + blocks <= DATA_SEGMENT_BLOCKS);
 }
 
+/*
+ * Reading ahead takes pages that an O_DIRECT write is about to make wrong; when the kernel cannot take one
+ * of them away afterwards ("Page cache invalidation failure on direct I/O"), it lets the write or the next sync
+ * fail with EIO, which ends the process (I9) though the disk is sound. So nothing is read ahead in a file
+ * while such writes are still to come; they ascend, so the file before is done with.
+ */
+static void stop_readahead(struct segments *s, struct addr a, struct seg_file *f)
+{
+	struct seg_file *before;
+
+	if (atomic_load_explicit(&f->no_readahead, memory_order_relaxed) ||
+		atomic_exchange(&f->no_readahead, true))
+		return;
+	posix_fadvise(f->fd, 0, 0, POSIX_FADV_RANDOM);
+	if (a.block < DATA_SEGMENT_BLOCKS)
+		return;
+	a.block -= DATA_SEGMENT_BLOCKS;
+	if (!seg_file_get(s, a, false, &before))
+		posix_fadvise(before->fd, 0, 0, POSIX_FADV_NORMAL);
+}
+
 int segments_direct(
 	struct segments *s, struct addr a, uint32_t blocks, int *ret_fd, uint64_t *ret_off)
 {
@@ -43,6 +64,7 @@ int segments_direct(
 	if (ret)
 		return ret;
 	pending_want_next(s, a);
+	stop_readahead(s, a, f);
 	*ret_fd = f->direct_fd;
 	*ret_off = seg_file_offset(a);
 	return 0;

@@ -23,6 +23,7 @@
 struct seg_file {
 	int fd; /* through the page cache */
 	int direct_fd; /* O_DIRECT; the same as fd where the filesystem has none */
+	atomic_bool no_readahead; /* O_DIRECT writes go on behind what is read */
 	atomic_bool dirty; /* written through the page cache since its last sync began */
 	atomic_ullong unpaced; /* bytes written since write-back was last started */
 };
