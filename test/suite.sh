@@ -8,7 +8,8 @@
 #     build       the programs compile
 #     lint        test/lint.sh
 #     units       Criterion programs
-#     sim         the simulator, several seeds
+#     sim         the simulator: several seeds, those of test/sim/seeds, and its own test
+#     sim-long    the simulator for STEPS over SEEDS: test/sim.sh
 #     san-units, san-sim, san-system   the same, and some rounds of the kill tests, with ASan and UBSan
 #     race        programs under ThreadSanitizer
 #     fuzz        every fuzzer for FUZZ_SECONDS
@@ -152,30 +153,35 @@ run_units() {
 	done
 }
 
-# run_sim GROUP B STEPS SEEDS [SANDIR]: every third world has three replicas.
+# run_sim GROUP B STEPS SEEDS [SANDIR]: every third world has three replicas; then those that once
+# found something. The last run puts defects in, one after the other, and wants each one found.
 run_sim() {
-	local group=$1 b=$2 steps=$3 seeds=$4 sandir=${5:-} i log=$out/$1.log p=0 f=0 t args
+	local group=$1 b=$2 steps=$3 seeds=$4 sandir=${5:-} i log=$out/$1.log p=0 f=0 t runs=() seed replicas
 	[ -x "$b/sim" ] || return 0
 	t=$(now_ms)
-	for ((i = 0; i <= seeds; i++)); do
-		args=(--seed $((SIM_SEED + i)) --replicas $((i % 3 == 2 ? 3 : 2)) --steps "$steps")
-		# The last run puts defects in, one after the other, and wants each one found.
-		if [ $i = "$seeds" ]; then
-			[ -z "$sandir" ] || break
-			args=(--selftest)
-		fi
+	for ((i = 0; i < seeds; i++)); do
+		runs+=("--seed $((SIM_SEED + i)) --replicas $((i % 3 == 2 ? 3 : 2)) --steps $steps")
+	done
+	if [ -z "$sandir" ]; then
+		while read -r seed replicas steps _; do
+			runs+=("--seed $seed --replicas $replicas --steps $steps")
+		done < <(grep '^[0-9]' test/sim/seeds)
+		runs+=(--selftest)
+	fi
+	for ((i = 0; i < ${#runs[@]}; i++)); do
 		[ -z "$sandir" ] || san_environment "$sandir"
-		if "${fixed[@]}" timeout -k 10 "${SIM_TIMEOUT:-300}" "$b/sim" "${args[@]}" >"$log" 2>&1 \
+		# shellcheck disable=SC2086 # several arguments in one string
+		if "${fixed[@]}" timeout -k 10 "${SIM_TIMEOUT:-300}" "$b/sim" ${runs[i]} >"$log" 2>&1 \
 			</dev/null && { [ -z "$sandir" ] || [ "$(san_reports "$sandir")" = 0 ]; }; then
 			p=$((p + 1))
 		else
 			f=$((f + 1))
 			cp "$log" "$out/$group-$i.log"
-			echo "        failed; again: $b/sim ${args[*]}"
+			echo "        failed; again: $b/sim ${runs[i]}"
 			show_tail "$log" 15
 		fi
 	done
-	record "$group" "$seeds-x-$steps-steps" $p $f 0 $(($(now_ms) - t))
+	record "$group" "$seeds-x-$3-steps" $p $f 0 $(($(now_ms) - t))
 }
 
 run_programs() {
@@ -248,6 +254,10 @@ run_group() {
 		;;
 	sim)
 		build sim B="$B" sim-program && run_sim sim "$B" "$SIM_STEPS" "$SIM_SEEDS"
+		;;
+	sim-long)
+		build sim-long B="$B" sim-program && B=$B STEPS=${STEPS:-100000000} SEEDS=${SIM_SEEDS_LONG:-200} \
+			run_counted sim-long "${STEPS:-100000000}-steps" test/sim.sh
 		;;
 	san-units)
 		build san-units B="$B-asan" SAN=$san OPT=-O1 units-programs &&

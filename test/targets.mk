@@ -34,7 +34,7 @@ print-%:
 SUITE = +@B=$(B) CRITERION_OPTS="$(CRITERION_OPTS)" FUZZ_SECONDS=$(FUZZ_SECONDS) $(if $(ROUNDS),ROUNDS=$(ROUNDS)) \
 	$(if $(SOAK),SOAK=$(SOAK)) test/suite.sh
 
-.PHONY: help setup check check-san race fuzz test test-system test-long lint format
+.PHONY: help setup check check-san sim race fuzz test test-system test-long lint format
 help:
 	@echo 'make [target]           builds tandemfs and tandemctl into $(B)/ without one'
 	@echo
@@ -43,6 +43,7 @@ help:
 	@echo 'demo-clean              stop and remove what KEEP=1 left'
 	@echo 'check                   units and simulator, under two minutes; CRITERION_OPTS="--filter ring/*"'
 	@echo 'check-san               the same and some kill rounds with ASan and UBSan'
+	@echo 'sim                     the simulator for STEPS=100000000 over SEEDS=200, on all cores; SEED=n is the first'
 	@echo 'race                    programs under ThreadSanitizer'
 	@echo 'fuzz                    every parser for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'test-system             real mounts, processes and kills; TESTS="name ..." ROUNDS=n'
@@ -58,6 +59,8 @@ setup:
 
 check:
 	$(SUITE) units sim
+sim: sim-program
+	@B=$(B) $(if $(STEPS),STEPS=$(STEPS)) $(if $(SEEDS),SEEDS=$(SEEDS)) $(if $(SEED),SEED=$(SEED)) test/sim.sh
 check-san:
 	$(SUITE) san-units san-sim san-system
 race:
@@ -73,7 +76,7 @@ test: setup
 test-long: setup
 	+@B=$(B) SIM_STEPS=1000000 SIM_SEEDS=100 SIM_SEED=$$(date +%s) SAN_SIM_STEPS=200000 SAN_ROUNDS=20 FUZZ_SECONDS=$(or $(FUZZ_LONG),120) \
 		ROUNDS=$(or $(ROUNDS),200) SEEDS=$(or $(SEEDS),1000) SOAK=$(or $(SOAK),1) CI_LONG=1 \
-		UNIT_TIMEOUT=1800 SIM_TIMEOUT=7200 test/suite.sh $(TEST_GROUPS)
+		UNIT_TIMEOUT=1800 SIM_TIMEOUT=7200 test/suite.sh $(TEST_GROUPS) sim-long
 
 lint:
 	@B=$(B) test/lint.sh
