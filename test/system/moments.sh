@@ -1,0 +1,201 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: kill
+# budget: 500
+# Kills at particular moments: checkpoint, catch-up, promotion, a change of the record, recovery.
+#
+# Each round runs one case from the table below under load: something is begun, and within it, at a
+# random time, the active, the standby or both are killed, now and then with the tandemctl that asked.
+# They start again in either order, or only one of them does and serves alone by a person's word. In the
+# end everything that was acknowledged is there, both replicas are clean, and equal.
+#
+# A case is repeated alone, on new sites, with CASE="promotion both" ROUND_SEED=n, as each round prints
+# them; without ROUND_SEED with as many seeds as a moment has rounds.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../settle.sh"
+
+# What begins, who is killed, within how many ms. A word of more than one part is a word of people:
+# its name is record/VERB. "alone" may follow: who may then serve without the other one. It is the site
+# that a person would take: the one whose record can be no older than the other's.
+cases='checkpoint active 120 alone either
+checkpoint standby 120
+checkpoint both 120 alone either
+catch-up active 300 alone active
+catch-up standby 300
+catch-up both 300 alone active
+promotion standby 60 alone standby
+promotion both 60 alone standby
+promotion cut 60
+record/deactivate active 50 alone active
+record/deactivate standby 50
+record/deactivate both 50 alone active
+record/forward both 50 alone active
+record/forward active 50
+record/activate active 50 alone active
+record/activate standby 50
+record/activate both 50 alone active
+record/demote active 50
+record/demote standby 50
+record/demote both 50
+record/promote standby 50
+record/promote both 50
+recovery active 600 alone active
+recovery standby 600
+recovery both 600'
+
+CONF_JOURNAL="size = 64M"
+CONF_LIMITS="checkpoint_entries = 3000"
+
+kill_pid() { # a process of ours that may have ended
+	kill -9 "$1" 2>/dev/null || true
+}
+# Types a word in the background; its status is nobody's business, its client may be killed.
+typed=
+type_word() { # site, arguments of tandemctl
+	local s=$1
+	shift
+	"$BIN/tandemctl" --run-dir "$WORK/$s/run" "$@" </dev/null >>"$WORK/words.out" 2>&1 &
+	typed=$!
+}
+type_end() {
+	[[ -n $typed ]] || return 0
+	((RANDOM % 3)) || kill_pid $typed
+	wait_for 30 "tandemctl ends when its daemon does" eval "! pid_alive $typed"
+	wait $typed 2>/dev/null || true
+	typed=
+}
+victims() {
+	case $1 in
+	active) echo "$active" ;;
+	standby | cut) echo "$standby" ;;
+	both) echo a b ;;
+	esac
+}
+others_domain() { domain "$standby"; }
+leave_out() {
+	order "$active" deactivate clusterdomain "$(others_domain)" --yes
+	wait_for 10 "the standby knows" eval '[[ $(status '"$standby"' ".inactive[]") = '"$(others_domain)"' ]]'
+}
+
+begin_checkpoint() {
+	local s
+	for s in a b; do
+		"$TOOLS/say" "$WORK/$s/run/$VOLUME.sock" checkpoint >>"$WORK/words.out" 2>&1 &
+	done
+}
+begin_catch-up() {
+	leave_out
+	((RANDOM % 2)) || site_kill9 "$standby"
+	pause_ms "$(random_ms 200 1200)"
+	site_alive "$standby" || site_start "$standby"
+	wait_for 10 "the active sees the standby" \
+		eval '[[ $(status '"$active"' ".peers[0].state") = inactive ]]'
+	order "$active" activate clusterdomain "$(others_domain)"
+}
+begin_promotion() { # who is killed
+	link_cut "$active"
+	[[ $1 = cut ]] || site_kill9 "$active"
+	[[ $1 != cut ]] || wait_for 10 "the standby misses its peer" \
+		eval '[[ $(status '"$standby"' ".peers[0].connected") = false ]]'
+	type_word "$standby" deactivate clusterdomain "$(domain "$active")" --yes
+}
+begin_record() { # verb
+	case $1 in
+	deactivate) type_word "$active" deactivate clusterdomain "$(others_domain)" --yes ;;
+	forward) type_word "$standby" deactivate clusterdomain "$(others_domain)" --yes ;;
+	activate)
+		leave_out
+		pause_ms "$(random_ms 0 300)"
+		type_word "$active" activate clusterdomain "$(others_domain)"
+		;;
+	demote) type_word "$active" demote $VOLUME ;;
+	promote)
+		order "$active" demote $VOLUME
+		wait_for 10 "the standby learns of it" \
+			eval '[[ $(status '"$standby"' ".active_domain") = null ]]'
+		type_word "$standby" promote $VOLUME --yes
+		;;
+	esac
+}
+begin_recovery() { # who is killed
+	local s
+	site_kill9 $(victims "$1")
+	for s in $(victims "$1"); do
+		pause_ms "$(random_ms 0 150)"
+		site_start "$s"
+	done
+}
+
+start_again() { # who may serve alone
+	local first=a alone=$1
+	[[ $alone != either ]] || alone=$([[ $((RANDOM % 2)) = 0 ]] && echo active || echo standby)
+	if [[ -n $alone && $((RANDOM % 2)) = 0 ]]; then
+		[[ $alone = active ]] && alone=$active || alone=$standby
+		! site_alive "$(other "$alone")" || site_kill9 "$(other "$alone")"
+		settle_alone "$alone"
+		mix_wait 0 3
+		mix_verify "$alone"
+		how="only site $alone started"
+		[[ $alone = "$active_before" ]] || how+=", promoted"
+		mix_start "$active"
+		pause_ms "$(random_ms 0 300)"
+		return
+	fi
+	((RANDOM % 2)) || first=b
+	how="site $first started first"
+	site_alive $first || site_start $first
+	pause_ms "$(random_ms 0 500)"
+	site_alive "$(other $first)" || site_start "$(other $first)"
+}
+
+one_round() { # what, who, within ms, who may serve alone
+	local what=$1 who=$2 ms=$3 alone=$4 after s killed times=1
+	standby=$(other "$active") active_before=$active how=
+	mix_start "$active"
+	pause_ms "$(random_ms 100 700)"
+	step "round $round, CASE=\"$what $who\" ROUND_SEED=$round_seed"
+	"begin_${what%/*}" "$([[ $what = */* ]] && echo "${what#*/}" || echo "$who")"
+	after=$(random_ms 0 "$ms")
+	pause_ms "$after"
+	killed=$(victims "$who" | tr '\n' ' ')
+	for s in $killed; do
+		! site_alive "$s" || site_kill9 "$s"
+	done
+	type_end
+	((RANDOM % 4)) || { # once more, on the way up
+		for s in $(victims "$who"); do
+			site_start "$s"
+		done
+		pause_ms "$(random_ms 0 400)"
+		site_kill9 $(victims "$who")
+		times=2
+	}
+	link_heal
+	start_again "$alone"
+	settle
+	settle_mix
+	step "killed after $after ms, $times time(s): ${killed% }; $how; site $active serves, verified"
+	settle_compare
+}
+
+# Each of the five moments ROUNDS / 4 times (/ 2 in a long run), the cases of a moment in turn.
+active=a
+sites_up
+each=$((ROUNDS > 20 ? ROUNDS / 2 : (ROUNDS + 3) / 4))
+[[ -z ${ROUND_SEED:-} ]] || each=1
+round=0
+for moment in checkpoint catch-up promotion record recovery; do
+	mapfile -t table < <(grep "^${CASE:-$moment}" <<<"$cases" | grep "^$moment")
+	[[ ${#table[@]} -gt 0 ]] || continue
+	skew=$((RANDOM % ${#table[@]}))
+	for ((i = 0; i < each; i++)); do
+		read -r what who ms _ alone <<<"${table[(i + skew) % ${#table[@]}]}"
+		round=$((round + 1))
+		round_seed=${ROUND_SEED:-$((RANDOM * 32768 + RANDOM))}
+		seed_next=$((RANDOM * 32768 + RANDOM))
+		RANDOM=$round_seed
+		one_round "$what" "$who" "$ms" "$alone"
+		RANDOM=$seed_next
+	done
+done
+((round > 0)) || fail "there is no case '${CASE:-}'"
