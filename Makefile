@@ -45,7 +45,7 @@ FS_OBJ := $(call objs,$(filter-out fs/main.c,$(wildcard fs/*.c)))
 AGENT_OBJ := $(call objs,$(filter-out agent/ctl_main.c,$(wildcard agent/*.c)))
 TESTLIB_OBJ := $(call objs,$(wildcard test/lib/*.c))
 SIM_OBJ := $(call objs,$(wildcard test/sim/*.c))
-SYSTEM_PROGS := $(patsubst test/system/%.c,$(B)/test/%,$(wildcard test/system/*.c))
+SYSTEM_PROGS := $(patsubst test/system/%.c,$(B)/test/%,$(filter-out %/wrongclock.c,$(wildcard test/system/*.c)))
 RACE_PROGS := $(patsubst test/race/%.c,$(B)/race/%,$(wildcard test/race/*.c))
 FUZZ_PROGS := $(patsubst test/fuzz/%.c,$(B)/fuzz/%,$(wildcard test/fuzz/*.c))
 BENCH_PROGS := $(patsubst test/bench/%.c,$(B)/bench/%,$(wildcard test/bench/*.c))
@@ -106,6 +106,11 @@ $(B)/sim: $(SIM_OBJ) $(B)/libpeer.a $(B)/libjournal.a
 $(B)/test/%: $(B)/test/system/%.o $(B)/libtest.a $(B)/libfs.a $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	$(call link,$(FS_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS) -lsqlite3)
+# For LD_PRELOAD: without sanitizers, which want to be first.
+$(B)/test/wrongclock.so: test/system/wrongclock.c
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -std=gnu11 -O2 $(WARN) -shared -fPIC -o $@ $<
 $(B)/bench/%: $(B)/test/bench/%.o $(B)/libtest.a $(B)/libfs.a $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)

@@ -69,14 +69,14 @@ static int start_thread(pthread_t *ret, void *(*fn)(void *), void *arg)
 	return ret_code;
 }
 
-/* CLOCK_REALTIME is what pthread_timedjoin_np() knows; a jump of it makes the wait wrong, not worse. */
+/* By the monotonic clock: were the wall clock set forward meanwhile, a fence would cut its invalidation
+ * short; set back, it would wait for hours. */
 static bool join_until(pthread_t t, uint64_t until_mono_ns)
 {
-	uint64_t now = clock_mono_ns();
-	uint64_t at = clock_real_ns() + (until_mono_ns > now ? until_mono_ns - now : 0);
-	struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S)};
+	struct timespec ts = {.tv_sec = (time_t)(until_mono_ns / NS_PER_S),
+		.tv_nsec = (long)(until_mono_ns % NS_PER_S)};
 
-	if (pthread_timedjoin_np(t, NULL, &ts) == 0)
+	if (pthread_clockjoin_np(t, NULL, CLOCK_MONOTONIC, &ts) == 0)
 		return true;
 	pthread_detach(t);
 	return false;

@@ -118,6 +118,12 @@ in_site() { # site, command... : in its network
 	shift
 	nsenter --net="/run/netns/$TAG-$s" -- "$@"
 }
+# The same in the background: its process in $BG, its output in bg-SITE.out in the work directory.
+BG=
+in_site_bg() { # site, command...
+	nsenter --net="/run/netns/$TAG-$1" -- "${@:2}" >"$WORK/bg-$1.out" 2>&1 <"${BG_IN:-/dev/null}" &
+	BG=$!
+}
 
 work_new() {
 	local base=${TEST_TMP:-/var/tmp}
@@ -167,6 +173,7 @@ CONF_VOLUME=
 CONF_JOURNAL="size = 64M"
 CONF_LIMITS=
 CONF_TIMEOUT=2s
+declare -A REACH=() # where a site dials its peer, if not at the peer's address: REACH[a]=HOST:PORT
 site_config() { # site
 	local s=$1 o d
 	o=$(other "$s")
@@ -182,7 +189,7 @@ site_config() { # site
 		domain = $(domain "$s")
 		listen = $(address "$s")
 		[peer $(domain "$o")]
-		address = $(address "$o")
+		address = ${REACH[$s]:-$(address "$o")}
 		[transport]
 		mode = $TRANSPORT
 		heartbeat = 200ms
@@ -211,12 +218,14 @@ sites_format() { # [size]
 	"$BIN/tandemfs" format --join "$WORK/$VOLUME.desc" --config "$WORK/b/conf" >>"$WORK/b/log" 2>&1
 }
 
+declare -A SITE_ENV=() # NAME=VALUE words for the daemon of a site
 site_start() { # site
 	local d
 	d=$(dir_of "$1")
 	! site_alive "$1" || fail "site $1 runs already"
 	echo "--- started at $(date +%H:%M:%S.%3N)" >>"$d/log"
-	nsenter --net="/run/netns/$TAG-$1" -- \
+	# shellcheck disable=SC2086 # several words
+	nsenter --net="/run/netns/$TAG-$1" -- env ${SITE_ENV[$1]:-} \
 		"$BIN/tandemfs" run --config "$d/conf" --run-dir "$d/run" ${VERBOSE:+--verbose} \
 		>>"$d/log" 2>&1 </dev/null &
 	PID[$1]=$!
