@@ -33,9 +33,10 @@ void core_plan_begin(struct core *c, bool forced)
 	c->plan.word = false;
 }
 
+/* Above every one that was proposed: the n-th proposal from a record has at most its epoch + n. */
 void core_plan_epoch(struct core *c)
 {
-	c->next->epoch.num += 1 + c->facts.nproposed;
+	c->next->epoch.num = c->rec->epoch.num + 1 + c->facts.nproposed;
 	c->next->epoch.id = core_chance(c);
 }
 

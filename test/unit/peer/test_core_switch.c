@@ -355,3 +355,37 @@ Test(core_switch, a_half_agreed_proposal_is_no_fork_even_after_a_crash_and_a_per
 	free(old);
 	rig_free(r);
 }
+
+Test(core_switch, a_plan_is_above_every_epoch_of_the_promotions_that_broke_off)
+{
+	struct rig *r = rig_pair();
+	struct core_event ev = {.type = EV_OPERATOR, .op = {.id = 1, .verb = OPERATOR_PROMOTE}};
+	struct record *old = malloc(sizeof(*old));
+
+	cr_assert(old);
+	rig_type(r, A, OPERATOR_DEMOTE, 0, NULL);
+	rig_drained(r, A);
+	rig_crash(r, A, false);
+	rig_start(r, A);
+	rig_connect(r, A, B);
+	rig_step(r, B, &ev); /* b proposes, and a dies with it, */
+	rig_crash(r, A, false);
+	rig_run(r);
+	record_copy(old, &r->node[B].record);
+	rig_start(r, A);
+	rig_connect(r, A, B);
+	cr_assert_eq(rig_type(r, B, OPERATOR_PROMOTE, 0, NULL), CORE_ANSWER_OK); /* a accepts, */
+	rig_crash(r, B, false);
+	record_copy(&r->node[B].record, old); /* and b dies before it has written it */
+	cr_assert_eq(r->node[B].facts.nproposed, 2u);
+	rig_start(r, B);
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, OPERATOR_YES, "site-a"), CORE_ANSWER_OK);
+	cr_assert_geq(r->node[B].record.epoch.num, r->node[A].record.epoch.num);
+	rig_connect(r, A, B);
+	cr_assert_eq(record_compare(&r->node[A].record, &r->node[B].record), RECORD_SAME);
+	cr_assert_eq(rig_type(r, B, OPERATOR_PROMOTE, OPERATOR_YES, NULL), CORE_ANSWER_OK);
+	cr_assert(r->node[B].serving);
+	cr_assert_eq(rig_state(r, B, A), CORE_PEER_INACTIVE);
+	free(old);
+	rig_free(r);
+}
