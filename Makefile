@@ -5,7 +5,7 @@
 #   B=build       where the outputs go (another build beside it: make B=build-asan SAN=address,undefined)
 #   SAN=          sanitizers for this build
 #   V=1           show the commands
-#   ROUNDS= SOAK= scale the system tests
+#   ROUNDS= SOAK= scale the system tests (SOAK: seconds of test/system/soak.sh)
 
 B ?= build
 CC ?= gcc

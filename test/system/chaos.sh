@@ -5,13 +5,13 @@
 # Random mishaps and orders, one on the heels of the other, under load: kills, hangs, cuts, switches.
 #
 # After each one the volume must serve again somewhere, with everything that was acknowledged; now and
-# then both sites are stopped and compared. SOAK=N goes on for N minutes (one and a half without it).
+# then both sites are stopped and compared. CHAOS=N goes on for N minutes (one and a half without it).
 . "$(dirname "$0")/../lib.sh"
 
 CONF_JOURNAL="size = 256M"
 CONF_LIMITS="checkpoint_entries = $((1000 + RANDOM % 8000))"
 sites_up
-minutes=${SOAK:-1}
+minutes=${CHAOS:-1}
 end=$(($(now_ns) + minutes * 60000000000 + 30000000000))
 active=a
 
