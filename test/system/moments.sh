@@ -57,10 +57,9 @@ type_word() { # site, arguments of tandemctl
 	"$BIN/tandemctl" --run-dir "$WORK/$s/run" "$@" </dev/null >>"$WORK/words.out" 2>&1 &
 	typed=$!
 }
-type_end() {
+type_end() { # after a demotion lost its peer it waits, until settle brings the peer back
 	[[ -n $typed ]] || return 0
-	((RANDOM % 3)) || kill_pid $typed
-	wait_for 30 "tandemctl ends when its daemon does" eval "! pid_alive $typed"
+	wait_for 30 "tandemctl ends" eval "! pid_alive $typed"
 	wait $typed 2>/dev/null || true
 	typed=
 }
@@ -119,6 +118,7 @@ begin_record() { # verb
 }
 begin_recovery() { # who is killed
 	local s
+	# shellcheck disable=SC2046 # one or two sites
 	site_kill9 $(victims "$1")
 	for s in $(victims "$1"); do
 		pause_ms "$(random_ms 0 150)"
@@ -161,18 +161,21 @@ one_round() { # what, who, within ms, who may serve alone
 	for s in $killed; do
 		! site_alive "$s" || site_kill9 "$s"
 	done
-	type_end
+	[[ -z $typed || $((RANDOM % 3)) != 0 ]] || kill_pid $typed
 	((RANDOM % 4)) || { # once more, on the way up
 		for s in $(victims "$who"); do
 			site_start "$s"
 		done
 		pause_ms "$(random_ms 0 400)"
+		# shellcheck disable=SC2046 # one or two sites
 		site_kill9 $(victims "$who")
 		times=2
 	}
 	link_heal
 	start_again "$alone"
 	settle
+	type_end
+	settle # it may have been carried out only now
 	settle_mix
 	step "killed after $after ms, $times time(s): ${killed% }; $how; site $active serves, verified"
 	settle_compare
