@@ -181,10 +181,10 @@ one_round() { # what, who, within ms, who may serve alone
 	settle_compare
 }
 
-# Each of the five moments ROUNDS / 4 times (/ 2 in a long run), the cases of a moment in turn.
+# Each of the five moments ROUNDS / 5 times (/ 2 in a long run), the cases of a moment in turn.
 active=a
 sites_up
-each=$((ROUNDS > 20 ? ROUNDS / 2 : (ROUNDS + 3) / 4))
+each=$((ROUNDS > 20 ? ROUNDS / 2 : (ROUNDS + 4) / 5))
 [[ -z ${ROUND_SEED:-} ]] || each=1
 round=0
 for moment in checkpoint catch-up promotion record recovery; do
