@@ -188,7 +188,10 @@ each=$((ROUNDS > 20 ? ROUNDS / 2 : (ROUNDS + 4) / 5))
 [[ -z ${ROUND_SEED:-} ]] || each=1
 round=0
 for moment in checkpoint catch-up promotion record recovery; do
-	mapfile -t table < <(grep "^${CASE:-$moment}" <<<"$cases" | grep "^$moment")
+	table=()
+	while read -r row; do
+		[[ $row != "$moment"* || $row != "${CASE:-$moment}"* ]] || table+=("$row")
+	done <<<"$cases"
 	[[ ${#table[@]} -gt 0 ]] || continue
 	skew=$((RANDOM % ${#table[@]}))
 	for ((i = 0; i < each; i++)); do
