@@ -83,8 +83,8 @@ static void announce(void)
 
 		if (!rig.blocks[in_segments])
 			continue;
-		p = payload_new(from.rx_pool, BLOCK_SIZE);
-		must(p, "no payload");
+		while (!(p = payload_new(from.rx_pool, BLOCK_SIZE)))
+			usleep(500); /* the disk is slow: until some are written */
 		memcpy(p->data, rig.blocks[in_segments], BLOCK_SIZE);
 		segments_pending_add(from.segments, a, 1, p, 0, ++seq);
 		payload_unref(p);
@@ -97,6 +97,8 @@ static void change(void)
 	char name[16];
 	struct inode i;
 
+	if (rig.next_block + 1000 > rig.nblocks) /* the rig's addresses come to an end */
+		return;
 	snprintf(name, sizeof(name), "f%u", (unsigned)(rig_random(&seed) % FILES));
 	if (tree_lookup(rig.tree, ROOT_INO, name, &i)) {
 		rig_create(&rig, ROOT_INO, name, S_IFREG | 0644);
