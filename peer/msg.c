@@ -459,6 +459,10 @@ static const struct msg_rule {
 		decode_pull_reached},
 	[MSG_PULL_NEWS] = {"pull-news", SMALL_META_MAX, 0, false, encode_pull_news,
 		decode_pull_news},
+	[MSG_REPAIR_ASK] = {"repair-ask", SMALL_META_MAX, 0, false, encode_repair_ask,
+		decode_repair_ask},
+	[MSG_REPAIR] = {"repair", SMALL_META_MAX, MSG_REPAIR_BLOCKS_MAX *BLOCK_SIZE, false,
+		encode_repair, decode_repair},
 };
 
 const char *msg_type_name(enum msg_type t)
@@ -525,6 +529,8 @@ static bool payload_valid(const struct msg_frame *f, const void *payload, struct
 		return f->payload_len == part_size(&m->pull_part) &&
 		       crc32c(0, payload, f->payload_len) == m->pull_part.crc;
 	}
+	if (m->type == MSG_REPAIR)
+		return repair_payload_valid(f->payload_len, payload, m);
 	return !f->payload_len;
 }
 
@@ -596,6 +602,10 @@ const void *msg_payload(const struct msg *m, size_t *ret_len)
 	if (m->type == MSG_PULL_PART) {
 		*ret_len = part_size(&m->pull_part);
 		return m->pull_part.bytes;
+	}
+	if (m->type == MSG_REPAIR && m->repair.good) {
+		*ret_len = (size_t)m->repair.blocks * BLOCK_SIZE;
+		return m->repair.bytes;
 	}
 	*ret_len = 0;
 	return NULL;

@@ -41,6 +41,7 @@
 #define MSG_PULL_FILES_MAX 65536u
 #define MSG_PULL_BLOCKS_MAX 256u /* of one run that is asked for */
 #define MSG_PULL_PART_MAX (1u << 20) /* bytes of a file in one part */
+#define MSG_REPAIR_BLOCKS_MAX 64u /* of one run that is asked for; a bit each */
 
 enum msg_type {
 	MSG_PREFACE = 1, /* first frame of a connection: who dials, and what for */
@@ -67,6 +68,9 @@ enum msg_type {
 	MSG_PULL_DONE, /* everything of the checkpoint is there */
 	MSG_PULL_REACHED, /* does the ring still lead on from the checkpoint? */
 	MSG_PULL_NEWS, /* how far the target is, for status */
+	/* On commit connections: few and small, for a reader waits. */
+	MSG_REPAIR_ASK, /* blocks that are damaged here: has the other side them as they should be? */
+	MSG_REPAIR, /* payload: the blocks, where any is as it should be */
 	MSG_TYPE_MAX,
 };
 
@@ -233,6 +237,22 @@ struct msg_pull_news {
 	uint64_t rate; /* bytes a second */
 };
 
+struct msg_repair_ask {
+	uint64_t nonce; /* returned in the answer */
+	struct epoch epoch; /* the address, as in DATA */
+	uint64_t block;
+	uint32_t blocks; /* 1 to MSG_REPAIR_BLOCKS_MAX */
+	uint32_t crcs[MSG_REPAIR_BLOCKS_MAX]; /* what each block's bytes must be */
+};
+
+struct msg_repair {
+	uint64_t nonce;
+	uint64_t good; /* bit i: block i has the checksum that was asked for; 0: no payload */
+	uint32_t blocks; /* as asked for */
+	uint32_t crc; /* CRC-32C of the payload; 0 without one */
+	const void *bytes; /* payload: blocks * BLOCK_SIZE, zeros where the bit is not set */
+};
+
 struct msg {
 	enum msg_type type;
 	struct epoch epoch;
@@ -258,6 +278,8 @@ struct msg {
 		struct msg_pull_done pull_done;
 		struct msg_pull_reached pull_reached;
 		struct msg_pull_news pull_news;
+		struct msg_repair_ask repair_ask;
+		struct msg_repair repair;
 	};
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside of the frames' codec: the fields of pulling, msg_pull.c to msg.c. */
+/* Inside of the frames' codec: the fields of pulling and repairing, msg_pull.c and
+ * msg_repair.c to msg.c. */
 #ifndef PEER_MSG_IMPL_H
 #define PEER_MSG_IMPL_H
 
@@ -27,5 +28,11 @@ void encode_pull_reached(const struct msg *m, struct bytes *b);
 void decode_pull_reached(struct bytes *b, struct record *record, struct msg *m);
 void encode_pull_news(const struct msg *m, struct bytes *b);
 void decode_pull_news(struct bytes *b, struct record *record, struct msg *m);
+void encode_repair_ask(const struct msg *m, struct bytes *b);
+void decode_repair_ask(struct bytes *b, struct record *record, struct msg *m);
+void encode_repair(const struct msg *m, struct bytes *b);
+void decode_repair(struct bytes *b, struct record *record, struct msg *m);
+/* The payload against the fields. */
+bool repair_payload_valid(size_t len, const void *payload, struct msg *m);
 
 #endif

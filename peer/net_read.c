@@ -46,7 +46,8 @@ static bool frame_allowed(const struct net_conn *c, enum msg_type t)
 	if (c->state == CONN_UP && t == MSG_DATA)
 		return true;
 	if (c->state == CONN_UP && t != MSG_REFUSED)
-		return t != MSG_PREFACE && net_is_bulk((unsigned)c->peer) == (t >= MSG_PULL_BEGIN);
+		return t != MSG_PREFACE && net_is_bulk((unsigned)c->peer) ==
+						   (t >= MSG_PULL_BEGIN && t <= MSG_PULL_NEWS);
 	return t == MSG_PREFACE || t == MSG_REFUSED;
 }
 

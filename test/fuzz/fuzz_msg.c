@@ -14,6 +14,7 @@
 #define BUF_SIZE (MSG_HEADER_SIZE + MSG_META_MAX)
 #define DATA_CRC_AT 24u /* in the fields of a DATA frame */
 #define PART_CRC_AT 24u /* in those of a PULL_PART */
+#define REPAIR_CRC_AT 20u /* in those of a REPAIR */
 #define REPAIR_HEADER 1u
 #define REPAIR_META 2u
 #define REPAIR_DATA 4u
@@ -75,6 +76,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		put32(meta + DATA_CRC_AT, crc32c(0, payload, f.payload_len));
 	if ((repair & REPAIR_DATA) && f.type == MSG_PULL_PART && f.meta_len >= PART_CRC_AT + 4)
 		put32(meta + PART_CRC_AT, crc32c(0, payload, f.payload_len));
+	if ((repair & REPAIR_DATA) && f.type == MSG_REPAIR && f.payload_len &&
+		f.meta_len >= REPAIR_CRC_AT + 4)
+		put32(meta + REPAIR_CRC_AT, crc32c(0, payload, f.payload_len));
 	if (repair & REPAIR_META)
 		f.meta_crc = crc32c(0, meta, f.meta_len);
 	record = malloc(sizeof(*record));
