@@ -368,6 +368,10 @@ static void print_volume(FILE *f, const struct ctl_volume *v, bool wide)
 			member_bytes(counters, "bytes", buf, sizeof(buf)),
 			(long long)json_get_int(counters, "errors", 0),
 			(long long)json_get_int(j, "waiting_ops", 0));
+	if (json_get_int(counters, "damaged", 0))
+		fprintf(f, "  damaged blocks met %lld, repaired from the peer %lld (see the log)\n",
+			(long long)json_get_int(counters, "damaged", 0),
+			(long long)json_get_int(counters, "repaired", 0));
 	print_latency(f, j);
 	peers = json_get(j, "peers");
 	for (unsigned i = 0; i < json_length(peers); i++)

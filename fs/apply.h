@@ -154,6 +154,9 @@ int tree_xattr_get(
 int tree_xattr_list(struct tree *t, uint64_t ino, char *buf, size_t size, size_t *ret_len);
 /* The target, without a terminating zero; *ret_len is its full length. -EINVAL: not a symlink. */
 int tree_readlink(struct tree *t, uint64_t ino, char *buf, size_t size, size_t *ret_len);
+/* A path from the root that leads to the inode, for messages; "." is the root. Walks all names of the
+ * volume: no FUSE worker. `size` more than NAME_LEN_MAX. -ENOENT: no name leads there. */
+int tree_path(struct tree *t, uint64_t ino, char *buf, size_t size);
 /* SEEK_DATA or SEEK_HOLE. 0, -ENXIO. */
 int tree_seek(struct tree *t, const struct inode *i, uint64_t off, int whence, uint64_t *ret_off);
 

@@ -246,6 +246,8 @@ static struct json *status(struct volume *v)
 	json_set_int(x, "bytes", (int64_t)v->count_bytes);
 	json_set_int(x, "errors", (int64_t)v->count_errors);
 	json_set_int(x, "checkpoints", (int64_t)atomic_load(&v->count_checkpoints));
+	json_set_int(x, "damaged", (int64_t)v->count_damaged);
+	json_set_int(x, "repaired", (int64_t)v->count_repaired);
 	json_set(j, "counters", x);
 	return j;
 }

@@ -423,6 +423,18 @@ int ll_op_name(char *dst, const char *name)
 	return 0;
 }
 
+void ll_op_submit(struct op *op, int ret)
+{
+	struct ll *l = op->ctx;
+
+	if (!ret)
+		volume_submit(l->v, op);
+	else if (ret == -EBADMSG || ret == -EIO)
+		volume_repair_edges(l->v, op, ret);
+	else
+		ll_op_refuse(op, ret);
+}
+
 void ll_op_refuse(struct op *op, int error)
 {
 	fuse_reply_err(op->req, -error);

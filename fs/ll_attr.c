@@ -97,13 +97,11 @@ void ll_setattr(
 	if (op->attr_mask & ATTR_SIZE) {
 		if (attr->st_size < 0 || (uint64_t)attr->st_size > FILE_SIZE_MAX)
 			ret = -EFBIG;
-		else
-			ret = op_read_edges(l->tree, l->segments, l->pool, op);
 	}
 	if (ret)
 		ll_op_refuse(op, ret);
 	else
-		volume_submit(l->v, op);
+		ll_op_submit(op, op_read_edges(l->tree, l->segments, l->pool, op));
 }
 
 void ll_statfs(fuse_req_t req, fuse_ino_t ino)

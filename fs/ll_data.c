@@ -3,8 +3,9 @@
  * Data: opening, reading, writing, space, holes.
  *
  * A read maps the file's blocks and takes each run from memory or its segment, checksums verified,
- * into the worker's buffer; holes are zeros. A block whose checksum is wrong is looked up again: only
- * if the map still names that address it is damage.
+ * into the worker's buffer; holes are zeros. A block whose checksum is wrong, or that the disk cannot
+ * read, is looked up again: only if the map still names that address it is damage. Then the request
+ * waits, on no thread, until the block is repaired from another replica (repair.h), and is read again.
  *
  * A write's bytes are copied once, to where they lie in the block that holds them; the old bytes
  * around an unaligned write are read beside them. When there is no memory the bytes are parked: a
@@ -16,12 +17,12 @@
 #include "ll_impl.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <linux/fuse.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "repair.h"
 
 #define EXTENTS_MAX 64u
 #define READ_BLOCKS_MAX (LL_READ_SIZE / BLOCK_SIZE)
@@ -39,36 +40,26 @@ void ll_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* --- reading --- */
 
-/* true when the inode's block still lies at a. */
-static bool still_mapped(struct ll *l, uint64_t ino, uint64_t block, struct addr a)
+/* A run of one extent. -EAGAIN: the map changed meanwhile. -EBADMSG: damage, *ret_r describes it. */
+static int read_extent(struct ll *l, uint64_t ino, const struct extent *x, uint8_t *at,
+	const uint32_t *crcs, struct repair **ret_r)
 {
-	struct inode i;
-	struct extent x;
-	uint32_t crc;
+	uint32_t bad = 0;
+	int ret;
 
-	return tree_inode(l->tree, ino, &i) == 0 &&
-	       tree_map(l->tree, &i, block, 1, &x, 1, &crc) == 1 && x.addr.epoch == a.epoch &&
-	       x.addr.block == a.block;
+	if (!x->addr.epoch) {
+		memset(at, 0, (size_t)x->blocks * BLOCK_SIZE);
+		return 0;
+	}
+	ret = segments_read(l->segments, x->addr, x->blocks, at, crcs, &bad);
+	if (ret == -EBADMSG || ret == -EIO)
+		ret = repair_find(l->tree, l->segments, ino, x, crcs, ret == -EIO ? 0 : bad, ret_r);
+	return ret;
 }
 
-static int bad_block(struct ll *l, uint64_t ino, const struct extent *x, uint32_t bad)
-{
-	struct addr a = {.block = x->addr.block + bad, .epoch = x->addr.epoch};
-	uint64_t n;
-
-	if (!still_mapped(l, ino, x->file_block + bad, a))
-		return -EAGAIN;
-	n = atomic_fetch_add(&l->bad_reads, 1) + 1;
-	if (n <= 100 || n % 1000 == 0)
-		log_error("inode %" PRIu64 ": block %" PRIu64 " at epoch %u block %" PRIu64
-			  " has a wrong checksum (%" PRIu64 " so far)",
-			ino, x->file_block + bad, a.epoch, a.block, n);
-	return -EIO;
-}
-
-/* Reads file blocks [first, first + blocks) into the buffer. -EAGAIN: the map changed meanwhile. */
-static int read_blocks(
-	struct ll *l, const struct inode *i, uint64_t first, uint32_t blocks, uint8_t *buf)
+/* Reads file blocks [first, first + blocks) into the buffer. As read_extent(). */
+static int read_blocks(struct ll *l, const struct inode *i, uint64_t first, uint32_t blocks,
+	uint8_t *buf, struct repair **ret_r)
 {
 	struct extent extents[EXTENTS_MAX];
 	uint32_t crcs[READ_BLOCKS_MAX], done = 0;
@@ -82,16 +73,8 @@ static int read_blocks(
 			return n ? n : -EIO;
 		for (int x = 0; x < n; x++) {
 			uint8_t *at = buf + (size_t)(done + mapped) * BLOCK_SIZE;
-			uint32_t bad;
-			int ret = 0;
+			int ret = read_extent(l, i->ino, &extents[x], at, crcs + mapped, ret_r);
 
-			if (!extents[x].addr.epoch)
-				memset(at, 0, (size_t)extents[x].blocks * BLOCK_SIZE);
-			else
-				ret = segments_read(l->segments, extents[x].addr, extents[x].blocks,
-					at, crcs + mapped, &bad);
-			if (ret == -EBADMSG)
-				ret = bad_block(l, i->ino, &extents[x], bad);
 			if (ret)
 				return ret;
 			mapped += extents[x].blocks;
@@ -101,11 +84,11 @@ static int read_blocks(
 	return 0;
 }
 
-void ll_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+/* The whole request into buf (LL_READ_SIZE bytes): the answer is *ret_len bytes from *ret_p on. */
+static int read_request(struct ll *l, uint64_t ino, uint64_t from, size_t size, uint8_t *buf,
+	const uint8_t **ret_p, size_t *ret_len, struct repair **ret_r)
 {
-	struct ll *l = ll_of(req);
-	uint8_t *buf = ll_self->data;
-	uint64_t from = (uint64_t)off, first = from / BLOCK_SIZE, end;
+	uint64_t first = from / BLOCK_SIZE, end;
 	struct inode i;
 	int ret = -EAGAIN;
 
@@ -113,22 +96,107 @@ void ll_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		ret = tree_inode(l->tree, ino, &i);
 		if (!ret && !S_ISREG(i.mode))
 			ret = S_ISDIR(i.mode) ? -EISDIR : -EINVAL;
-		if (!ret && (size > WRITE_SIZE_MAX || off < 0))
-			ret = -EINVAL;
 		if (ret)
-			break;
+			return ret;
 		end = MIN(from + size, i.size);
-		if (from >= end) {
-			fuse_reply_buf(req, NULL, 0);
-			return;
-		}
-		ret = read_blocks(
-			l, &i, first, (uint32_t)((end + BLOCK_SIZE - 1) / BLOCK_SIZE - first), buf);
+		*ret_p = buf + from % BLOCK_SIZE;
+		*ret_len = from < end ? end - from : 0;
+		if (!*ret_len)
+			return 0;
+		ret = read_blocks(l, &i, first,
+			(uint32_t)((end + BLOCK_SIZE - 1) / BLOCK_SIZE - first), buf, ret_r);
 	}
-	if (ret)
-		fuse_reply_err(req, ret == -EAGAIN ? EIO : -ret);
+	return ret == -EAGAIN ? -EIO : ret;
+}
+
+/* A read that met damage: it waits for repairs, on no thread. */
+struct damaged_read {
+	struct ll *l;
+	fuse_req_t req;
+	uint64_t ino, from;
+	size_t size;
+	struct repair *list; /* what was repaired for it */
+	unsigned rounds;
+};
+
+static void damaged_over(struct damaged_read *d)
+{
+	struct ll *l = d->l;
+
+	while (d->list) {
+		struct repair *r = d->list;
+
+		d->list = r->next;
+		repair_end(l->segments, r);
+	}
+	free(d);
+	ll_unref(l);
+}
+
+static void damaged_again(struct repair *r, int code)
+{
+	struct damaged_read *d = r->ctx;
+	struct repair *more = NULL;
+	uint8_t *buf = NULL;
+	const uint8_t *p;
+	size_t len;
+
+	r->next = d->list;
+	d->list = r;
+	if (!code && atomic_load(&d->l->fenced))
+		code = -EIO;
+	if (!code)
+		code = posix_memalign((void **)&buf, BLOCK_SIZE, LL_READ_SIZE) ? -ENOMEM : 0;
+	if (!code)
+		code = read_request(d->l, d->ino, d->from, d->size, buf, &p, &len, &more);
+	if (code == -EBADMSG && d->rounds++ < READ_BLOCKS_MAX) {
+		more->again = damaged_again;
+		more->ctx = d;
+		volume_repair(d->l->v, more);
+	} else {
+		if (code)
+			fuse_reply_err(d->req, code == -EBADMSG ? EIO : -code);
+		else
+			fuse_reply_buf(d->req, (const char *)p, len);
+		free(more);
+		damaged_over(d);
+	}
+	free(buf);
+}
+
+static void read_damaged(fuse_req_t req, uint64_t ino, uint64_t from, size_t size, struct repair *r)
+{
+	struct damaged_read *d = calloc(1, sizeof(*d));
+	struct ll *l = ll_of(req);
+
+	if (!d) {
+		free(r);
+		fuse_reply_err(req, EIO);
+		return;
+	}
+	*d = (struct damaged_read){
+		.l = ll_ref(l), .req = req, .ino = ino, .from = from, .size = size};
+	r->again = damaged_again;
+	r->ctx = d;
+	volume_repair(l->v, r);
+}
+
+void ll_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct repair *r = NULL;
+	const uint8_t *p = NULL;
+	size_t len = 0;
+	int ret = -EINVAL;
+
+	if (size <= WRITE_SIZE_MAX && off >= 0)
+		ret = read_request(
+			ll_of(req), ino, (uint64_t)off, size, ll_self->data, &p, &len, &r);
+	if (ret == -EBADMSG)
+		read_damaged(req, ino, (uint64_t)off, size, r);
+	else if (ret)
+		fuse_reply_err(req, -ret);
 	else
-		fuse_reply_buf(req, (const char *)buf + from % BLOCK_SIZE, end - from);
+		fuse_reply_buf(req, (const char *)p, len);
 }
 
 void ll_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
@@ -196,10 +264,7 @@ void ll_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	memcpy(op->payload->data + head, buf, size);
 	if (head || (head + size) % BLOCK_SIZE)
 		ret = op_read_edges(l->tree, l->segments, l->pool, op);
-	if (ret)
-		ll_op_refuse(op, ret);
-	else
-		volume_submit(l->v, op);
+	ll_op_submit(op, ret);
 }
 
 void ll_fallocate(
@@ -217,10 +282,8 @@ void ll_fallocate(
 		ret = -EINVAL;
 	else if ((uint64_t)off + (uint64_t)len > FILE_SIZE_MAX)
 		ret = -EFBIG;
-	else
-		ret = op_read_edges(l->tree, l->segments, l->pool, op);
 	if (ret)
 		ll_op_refuse(op, ret);
 	else
-		volume_submit(l->v, op);
+		ll_op_submit(op, op_read_edges(l->tree, l->segments, l->pool, op));
 }

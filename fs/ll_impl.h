@@ -61,7 +61,6 @@ struct ll {
 	atomic_uint refs, running;
 	atomic_bool fenced;
 	atomic_bool detached; /* by ll_unmount_idle() */
-	atomic_ulong bad_reads;
 	/* INIT: what the kernel offers, to be amended in the answer (ll_init.c) */
 	uint64_t init_unique, init_offered;
 	bool init_done, setxattr_ext;
@@ -128,6 +127,8 @@ struct op *ll_op_new(fuse_req_t req, enum op_type type, void (*done)(struct op *
 void ll_op_end(struct op *op);
 /* Copies a name; -ENAMETOOLONG. */
 int ll_op_name(char *dst, const char *name);
+/* Hands over an operation whose old bytes were read with op_read_edges(), which said `ret`. */
+void ll_op_submit(struct op *op, int ret);
 /* Ends an operation that is not submitted, with an error for the kernel. */
 void ll_op_refuse(struct op *op, int error);
 /* `done` for what is answered with 0 or an error; marks an orphan. */

@@ -72,6 +72,14 @@ int segments_read(struct segments *s, struct addr a, uint32_t blocks, void *buf,
  * -EBADMSG, -EIO. For recovery (is a large write whole?) and for catching a peer up. */
 int segments_read_run(struct segments *s, struct addr a, uint32_t blocks, void *buf, uint32_t crc);
 
+/* Which of up to 64 blocks do not have their checksum or cannot be read: a bit each. Any thread. */
+uint64_t segments_damage(struct segments *s, struct addr a, uint32_t blocks, const uint32_t *crcs);
+/* Puts back, durably, what belongs to a run of blocks (in one segment) that is damaged. 0 or -errno,
+ * which is not final: the old damage stays. A job thread. */
+int segments_repair(struct segments *s, struct addr a, uint32_t blocks, const void *bytes);
+/* Nothing is there: it was punched or never written (or the file is lost). */
+bool segments_hole(struct segments *s, struct addr a, uint32_t blocks);
+
 /* Gives the space of a run back that nothing maps any more (it lies in one segment). 0, also where the
  * filesystem cannot; -EIO. A job or apply thread. */
 int segments_punch(struct segments *s, struct addr a, uint32_t blocks);

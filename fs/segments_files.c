@@ -27,7 +27,6 @@
 #include "log.h"
 
 #define EPOCH_NAME_SIZE 32
-#define FILE_NAME_SIZE 24
 #define FILE_NUMBER_MAX 999999u
 
 /* --- failure and its injection --- */
@@ -197,9 +196,9 @@ int segments_add_epoch(struct segments *s, struct epoch epoch, struct err *err)
 
 /* --- files --- */
 
-static void file_name(unsigned number, char buf[FILE_NAME_SIZE])
+void seg_file_name(unsigned number, char buf[SEG_FILE_NAME_SIZE])
 {
-	snprintf(buf, FILE_NAME_SIZE, "%06u", number);
+	snprintf(buf, SEG_FILE_NAME_SIZE, "%06u", number);
 }
 
 static void note_made(struct seg_epoch *e, unsigned number)
@@ -225,12 +224,12 @@ static int allocate(int fd)
 /* Makes a file that is missing; create_lock held. Leaves nothing behind when it fails. */
 int seg_file_make(struct segments *s, struct seg_epoch *e, unsigned number)
 {
-	char name[FILE_NAME_SIZE], temporary[FILE_NAME_SIZE + 8];
+	char name[SEG_FILE_NAME_SIZE], temporary[SEG_FILE_NAME_SIZE + 8];
 	cleanup_close int fd = -1;
 	struct stat st;
 	int ret;
 
-	file_name(number, name);
+	seg_file_name(number, name);
 	if (fstatat(e->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		note_made(e, number);
 		return 0;
@@ -262,12 +261,12 @@ static int file_open(
 	struct segments *s, struct seg_epoch *e, unsigned number, struct seg_file **ret_f)
 {
 	struct seg_file *f = calloc(1, sizeof(*f)), **grown;
-	char name[FILE_NAME_SIZE];
+	char name[SEG_FILE_NAME_SIZE];
 	unsigned n;
 
 	if (!f)
 		return -ENOMEM;
-	file_name(number, name);
+	seg_file_name(number, name);
 	f->fd = openat(e->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (f->fd < 0) {
 		int ret = -errno;

@@ -20,6 +20,8 @@
 #define PENDING_BUCKETS 256u /* in each shard; a power of two */
 #define GROUP_SHIFT 4 /* pending runs are found by groups of 16 blocks */
 
+#define SEG_FILE_NAME_SIZE 24
+
 struct seg_file {
 	int fd; /* through the page cache */
 	int direct_fd; /* O_DIRECT; the same as fd where the filesystem has none */
@@ -110,6 +112,7 @@ static inline uint64_t seg_file_offset(struct addr a)
 }
 
 /* segments_files.c */
+void seg_file_name(unsigned number, char buf[SEG_FILE_NAME_SIZE]);
 struct seg_epoch *seg_epoch_find(struct segments *s, uint32_t num);
 /* The open file that holds a. -ENOENT when it is missing and create is false. */
 int seg_file_get(struct segments *s, struct addr a, bool create, struct seg_file **ret_f);

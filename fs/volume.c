@@ -12,6 +12,7 @@
  * the process again (volume_restart). A crash is the same, without the courtesies (I11).
  */
 #include "pull.h"
+#include "repair_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -292,6 +293,7 @@ static int volume_open(struct volume *v, struct err *e)
 	volume_stage_init(v);
 	pull_init(v);
 	resync_init(v);
+	repair_init(v);
 	pthread_mutex_init(&v->apply.mutex, NULL);
 	pthread_cond_init(&v->apply.cond, NULL);
 	v->apply.tail = &v->apply.head;

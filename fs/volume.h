@@ -14,6 +14,14 @@
 
 struct volume;
 
+/* Work for a job thread; `done` then runs on the commit thread. */
+struct job {
+	void (*run)(struct job *j);
+	void (*done)(struct job *j);
+	struct job *next;
+	struct volume *v;
+};
+
 /* --- for the FUSE side; any thread --- */
 
 /* Queues an operation; never blocks. op->done() runs on the commit thread when it is committed (or
@@ -40,6 +48,15 @@ void volume_space(struct volume *v, struct volume_space *ret_s);
 /* Fills op->payload's edge blocks from what is mapped now and records from where (op->head,
  * op->tail): for OP_WRITE, OP_SETATTR with a size, OP_FALLOCATE. May read the disk. In fs/edge.c. */
 int op_read_edges(struct tree *t, struct segments *s, struct payload_pool *pool, struct op *op);
+
+/* --- damaged blocks; any thread (repair.h) --- */
+
+struct repair;
+/* Asks the other replicas for what is damaged here; r->again() is called in any case. */
+void volume_repair(struct volume *v, struct repair *r);
+/* Takes an operation whose op_read_edges() failed with `error`: when a damaged block is the reason it is
+ * repaired and the op queued; else, or if that fails, the op is answered with the error. */
+void volume_repair_edges(struct volume *v, struct op *op, int error);
 
 /* --- the program --- */
 

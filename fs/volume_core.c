@@ -9,6 +9,7 @@
  * point into the core.
  */
 #include "pull.h"
+#include "repair_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -141,6 +142,7 @@ static void act(struct volume *v, const struct core_action *a)
 	case ACT_CLOSE:
 		net_drop(v->net, a->peer, a->text);
 		fetch_cancel(v, a->peer);
+		repair_down(v, a->peer);
 		rx_externals_drop(v);
 		break;
 	case ACT_ANSWER:
@@ -265,6 +267,7 @@ static void net_up(void *ctx, unsigned peer, uint64_t conn)
 	}
 	log_info("connected to %s",
 		core_record(((struct volume *)ctx)->core)->replicas[peer].domain);
+	repair_up(ctx, peer, conn);
 	volume_step(ctx, &(struct core_event){.type = EV_PEER_UP, .peer = peer, .conn = conn});
 }
 
@@ -280,6 +283,7 @@ static void net_down(void *ctx, unsigned peer, uint64_t conn, const char *reason
 		reason);
 	rx_externals_drop(v);
 	fetch_cancel(v, peer);
+	repair_down(v, peer);
 	volume_step(v, &(struct core_event){.type = EV_PEER_DOWN, .peer = peer, .conn = conn});
 }
 
@@ -475,6 +479,12 @@ static void net_message(void *ctx, unsigned peer, uint64_t conn, const struct ms
 		return;
 	case MSG_DATA:
 		receive_data(v, peer, conn, m, p);
+		return;
+	case MSG_REPAIR_ASK:
+		repair_asked(v, peer, conn, &m->repair_ask);
+		return;
+	case MSG_REPAIR:
+		repair_answered(v, peer, conn, &m->repair, p);
 		return;
 	case MSG_HELLO:
 		v->peer_end[peer] = m->hello.end.seq;

@@ -72,14 +72,6 @@ struct slot {
 	struct slot *next; /* in order of the history */
 };
 
-/* Work for a job thread; `done` then runs on the commit thread. */
-struct job {
-	void (*run)(struct job *j);
-	void (*done)(struct job *j);
-	struct job *next;
-	struct volume *v;
-};
-
 #define FETCH_BATCHES 64u /* read back by one job */
 #define FETCH_BYTES (512u << 10)
 
@@ -239,6 +231,7 @@ struct volume {
 	struct pos flushed; /* in RocksDB's files; under flushed_mutex */
 	struct resync *resync; /* the end of a fork (resync.h) */
 	struct pull *pull; /* catching up by pulling, either side (pull.h) */
+	struct repairs *repairs; /* of damaged blocks, either side (repair.h) */
 
 	/* jobs */
 	pthread_t job_threads[JOB_THREADS];
@@ -289,6 +282,7 @@ struct volume {
 	uint64_t answered_ops, answered_ns; /* ever, and how long they took together */
 	uint64_t rtt_ns; /* to the in-sync peers, the longest; 0: unknown */
 	uint64_t count_ops, count_batches, count_bytes, count_errors;
+	uint64_t count_damaged, count_repaired; /* blocks */
 	atomic_uint_fast64_t count_checkpoints;
 };
 
@@ -329,6 +323,8 @@ void volume_durable(struct volume *v);
 int jobs_start(struct volume *v);
 void jobs_stop(struct volume *v);
 void job_submit(struct volume *v, struct job *j);
+/* Has done() called on the commit thread, without run(). Any thread. */
+void job_post(struct volume *v, struct job *j);
 void jobs_reap(struct volume *v);
 void volume_unpark(struct volume *v);
 void op_send_to_helper(struct volume *v, struct op *op);

@@ -19,13 +19,25 @@
 
 #include "log.h"
 
+void job_post(struct volume *v, struct job *j)
+{
+	struct job *old = atomic_load(&v->jobs_done);
+
+	j->v = v;
+	do {
+		j->next = old;
+	} while (!atomic_compare_exchange_weak(&v->jobs_done, &old, j));
+	if (!old)
+		loop_wake(v->loop);
+}
+
 static void *job_thread(void *arg)
 {
 	struct volume *v = arg;
 
 	pthread_mutex_lock(&v->job_mutex);
 	for (;;) {
-		struct job *j = v->job_head, *old;
+		struct job *j = v->job_head;
 
 		if (!j) {
 			if (v->job_stop)
@@ -39,12 +51,7 @@ static void *job_thread(void *arg)
 		pthread_mutex_unlock(&v->job_mutex);
 
 		j->run(j);
-		old = atomic_load(&v->jobs_done);
-		do {
-			j->next = old;
-		} while (!atomic_compare_exchange_weak(&v->jobs_done, &old, j));
-		if (!old)
-			loop_wake(v->loop);
+		job_post(v, j);
 		pthread_mutex_lock(&v->job_mutex);
 	}
 	pthread_mutex_unlock(&v->job_mutex);
@@ -120,8 +127,13 @@ static void warm_run(struct job *j)
 	bool stale = false;
 
 	w->error = op_warm(v->tree, w->op, &stale);
-	if (!w->error && stale)
+	if (!w->error && stale) {
 		w->error = op_read_edges(v->tree, v->segments, v->pool, w->op);
+		if (w->error == -EBADMSG || w->error == -EIO) {
+			volume_repair_edges(v, w->op, w->error);
+			w->op = NULL;
+		}
+	}
 	if (w->error == -EAGAIN ||
 		w->error == -ENOMEM) { /* the payload pool is full: it will empty */
 		struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
@@ -138,7 +150,9 @@ static void warm_done(struct job *j)
 	struct op *op = w->op;
 
 	v->waiting--;
-	if (w->error) {
+	if (!op) {
+		/* it is being repaired, and comes again */
+	} else if (w->error) {
 		op->error = w->error;
 		op->done(op);
 	} else {
@@ -210,6 +224,7 @@ static void unpark_one(struct volume *v, struct parked *p, struct payload *paylo
 {
 	struct op *op = p->op;
 	uint32_t skip = (uint32_t)(op->off % BLOCK_SIZE);
+	bool edges = false;
 	int r = 0;
 
 	for (uint32_t done = 0; done < p->len && !r;) {
@@ -222,8 +237,14 @@ static void unpark_one(struct volume *v, struct parked *p, struct payload *paylo
 			r = -EIO;
 	}
 	op->payload = payload;
-	if (!r && (skip || (op->off + op->len) % BLOCK_SIZE))
+	if (!r && (skip || (op->off + op->len) % BLOCK_SIZE)) {
+		edges = true;
 		r = op_read_edges(v->tree, v->segments, v->pool, op);
+	}
+	if (r == -EBADMSG || (r == -EIO && edges)) {
+		volume_repair_edges(v, op, r);
+		return;
+	}
 	op->error = r;
 	volume_submit(v, op); /* with an error set it is answered on the commit thread */
 }

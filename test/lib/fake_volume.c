@@ -15,6 +15,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "log.h"
+#include "repair.h"
 
 #define TRIES_MAX 100
 
@@ -59,6 +60,12 @@ void volume_submit(struct volume *v, struct op *op)
 	v->tail = &op->next;
 	v->count++;
 	pthread_cond_signal(&v->more);
+}
+
+/* Nobody has the bytes. Called on a worker, where a real one would use a job thread. */
+void volume_repair(struct volume *v, struct repair *r)
+{
+	r->again(r, -EIO);
 }
 
 struct tree *volume_tree(struct volume *v)
@@ -325,8 +332,8 @@ static void *thread_main(void *arg)
 		room = v->room && v->parked;
 		pthread_mutex_unlock(&v->lock);
 		take_forgotten(v);
-		if (op && failed)
-			end_op(op, -EIO);
+		if (op && (failed || op->error))
+			end_op(op, failed ? -EIO : op->error);
 		else if (op)
 			run(v, op);
 		if (room)
