@@ -151,9 +151,26 @@ static int read_part(struct source *s, const struct msg_pull_ask_file *a)
 	return 0;
 }
 
+/* Not here as they were: punched, because no file maps them any more, or damaged. A punched block is a
+ * hole. */
+static void note_missing(struct source *s, const struct msg_pull_ask_data *a, struct addr at)
+{
+	for (uint32_t i = 0; i < a->blocks; i++) {
+		struct addr one = {.block = at.block + i, .epoch = at.epoch};
+
+		if (segments_damage(s->v->segments, one, 1, &a->crcs[i]) &&
+			!segments_hole(s->v->segments, one, 1))
+			s->damaged[s->ndamaged++] = one;
+	}
+	if (!s->ndamaged)
+		log_info("pulling: of blocks %llu+%u of epoch %u some were given back meanwhile",
+			(unsigned long long)a->block, a->blocks, a->epoch.num);
+}
+
 static int read_data(struct source *s, const struct msg_pull_ask_data *a)
 {
 	struct addr at = {.block = a->block, .epoch = a->epoch.num};
+	size_t len = (size_t)a->blocks * BLOCK_SIZE;
 	struct msg_data *d = &s->answer.data;
 	struct epoch epoch;
 	uint32_t bad = 0;
@@ -170,13 +187,13 @@ static int read_data(struct source *s, const struct msg_pull_ask_data *a)
 	if (!r)
 		r = segments_read(s->v->segments, at, a->blocks, s->payload->data, a->crcs, &bad);
 	if (r) {
-		log_warn("pulling: blocks %llu+%u of epoch %u are not here as they were (%s)",
-			(unsigned long long)a->block, a->blocks, a->epoch.num, strerror(-r));
+		if (r == -EBADMSG || r == -EIO)
+			note_missing(s, a, at);
 		d->gone = 1;
-		return 0;
+		memset(s->payload->data, 0, len); /* a DATA has a payload: here of no use */
 	}
 	d->bytes = s->payload->data;
-	d->crc = crc32c(0, s->payload->data, (size_t)a->blocks * BLOCK_SIZE);
+	d->crc = crc32c(0, s->payload->data, len);
 	return 0;
 }
 
@@ -184,6 +201,7 @@ void source_answer_run(struct job *j)
 {
 	struct source *s = container_of(j, struct source, serve_job);
 
+	s->ndamaged = 0;
 	s->payload = payload_new(s->v->rx_pool, MSG_PULL_PART_MAX);
 	if (!s->payload) {
 		struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};

@@ -56,6 +56,8 @@ struct source {
 	struct msg answer;
 	struct payload *payload;
 	int serve_code;
+	struct addr damaged[MSG_PULL_BLOCKS_MAX]; /* blocks of it that are damaged here */
+	unsigned ndamaged;
 	uint64_t sent, sent_before; /* bytes: of this connection, of earlier ones */
 	struct msg_pull_news news;
 };

@@ -10,8 +10,8 @@
  * free; later, if rounds are short, and when the target says that it has everything, also against
  * waiting writers, but not for longer than HOLD_NS. The hold ends when the target streams from the ring.
  *
- * Failure modes: what a question names is not here with those checksums (punched since, or damaged,
- * which is logged): "gone". The checkpoint cannot be made: the connection ends with a reason, the
+ * Failure modes: what a question names is not here with those checksums (punched since; or damaged,
+ * which is counted and logged as an error): "gone". The checkpoint cannot be made: the connection ends with a reason, the
  * target asks again. Nothing here ends the process, and nothing outlives it: recovery removes
  * `checkpoints/`.
  */
@@ -22,6 +22,7 @@
 
 #include "log.h"
 #include "pull_impl.h"
+#include "repair_impl.h"
 
 #define HOLD_NS (15 * NS_PER_S)
 #define HOLD_RETURN_NS (15 * NS_PER_S) /* for the target to start again and come back */
@@ -168,6 +169,27 @@ static void release(void *arg)
 	payload_unref(arg);
 }
 
+/* They cannot be sent; the target comes back for them, or not any more once nothing maps them. */
+static void note_damaged(struct source *s)
+{
+	unsigned fresh = 0;
+
+	for (unsigned i = 0; i < s->ndamaged; i++) {
+		uint64_t is = 0;
+
+		repair_note_damage(s->v, s->damaged[i], 1, clock_mono_ns(), &is);
+		fresh += is != 0;
+	}
+	if (fresh)
+		log_error(
+			"%s cannot pull %u blocks at or behind epoch %u block %llu: they are "
+			"damaged on this disk (wrong checksum, or unreadable); 'tandemfs check "
+			"--data' names the file, reading it tells the same; delete or overwrite it",
+			core_record(s->v->core)->replicas[s->peer].domain, fresh,
+			s->damaged[0].epoch, (unsigned long long)s->damaged[0].block);
+	s->ndamaged = 0;
+}
+
 static void serve_done(struct job *j)
 {
 	struct source *s = container_of(j, struct source, serve_job);
@@ -176,6 +198,7 @@ static void serve_done(struct job *j)
 
 	s->serve_busy = false;
 	s->ask = NULL;
+	note_damaged(s);
 	if (!s->up || s->conn != s->ask_conn) {
 		payload_unref(s->payload);
 		free(a);

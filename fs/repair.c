@@ -246,7 +246,8 @@ static bool wanted_on_disk(const struct repair *r, uint32_t i)
 {
 	struct addr at = {.block = r->addr.block + i, .epoch = r->addr.epoch};
 
-	return r->fixed & 1ull << i && repair_mapped(r->v->tree, r->ino, r->file_block + i, at);
+	return r->fixed & 1ull << i &&
+	       (r->unmapped || repair_mapped(r->v->tree, r->ino, r->file_block + i, at));
 }
 
 static void store_run(struct job *j)

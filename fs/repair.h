@@ -36,6 +36,7 @@ struct repair {
 	uint32_t crcs[REPAIR_BLOCKS_MAX];
 	uint64_t bad; /* bit i: block i is damaged, and not yet repaired */
 	uint64_t found_ns; /* monotonic: they were damaged then */
+	bool unmapped; /* not applied here yet: no map names it, and nobody can have freed it */
 	/* Called once, on a job thread. 0: what was bad can be read. -EIO: not all of it, or nothing. */
 	void (*again)(struct repair *r, int code);
 	void *ctx;

@@ -81,6 +81,8 @@ struct fetch { /* catching a peer up from the ring */
 	struct job job;
 	uint64_t job_conn, job_from; /* what the job at work was asked for */
 	uint8_t *buf; /* the job's: BATCH_SIZE_MAX bytes */
+	struct repair *damage; /* that the job met: code is -EUCLEAN */
+	struct repair *repaired; /* kept in memory for the job at work */
 	/* result of the job: n batches, then `code` for the one after them */
 	int code;
 	unsigned n;
@@ -335,6 +337,9 @@ void fetch_go_on(struct volume *v, unsigned peer);
 void fetch_cancel(struct volume *v, unsigned peer);
 void send_batch(struct volume *v, unsigned peer, uint64_t conn, struct slot *s);
 uint64_t fetch_floor(const struct volume *v);
+/* fetch_external.c: the large payload of an entry. 0; -EUCLEAN: *ret_r is damaged here. A job thread. */
+int fetch_external(struct volume *v, const struct entry *e, const struct entry_payload *p,
+	struct external **ret_x, struct repair **ret_r);
 
 /* volume_apply.c: the apply thread */
 void apply_start(struct volume *v);

@@ -11,22 +11,23 @@
  * read batch and the first live one.
  *
  * A payload that was punched in part since is sent as it is now, marked: the standby ends with the same
- * bytes, and blocks that are still mapped have checksums of their own.
+ * bytes, and blocks that are still mapped have checksums of their own. What is damaged here is repaired
+ * first (fetch_external.c).
  *
  * Failure modes: the connection goes away (results of jobs for an older connection are dropped); the
  * wanted batch was overwritten (-ESTALE, the core decides); a segment cannot be read (another error,
- * the core closes the connection). A payload that is damaged here cannot be told from one that was
- * punched: it is sent marked as well, and a block of it that is still mapped shows as damaged when it
- * is read there, as it does here. A standby that crashes before such a payload's run of batches is
- * complete (ring_behind.c) takes it for torn: its history ends there, and it is sent once more.
+ * the core closes the connection). A payload is damaged here and no replica has it: the peer is refused,
+ * each time it comes, until the file is overwritten or deleted. A standby that crashes before a marked
+ * payload's run of batches is complete (ring_behind.c) takes it for torn: its history ends there, and it
+ * is sent once more.
  */
 #include "pull.h"
+#include "repair_impl.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "crc32c.h"
 #include "log.h"
 
 static void release_payload(void *arg)
@@ -67,36 +68,6 @@ void send_batch(struct volume *v, unsigned peer, uint64_t conn, struct slot *s)
 
 /* --- reading back --- */
 
-static struct external *read_external(
-	struct volume *v, const struct entry *e, const struct entry_payload *p, int *ret_error)
-{
-	struct external *x = calloc(1, sizeof(*x));
-
-	ensure(x);
-	x->addr = p->addr;
-	x->epoch = e->h.epoch;
-	x->blocks = p->blocks;
-	x->crc = p->crc;
-	x->payload = payload_new(v->rx_pool, (size_t)p->blocks * BLOCK_SIZE);
-	if (!x->payload) {
-		*ret_error = -ENOMEM;
-		free(x);
-		return NULL;
-	}
-	x->bytes = x->payload->data;
-	*ret_error = segments_read_run(v->segments, p->addr, p->blocks, x->bytes, p->crc);
-	if (*ret_error == -EBADMSG) { /* overwritten or deleted since, and punched in part */
-		x->gone = true;
-		x->crc = crc32c(0, x->bytes, (size_t)p->blocks * BLOCK_SIZE);
-		*ret_error = 0;
-	}
-	if (*ret_error) {
-		external_free(x);
-		return NULL;
-	}
-	return x;
-}
-
 static void externals_free(struct external **list)
 {
 	while (*list) {
@@ -127,8 +98,8 @@ static int fetch_one(struct volume *v, struct fetch *f, uint64_t from, struct fe
 
 		if (!apply_payload(&e, &p) || !p.external)
 			continue;
-		x = read_external(v, &e, &p, &r);
-		if (!x)
+		r = fetch_external(v, &e, &p, &x, &f->damage);
+		if (r)
 			break;
 		x->next = ret->externals;
 		ret->externals = x;
@@ -212,6 +183,62 @@ static void fetch_finish(struct volume *v, unsigned peer, struct fetch *f, int c
 	volume_step(v, &ev);
 }
 
+/* --- damage met on the way --- */
+
+/* What was repaired for the last reading may leave the memory. */
+static void fetch_release(struct volume *v, struct fetch *f)
+{
+	if (f->repaired)
+		repair_end(v->segments, f->repaired);
+	f->repaired = NULL;
+}
+
+static void fetch_repaired(struct job *j)
+{
+	struct fetch *f = container_of(j, struct fetch, job);
+	struct volume *v = j->v;
+	unsigned peer = (unsigned)(f - v->fetch);
+	bool same = f->wanted && f->conn == f->job_conn && f->from == f->job_from;
+
+	f->busy = false;
+	if (f->code)
+		fetch_release(v, f);
+	if (same && f->code) {
+		log_error(
+			"%s cannot catch up: data of seq %llu that it lacks is damaged here and "
+			"nobody else has it; delete or overwrite that file (named above), or give "
+			"up the other side with 'tandemctl deactivate' first where writes wait",
+			core_record(v->core)->replicas[peer].domain, (unsigned long long)f->from);
+		fetch_finish(v, peer, f, f->code);
+	} else {
+		fetch_go_on(v, peer);
+	}
+}
+
+/* On a job thread. */
+static void fetch_again(struct repair *r, int code)
+{
+	struct fetch *f = r->ctx;
+
+	f->code = code ? -EUCLEAN : 0;
+	f->repaired = r;
+	f->job.done = fetch_repaired;
+	job_post(r->v, &f->job);
+}
+
+/* The reading goes on when the damage that it met is repaired. */
+static void fetch_repair(struct volume *v, struct fetch *f)
+{
+	struct repair *r = f->damage;
+
+	f->damage = NULL;
+	f->busy = true;
+	f->job_from = f->from;
+	r->again = fetch_again;
+	r->ctx = f;
+	volume_repair(v, r);
+}
+
 static void fetch_done(struct job *j)
 {
 	struct fetch *f = container_of(j, struct fetch, job);
@@ -221,7 +248,14 @@ static void fetch_done(struct job *j)
 	bool same = f->wanted && f->conn == f->job_conn && f->from == f->job_from;
 
 	f->busy = false;
+	fetch_release(v, f);
 	fetch_send(v, peer, f, same);
+	if (f->damage && same) {
+		fetch_repair(v, f);
+		return;
+	}
+	free(f->damage);
+	f->damage = NULL;
 	if (!f->wanted)
 		return;
 	if (!code || !same) { /* !same: another connection asks meanwhile */

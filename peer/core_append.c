@@ -198,7 +198,11 @@ void core_on_fetched(struct core *c, const struct core_event *ev)
 		return;
 	}
 	if (ev->code && ev->code != -ENOENT) {
-		core_close(c, ev->peer, "the journal could not be read");
+		core_close(c, ev->peer,
+			ev->code == -EUCLEAN ? "data that it lacks is damaged on the active side, "
+					       "whose log names "
+					       "the file"
+					     : "the journal could not be read");
 		return;
 	}
 	if (!ev->code && ev->seq > p->sent)
