@@ -20,6 +20,8 @@
 #include "resync.h"
 #include "volume_impl.h"
 
+#define BAD_RUNS_MAX 100u /* that are listed */
+
 struct offline {
 	struct volume v;
 	struct ring_recovered rec;
@@ -32,6 +34,12 @@ struct offline {
 	} * blocks;
 	size_t nblocks, cap;
 	uint64_t bad_blocks, read_blocks;
+	struct bad_run { /* of blocks that do not match their checksum; names come at the end */
+		uint64_t ino, file_block;
+		struct addr addr;
+		uint32_t blocks;
+	} bad[BAD_RUNS_MAX];
+	unsigned nbad;
 	uint64_t problems;
 };
 
@@ -107,6 +115,19 @@ static const uint8_t *journal_bytes(struct offline *o, struct addr a)
 	return b ? b->bytes : NULL;
 }
 
+static void note_bad(struct offline *o, uint64_t ino, uint64_t file_block, struct addr a)
+{
+	struct bad_run *b = o->nbad ? &o->bad[o->nbad - 1] : NULL;
+
+	o->bad_blocks++;
+	if (b && b->ino == ino && b->file_block + b->blocks == file_block &&
+		b->addr.epoch == a.epoch && b->addr.block + b->blocks == a.block)
+		b->blocks++;
+	else if (o->nbad < BAD_RUNS_MAX)
+		o->bad[o->nbad++] = (struct bad_run){
+			.ino = ino, .file_block = file_block, .addr = a, .blocks = 1};
+}
+
 static int check_extent(void *ctx, uint64_t ino, const struct extent *x, const uint32_t *crcs)
 {
 	struct offline *o = ctx;
@@ -116,21 +137,36 @@ static int check_extent(void *ctx, uint64_t ino, const struct extent *x, const u
 		struct addr a = {.epoch = x->addr.epoch, .block = x->addr.block + i};
 		const uint8_t *bytes = journal_bytes(o, a);
 		uint32_t bad;
-		char text[200];
 
 		o->read_blocks++;
 		if (bytes ? crc32c(0, bytes, BLOCK_SIZE) == crcs[i]
 			  : !segments_read(o->v.segments, a, 1, buf, &crcs[i], &bad))
 			continue;
-		o->bad_blocks++;
-		snprintf(text, sizeof(text),
-			"inode %llu block %llu: the data at epoch %u block %llu does not match its "
-			"checksum",
-			(unsigned long long)ino, (unsigned long long)(x->file_block + i), a.epoch,
-			(unsigned long long)a.block);
-		problem(o, text);
+		note_bad(o, ino, x->file_block + i, a);
 	}
 	return 0;
+}
+
+/* What was found, with the files' names. */
+static void report_bad(struct offline *o)
+{
+	char path[4400];
+	uint64_t named = 0;
+
+	for (unsigned i = 0; i < o->nbad; i++) {
+		const struct bad_run *b = &o->bad[i];
+
+		if (b->ino != named && tree_path(o->v.tree, b->ino, path, sizeof(path)))
+			snprintf(path, sizeof(path), "(a file without a name)");
+		named = b->ino;
+		printf("problem: '%s' (inode %llu) offset %llu: %u block%s at epoch %u block %llu "
+		       "%s not match the checksum\n",
+			path, (unsigned long long)b->ino,
+			(unsigned long long)b->file_block * BLOCK_SIZE, b->blocks,
+			b->blocks == 1 ? "" : "s", b->addr.epoch, (unsigned long long)b->addr.block,
+			b->blocks == 1 ? "does" : "do");
+	}
+	o->problems += o->bad_blocks;
 }
 
 static int offline_open(struct offline *o, const struct config *cfg, struct err *e)
@@ -237,6 +273,7 @@ int cmd_check(const struct options *opt)
 	r = tree_check(o->v.tree, &c);
 	if (r)
 		problem(o, "the metadata cannot be read to the end");
+	report_bad(o);
 	printf("journal: seq %llu to %llu, committed %llu, %llu batches; flushed at seq %llu\n",
 		(unsigned long long)o->rec.first_seq, (unsigned long long)o->rec.end.seq,
 		(unsigned long long)o->rec.commit, (unsigned long long)o->rec.batches,
@@ -245,8 +282,11 @@ int cmd_check(const struct options *opt)
 		(unsigned long long)c.inodes, (unsigned long long)c.dirents,
 		(unsigned long long)c.extents, (unsigned long long)c.orphans);
 	if (opt->data)
-		printf("data: %llu blocks read, %llu bad\n", (unsigned long long)o->read_blocks,
-			(unsigned long long)o->bad_blocks);
+		printf("data: %llu blocks read, %llu bad%s\n", (unsigned long long)o->read_blocks,
+			(unsigned long long)o->bad_blocks,
+			o->bad_blocks ? "; while this replica is active, reading them repairs them "
+					"from its peer"
+				      : "");
 	if (opt->digest)
 		o->problems += (uint64_t)print_digest(o);
 	printf("%llu problems\n", (unsigned long long)o->problems);

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "crc32c.h"
 #include "log.h"
 
 static void ask(struct volume *v, struct repair *r);
@@ -217,17 +216,6 @@ void volume_repair(struct volume *v, struct repair *r)
 }
 
 /* --- answers --- */
-
-uint64_t repair_verify(const struct repair *r, uint64_t good, const uint8_t *bytes)
-{
-	uint64_t fixed = 0;
-
-	for (uint32_t i = 0; bytes && i < r->blocks; i++)
-		if (good & r->bad & 1ull << i &&
-			crc32c(0, bytes + (size_t)i * BLOCK_SIZE, BLOCK_SIZE) == r->crcs[i])
-			fixed |= 1ull << i;
-	return fixed;
-}
 
 /* Readers find the block in memory from now on. */
 static void hold(struct repair *r, uint32_t i)

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "crc32c.h"
 
 #define ROUNDS_MAX 8u /* repairs for one operation: two edges, and mappings that change */
 
@@ -68,6 +69,17 @@ int repair_find(struct tree *t, struct segments *s, uint64_t ino, const struct e
 		return -EBADMSG;
 	}
 	return -EAGAIN;
+}
+
+uint64_t repair_verify(const struct repair *r, uint64_t good, const uint8_t *bytes)
+{
+	uint64_t fixed = 0;
+
+	for (uint32_t i = 0; bytes && i < r->blocks; i++)
+		if (good & r->bad & 1ull << i &&
+			crc32c(0, bytes + (size_t)i * BLOCK_SIZE, BLOCK_SIZE) == r->crcs[i])
+			fixed |= 1ull << i;
+	return fixed;
 }
 
 void repair_end(struct segments *s, struct repair *r)

@@ -74,8 +74,8 @@ int segments_read_run(struct segments *s, struct addr a, uint32_t blocks, void *
 
 /* Which of up to 64 blocks do not have their checksum or cannot be read: a bit each. Any thread. */
 uint64_t segments_damage(struct segments *s, struct addr a, uint32_t blocks, const uint32_t *crcs);
-/* Puts back, durably, what belongs to a run of blocks (in one segment) that is damaged. 0 or -errno,
- * which is not final: the old damage stays. A job thread. */
+/* Puts back, durably, what belongs to a run of blocks (in one segment) that is damaged; the bytes are
+ * BLOCK_SIZE-aligned. 0 or -errno, which is not final: the old damage stays. A job thread. */
 int segments_repair(struct segments *s, struct addr a, uint32_t blocks, const void *bytes);
 /* Nothing is there: it was punched or never written (or the file is lost). */
 bool segments_hole(struct segments *s, struct addr a, uint32_t blocks);

@@ -150,3 +150,17 @@ is_count b 4 4
 expect_match "log of the repair" "$(site_log b)" "'dir/small'.*repaired from site-a"
 step "the old active repairs the new one"
 sites_stop_and_compare
+
+# check names what is damaged, on either side.
+damage a large 7 8 900
+damage b dir/small 2
+expect_fail "$BIN/tandemfs" check --config "$WORK/a/conf" --data
+expect_eq "status of check" "$STATUS" 1
+expect_match "check" "$OUT" "problem: 'large' \(inode [0-9]+\) offset 28672: 2 blocks at epoch 1 block [0-9]+ do not match the checksum"
+expect_match "check" "$OUT" "problem: 'large' \(inode [0-9]+\) offset 3686400: 1 block at .* does not match"
+expect_match "check" "$OUT" "3 bad"
+expect_match "check" "$OUT" "^3 problems"
+expect_fail "$BIN/tandemfs" check --config "$WORK/b/conf" --data
+expect_match "check" "$OUT" "problem: 'dir/small' \(inode [0-9]+\) offset 8192: 1 block"
+site_check a >/dev/null # the metadata is well
+step "check names the files"
