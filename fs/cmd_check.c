@@ -177,6 +177,7 @@ static int offline_open(struct offline *o, const struct config *cfg, struct err 
 	int r;
 
 	v->cfg = cfg;
+	v->lock_fd = -1;
 	r = volume_lock(cfg, &v->lock_fd, e);
 	/* What is changed: the own state was given up already, or is what was pulled. */
 	if (!r)
@@ -188,6 +189,9 @@ static int offline_open(struct offline *o, const struct config *cfg, struct err 
 	volume_path(v, "record", path, sizeof(path));
 	if (!r)
 		r = record_load(path, &v->record, e);
+	volume_path(v, "facts", path, sizeof(path));
+	if (!r)
+		r = facts_load(path, &v->facts, e);
 	volume_path(v, "meta", path, sizeof(path));
 	if (!r)
 		r = store_open(path, &so, &v->store, e);
@@ -223,10 +227,16 @@ static void offline_close(struct offline *o)
 		store_close(v->store);
 }
 
-static int report(const struct err *e, int r)
+static int report(const struct volume *v, const struct err *e, int r)
 {
+	char advice[1500] = "";
+
 	fprintf(stderr, "tandemfs: %s\n", e->msg[0] ? e->msg : strerror(-r));
-	return r == -EINVAL ? 2 : 1;
+	if (v->cfg)
+		volume_advise(v, r, advice, sizeof(advice));
+	if (advice[0])
+		fprintf(stderr, "tandemfs: %s\n", advice);
+	return r == -EINVAL && !advice[0] ? 2 : 1;
 }
 
 static int print_digest(struct offline *o)
@@ -261,10 +271,10 @@ int cmd_check(const struct options *opt)
 	if (!r) {
 		r = ring_walk(o->v.ring, o->data_seq, replay, o);
 		if (r)
-			err_set(&e, r, "replaying the journal: %s", strerror(-r));
+			volume_replay_failed(&o->v, r, &e);
 	}
 	if (r)
-		return report(&e, r);
+		return report(&o->v, &e, r);
 	if (o->nblocks)
 		qsort(o->blocks, o->nblocks, sizeof(*o->blocks), block_order);
 	r = store_verify(o->v.store, &e);
@@ -336,7 +346,7 @@ int cmd_dump(const struct options *opt)
 	if (!r)
 		r = offline_open(o, &cfg, &e);
 	if (r)
-		return report(&e, r);
+		return report(&o->v, &e, r);
 	dump_record(&o->v.record);
 	printf("flushed seq %llu chain %08x; payloads synced to seq %llu\n",
 		(unsigned long long)o->flushed.seq, o->flushed.chain,

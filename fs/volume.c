@@ -364,7 +364,12 @@ int volume_run(const struct config *cfg, char **argv)
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0); /* the kernel may need us to free its memory */
 	r = volume_open(v, &e);
 	if (r) {
+		char advice[1500];
+
 		log_error("%s", e.code ? e.msg : strerror(-r));
+		volume_advise(v, r, advice, sizeof(advice));
+		if (advice[0])
+			log_error("%s", advice);
 		return 1;
 	}
 	notify_ready("standby");

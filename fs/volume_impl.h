@@ -154,6 +154,7 @@ struct volume {
 	const struct config *cfg;
 	char **argv;
 	int lock_fd;
+	bool recovered; /* what is wrong from here on is not the replica */
 	struct descriptor desc;
 	struct uuid self;
 	struct record record; /* as loaded; core_record() is the living one */
@@ -355,6 +356,9 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e);
 int volume_lock(const struct config *cfg, int *ret_fd, struct err *e);
 int volume_identify(
 	const struct config *cfg, struct descriptor *ret_d, struct uuid *ret_self, struct err *e);
+/* What a person can do where recovery (or looking) failed with `code`; "" where the message says it. */
+void volume_advise(const struct volume *v, int code, char *buf, size_t size);
+int volume_replay_failed(const struct volume *v, int code, struct err *e);
 /* For ring_open(); ctx is the volume. Above the commit index a batch counts only if the large
  * payloads that it names are whole. */
 int volume_verify_tail(void *ctx, const void *batch, const struct batch_header *h);

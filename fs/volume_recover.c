@@ -32,11 +32,14 @@ void volume_path(const struct volume *v, const char *name, char *buf, size_t siz
 
 int volume_lock(const struct config *cfg, int *ret_fd, struct err *e)
 {
+	int fd, flags = O_RDWR | O_CLOEXEC;
 	char path[4200];
-	int fd;
 
+	snprintf(path, sizeof(path), "%s/volume", cfg->directory);
+	if (!access(path, F_OK)) /* a replica, whether somebody deleted its empty file or not */
+		flags |= O_CREAT;
 	snprintf(path, sizeof(path), "%s/lock", cfg->directory);
-	fd = open(path, O_RDWR | O_CLOEXEC);
+	fd = open(path, flags, 0600);
 	if (fd < 0 && errno == ENOENT)
 		return err_set(e, -ENOENT,
 			"no replica in '%s'; make one with 'tandemfs format --config %s'",
@@ -54,6 +57,47 @@ int volume_lock(const struct config *cfg, int *ret_fd, struct err *e)
 	return 0;
 }
 
+/* The file 'replica' does not say which one of the descriptor's replicas this is. */
+static int unidentified(const struct config *cfg, const struct descriptor *d, struct uuid *ret_self,
+	const char *what, struct err *e)
+{
+	char uuid[UUID_TEXT_SIZE] = "not there";
+
+	for (unsigned i = 0; i < d->nreplicas; i++)
+		if (!strcmp(d->replicas[i].domain, cfg->domain))
+			uuid_text(&d->replicas[i].uuid, uuid);
+	*ret_self = (struct uuid){0};
+	return err_set(e, -EBADMSG,
+		"'%.120s/replica' %s: it should be the id that 'volume' beside it has for domain "
+		"'%s', %s",
+		cfg->directory, what, cfg->domain, uuid);
+}
+
+void volume_advise(const struct volume *v, int code, char *buf, size_t size)
+{
+	const char *dir = v->cfg->directory, *domain = v->cfg->domain;
+
+	buf[0] = '\0';
+	if (v->lock_fd < 0 || v->recovered)
+		return;
+	if (uuid_is_zero(&v->desc.volume))
+		snprintf(buf, size,
+			"nothing was changed. The file 'volume' is the same on all sites: copy it "
+			"here "
+			"from the replica directory of another one, or from the descriptor that "
+			"'tandemfs format' wrote");
+	else if (!uuid_is_zero(&v->self) && (code == -EBADMSG || code == -EIO || code == -ENOENT))
+		snprintf(buf, size,
+			"nothing was changed. If the disk is well, bring this replica back from "
+			"its "
+			"peer: on the other side 'tandemctl deactivate clusterdomain %s'; here "
+			"'mv %s %s.damaged', 'tandemfs format --join %s.damaged/volume --config "
+			"%s' "
+			"and 'tandemfs run --config %s'; on the other side 'tandemctl activate "
+			"clusterdomain %s'",
+			domain, dir, dir, dir, v->cfg->path, v->cfg->path, domain);
+}
+
 int volume_identify(
 	const struct config *cfg, struct descriptor *ret_d, struct uuid *ret_self, struct err *e)
 {
@@ -68,15 +112,14 @@ int volume_identify(
 	snprintf(path, sizeof(path), "%s/replica", cfg->directory);
 	f = fopen(path, "re");
 	if (!f || !fgets(text, sizeof(text), f)) {
-		r = f ? -EBADMSG : -errno;
 		if (f)
 			fclose(f);
-		return err_set(e, r, "'%s' cannot be read", path);
+		return unidentified(cfg, ret_d, ret_self, "cannot be read", e);
 	}
 	fclose(f);
 	text[strcspn(text, "\n")] = '\0';
 	if (uuid_parse(text, ret_self))
-		return err_set(e, -EBADMSG, "'%s' holds no replica id", path);
+		return unidentified(cfg, ret_d, ret_self, "holds no replica id", e);
 	for (unsigned i = 0; i < ret_d->nreplicas; i++) {
 		if (!uuid_equal(&ret_d->replicas[i].uuid, ret_self))
 			continue;
@@ -90,7 +133,7 @@ int volume_identify(
 				cfg->directory, ret_d->name, cfg->path, cfg->name);
 		return 0;
 	}
-	return err_set(e, -EBADMSG, "'%s/volume' does not list this replica", cfg->directory);
+	return unidentified(cfg, ret_d, ret_self, "holds an id that 'volume' does not list", e);
 }
 
 /* Its write may not have ended when the process died: what is found is made durable before anybody is
@@ -127,6 +170,16 @@ int volume_verify_tail(void *ctx, const void *batch, const struct batch_header *
 			r = make_durable(v, &p);
 	}
 	return r;
+}
+
+int volume_replay_failed(const struct volume *v, int code, struct err *e)
+{
+	if (store_failed(v->store, e))
+		return err_wrap(e, "replaying the journal");
+	return err_set(e, code, "replaying the journal: %s '%s/meta' (%s)",
+		code == -EBADMSG ? "it contradicts what is in"
+				 : "damage, or an error of the disk, in",
+		v->cfg->directory, strerror(-code));
 }
 
 struct replay {
@@ -285,7 +338,7 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 	if (!r)
 		r = distrust(&rp, UINT32_MAX);
 	if (r)
-		return err_set(e, r, "replaying the journal: %s", strerror(-r));
+		return volume_replay_failed(v, r, e);
 	atomic_store(&v->apply.applied, rp.commit);
 	flushed_note(v, flushed);
 	atomic_store(&v->apply.data_seq, data_seq);
@@ -293,6 +346,7 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 	v->durable_told = rec.end.seq;
 	ring_release(v->ring, data_seq);
 	fill_log(v, &rec, flushed, ret_log);
+	v->recovered = true;
 	log_info("recovered to seq %llu (committed %llu, flushed %llu): %llu entries and %llu "
 		 "payloads "
 		 "replayed in %llu ms; journal by %s",
