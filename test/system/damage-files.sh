@@ -55,18 +55,7 @@ harmless() { # what: check finds everything as it was
 	step "$1: of no consequence"
 	restore
 }
-flip() { # file below the replica, offset (negative: from its end)
-	python3 - "$replica/$1" "$2" <<-'END'
-		import sys
-		f = open(sys.argv[1], 'r+b')
-		at = int(sys.argv[2])
-		f.seek(at, 2 if at < 0 else 0)
-		at = f.tell()
-		b = f.read(1)
-		f.seek(at)
-		f.write(bytes([b[0] ^ 0x10]))
-	END
-}
+flip() { "$TOOLS/spoil" flip "$replica/$1" "$2"; } # file, offset (negative: from its end)
 size_of() { stat -c %s "$replica/$1"; }
 back="bring this replica back from its peer: on the other side 'tandemctl deactivate clusterdomain site-a'.*format --join"
 copy="copy it here from the replica directory of another one"
@@ -107,24 +96,7 @@ expect_match "another volume's record" "$OUT" "the record in '.*' is of another 
 expect_match "another volume's record" "$OUT" "is of another volume"
 restore
 # The same with a later version, whole: a build from the future wrote it.
-python3 - "$replica/record" <<-'END'
-	import sys
-	table = []
-	for i in range(256):
-	    c = i
-	    for _ in range(8):
-	        c = c >> 1 ^ (0x82f63b78 if c & 1 else 0)
-	    table.append(c)
-	def crc32c(data):
-	    c = 0xffffffff
-	    for b in data:
-	        c = table[(c ^ b) & 255] ^ c >> 8
-	    return c ^ 0xffffffff
-	data = bytearray(open(sys.argv[1], 'rb').read())
-	data[4] = 9
-	data[-4:] = crc32c(data[:-4]).to_bytes(4, 'little')
-	open(sys.argv[1], 'wb').write(data)
-END
+"$TOOLS/spoil" version "$replica/record" 9
 refused "a record of a newer build" "version 9, this build knows" "install a newer build"
 rm "$replica/lock"
 harmless "no lock file"

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Looks for bytes below the filesystem and spoils them, for the tests of damage.
+ *
+ *   spoil find DIRECTORY FILE     prints the first file below the directory that holds FILE's first 4 KiB
+ *                                 at a multiple of 4 KiB, and at which one (0, 1, ...)
+ *   spoil flip FILE OFFSET [BIT]  flips a bit (4) of the byte there; negative: from the end
+ *   spoil version FILE NUMBER     the version of a record or facts file, its checksum made right
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crc32c.h"
+
+#define BLOCK 4096u
+
+static uint8_t wanted[BLOCK];
+
+static void die(const char *what)
+{
+	fprintf(stderr, "spoil: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+/* Whole blocks only; holes are not read. */
+static int look_into(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	static uint8_t buf[256 * BLOCK];
+	off_t at = 0;
+	ssize_t n;
+	int fd;
+
+	if (type != FTW_F)
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		die(path);
+	while ((at = lseek(fd, at, SEEK_DATA)) >= 0 && (at -= at % BLOCK) >= 0 &&
+		(n = pread(fd, buf, sizeof(buf), at)) > 0) {
+		for (ssize_t i = 0; i + (ssize_t)BLOCK <= n; i += BLOCK) {
+			if (memcmp(buf + i, wanted, BLOCK) != 0)
+				continue;
+			printf("%s %lld\n", path, (long long)(at + i) / BLOCK);
+			close(fd);
+			return 1;
+		}
+		at += n;
+	}
+	close(fd);
+	return 0;
+}
+
+static int find(const char *dir, const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC), r;
+
+	if (fd < 0 || pread(fd, wanted, BLOCK, 0) != BLOCK)
+		die(file);
+	close(fd);
+	r = nftw(dir, look_into, 16, FTW_PHYS);
+	if (r < 0)
+		die(dir);
+	return r == 1 ? 0 : 1;
+}
+
+static int flip(const char *file, long long at, int bit)
+{
+	int fd = open(file, O_RDWR | O_CLOEXEC);
+	uint8_t b;
+
+	if (fd < 0)
+		die(file);
+	if (at < 0)
+		at += lseek(fd, 0, SEEK_END);
+	if (pread(fd, &b, 1, at) != 1)
+		die(file);
+	b ^= (uint8_t)(1u << bit);
+	if (pwrite(fd, &b, 1, at) != 1 || fsync(fd))
+		die(file);
+	close(fd);
+	return 0;
+}
+
+static int set_version(const char *file, int version)
+{
+	int fd = open(file, O_RDWR | O_CLOEXEC);
+	static uint8_t buf[1 << 20];
+	ssize_t n = fd < 0 ? -1 : pread(fd, buf, sizeof(buf), 0);
+	uint32_t crc;
+
+	if (n < 16)
+		die(file);
+	buf[4] = (uint8_t)version;
+	crc = crc32c(0, buf, (size_t)n - 4);
+	for (unsigned i = 0; i < 4; i++)
+		buf[n - 4 + i] = (uint8_t)(crc >> 8 * i);
+	if (pwrite(fd, buf, (size_t)n, 0) != n)
+		die(file);
+	close(fd);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 4 && !strcmp(argv[1], "find"))
+		return find(argv[2], argv[3]);
+	if ((argc == 4 || argc == 5) && !strcmp(argv[1], "flip"))
+		return flip(argv[2], atoll(argv[3]), argc == 5 ? atoi(argv[4]) : 4);
+	if (argc == 4 && !strcmp(argv[1], "version"))
+		return set_version(argv[2], atoi(argv[3]));
+	fprintf(stderr, "usage: spoil find|flip|version ...\n");
+	return 2;
+}
