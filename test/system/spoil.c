@@ -6,15 +6,21 @@
  *                                 at a multiple of 4 KiB, and at which one (0, 1, ...)
  *   spoil flip FILE OFFSET [BIT]  flips a bit (4) of the byte there; negative: from the end
  *   spoil version FILE NUMBER     the version of a record or facts file, its checksum made right
+ *   spoil send SOCKET [MS]        standard input to a unix socket, what comes back to standard output;
+ *                                 ends with the connection, or with status 3 after MS (3000)
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "crc32c.h"
@@ -107,6 +113,52 @@ static int set_version(const char *file, int version)
 	return 0;
 }
 
+/* Both directions until the other side closes; it may stop reading before we have sent everything. */
+static int send_to(const char *path, int timeout_ms)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	static char in[65536], out[65536];
+	ssize_t have = 0, sent = 0, n;
+	bool end = false;
+
+	if (strlen(path) >= sizeof(sa.sun_path)) {
+		errno = ENAMETOOLONG;
+		die(path);
+	}
+	memcpy(sa.sun_path, path, strlen(path));
+	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
+		die(path);
+	for (;;) {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+
+		if (sent == have && !end) {
+			have = read(0, in, sizeof(in));
+			sent = 0;
+			end = have <= 0;
+			have = end ? 0 : have;
+		}
+		if (sent < have)
+			p.events |= POLLOUT;
+		if (poll(&p, 1, timeout_ms) == 0)
+			return 3;
+		if (p.revents & (POLLIN | POLLHUP | POLLERR)) {
+			n = recv(fd, out, sizeof(out), MSG_DONTWAIT);
+			if (n > 0)
+				fwrite(out, 1, (size_t)n, stdout);
+			else if (n == 0 || errno != EAGAIN)
+				return 0;
+		}
+		if (p.revents & POLLOUT) {
+			n = send(fd, in + sent, (size_t)(have - sent), MSG_DONTWAIT | MSG_NOSIGNAL);
+			if (n < 0 && errno != EAGAIN)
+				end = true, sent = have = 0;
+			else
+				sent += n > 0 ? n : 0;
+		}
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 4 && !strcmp(argv[1], "find"))
@@ -115,6 +167,8 @@ int main(int argc, char **argv)
 		return flip(argv[2], atoll(argv[3]), argc == 5 ? atoi(argv[4]) : 4);
 	if (argc == 4 && !strcmp(argv[1], "version"))
 		return set_version(argv[2], atoi(argv[3]));
-	fprintf(stderr, "usage: spoil find|flip|version ...\n");
+	if ((argc == 3 || argc == 4) && !strcmp(argv[1], "send"))
+		return send_to(argv[2], argc == 4 ? atoi(argv[3]) : 3000);
+	fprintf(stderr, "usage: spoil find|flip|version|send ...\n");
 	return 2;
 }
