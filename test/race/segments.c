@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Data segments and payloads under ThreadSanitizer: one thread announces small and large writes, as
- * the commit thread does, two read what was announced, one syncs, one adds epochs and makes files.
+ * the commit thread does, two read what was announced, one syncs, one adds epochs and makes files, two
+ * repair old blocks.
  * Ends with 0 when nothing was reported and every read found what was announced.
  */
 #include <pthread.h>
@@ -64,6 +65,37 @@ static void *sync_main(void *arg)
 	return NULL;
 }
 
+/* Puts the right bytes in the place of old blocks, as a repair does; two at it may meet at the same one. */
+static void *repair_main(void *arg)
+{
+	uint64_t state = (uint64_t)(uintptr_t)&state;
+
+	while (!atomic_load(&stop)) {
+		uint64_t end = atomic_load(&upto), n;
+		struct payload *p;
+		struct addr a;
+		uint32_t crc;
+
+		if (end < 4 * WINDOW)
+			continue;
+		state = state * 6364136223846793005ull + 1442695040888963407ull;
+		n = (state >> 33) % 8 + (end / WINDOW - 3) * WINDOW;
+		a = (struct addr){.block = n, .epoch = 1};
+		p = payload_new(NULL, BLOCK_SIZE);
+		fill(p->data, n);
+		crc = crc32c(0, p->data, BLOCK_SIZE);
+		segments_inflight_add(s, a, 1, p);
+		if (segments_repair(s, a, 1, p->data) || segments_damage(s, a, 1, &crc))
+			atomic_fetch_add(&wrong, 1);
+		segments_inflight_remove(s, a, 1);
+		if (segments_damage(s, a, 1, &crc))
+			atomic_fetch_add(&wrong, 1);
+		payload_unref(p);
+		usleep(500);
+	}
+	return NULL;
+}
+
 static void *epoch_main(void *arg)
 {
 	struct err e = {0};
@@ -109,7 +141,8 @@ static void announce(uint64_t first, uint32_t blocks, uint64_t seq)
 
 int main(void)
 {
-	void *(*const mains[])(void *) = {reader_main, reader_main, sync_main, epoch_main};
+	void *(*const mains[])(void *) = {
+		reader_main, reader_main, sync_main, epoch_main, repair_main, repair_main};
 	pthread_t t[ARRAY_SIZE(mains)];
 	struct err e = {0};
 	uint64_t next = 0;
