@@ -80,9 +80,10 @@ static void answer_done(struct job *j)
 {
 	struct answer *a = container_of(j, struct answer, job);
 	unsigned n = (unsigned)__builtin_popcountll(a->good);
+	struct repairs *q = a->v->repairs;
 
-	a->v->repairs->answering[a->peer]--;
-	if (n)
+	q->answering[a->peer]--;
+	if (n && (++q->answered <= 100 || q->answered % 1000 == 0))
 		log_info("repairing %s: %u of %u blocks at epoch %u block %llu are good here",
 			core_record(a->v->core)->replicas[a->peer].domain, n, a->ask.blocks,
 			a->ask.epoch.num, (unsigned long long)a->ask.block);

@@ -25,6 +25,7 @@ struct repairs { /* commit thread, unless it says something else */
 	struct volume *v;
 	uint64_t conn[REPLICAS_MAX]; /* commit connections that stand; 0: none */
 	unsigned answering[REPLICAS_MAX];
+	uint64_t answered; /* questions, for the log */
 	uint64_t nonce;
 	struct repair *asked; /* questions on their way */
 	unsigned nasked;

@@ -21,15 +21,15 @@ pause_ms 500 # the commit index is in the ring, by an empty batch
 site_kill9 a b
 replica=$WORK/a/replica
 mkdir "$WORK/keep"
-keep() { find "$1" -mindepth 1 -maxdepth 1 ! -name data -exec "${@:2}" \;; } # everything but the data
-keep "$replica" cp -a {} "$WORK/keep"
+but_data() { find "$1" -mindepth 1 -maxdepth 1 ! -name data -print0; } # of a replica
+but_data "$replica" | xargs -0 cp -a -t "$WORK/keep"
 # Another volume's, for what is swapped.
 sed "s|^directory = .*|directory = $WORK/stranger|" "$WORK/a/conf" >"$WORK/stranger.conf"
 "$BIN/tandemfs" format --config "$WORK/stranger.conf" --size 256M --descriptor "$WORK/stranger.desc" >/dev/null 2>&1
 
 restore() {
-	keep "$replica" rm -rf {}
-	keep "$WORK/keep" cp -a {} "$replica"
+	but_data "$replica" | xargs -0 rm -rf
+	but_data "$WORK/keep" | xargs -0 cp -a -t "$replica"
 }
 # What must not change: all but what RocksDB writes anew at each opening.
 sums() {
@@ -51,7 +51,7 @@ refused() { # what, regular expression of the message, regular expression of the
 }
 harmless() { # what: check finds everything as it was
 	OUT=$("$BIN/tandemfs" check --config "$WORK/a/conf" --data --digest 2>&1) || fail "$1: $OUT"
-	expect_eq "digest with $1" "$(grep '^digest' <<<"$OUT")" "$digest"
+	expect_eq "digest with $1" "$(grep '^digest' <<<"$OUT")" "$sum_before"
 	step "$1: of no consequence"
 	restore
 }
@@ -59,7 +59,7 @@ flip() { "$TOOLS/spoil" flip "$replica/$1" "$2"; } # file, offset (negative: fro
 size_of() { stat -c %s "$replica/$1"; }
 back="bring this replica back from its peer: on the other side 'tandemctl deactivate clusterdomain site-a'.*format --join"
 copy="copy it here from the replica directory of another one"
-digest=$("$BIN/tandemfs" check --config "$WORK/a/conf" --data --digest | grep '^digest')
+sum_before=$("$BIN/tandemfs" check --config "$WORK/a/conf" --data --digest | grep '^digest')
 
 # The small files.
 flip volume 0
