@@ -49,6 +49,9 @@ int segments_distrust(struct segments *s, uint32_t from)
 				return -errno;
 			forget(fd, e->epoch, number);
 		}
+		/* The last process may have made a file and died before its name was durable. */
+		if (e->epoch.num >= from && fsync(e->dirfd))
+			return -errno;
 	}
 	return 0;
 }
