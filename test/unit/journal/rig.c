@@ -56,6 +56,8 @@ void rig_free(void)
 				subdirs[d], i);
 			unlink(path);
 		}
+		snprintf(path, sizeof(path), "%s/%s/behind", rig.base, subdirs[d]);
+		unlink(path);
 		snprintf(path, sizeof(path), "%s/%s", rig.base, subdirs[d]);
 		rmdir(path);
 	}
