@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Data segments: writing through the page cache, syncing, and reading. Epochs and files are in
- * segments_files.c; what is still in memory, and the writer thread, in segments_pending.c.
+ * Data segments: writing, syncing, and reading. Epochs and files are in segments_files.c; what is
+ * still in memory, and the writer thread, in segments_pending.c.
  *
- * A block is read from memory when it is pending and from the page cache otherwise; in this order,
+ * All writing is O_DIRECT: the page cache would copy each byte once more, hold a second copy of what
+ * the kernel caches above us, and write back in bursts that the ring's flushes wait behind (8 MiB of
+ * it: 5 ms). Reading goes through the page cache.
+ *
+ * A block is read from memory when it is pending and from its file otherwise; in this order,
  * because a run leaves memory only after it was written. A block whose checksum is wrong is read
- * once more with O_DIRECT: a direct write beside buffered ones may leave the page cache with what
- * was there before (the kernel drops those pages, but may fail to while a neighbour is dirty).
+ * once more with O_DIRECT: a direct write may leave the page cache with what was there before (the
+ * kernel drops those pages, but may fail to).
  *
  * Failure modes: a failed write or sync is final and sticky (I9). A failed read is the reader's. A
  * block that is missing (short or absent file) reads as zeros, and its checksum tells.
@@ -24,7 +28,8 @@
 #include "crc32c.h"
 #include "log.h"
 
-#define PACE_BYTES (8u << 20) /* write-back is started after so much in one file */
+#define PACE_BYTES                                                                                 \
+	(1u << 20) /* without O_DIRECT: write-back is started after so much in one file */
 #define READ_BLOCKS 256u /* blocks looked at in one step of a read */
 
 static void check_run(struct addr a, uint32_t blocks)
@@ -70,17 +75,46 @@ int segments_direct(
 	return 0;
 }
 
-/* --- writing through the page cache --- */
+/* --- writing --- */
 
-int seg_pwritev(struct segments *s, struct addr a, struct iovec *iov, int niov)
+static bool aligned(const struct iovec *iov, int niov)
+{
+	uintptr_t bits = 0;
+
+	for (int i = 0; i < niov; i++)
+		bits |= (uintptr_t)iov[i].iov_base;
+	return bits % BLOCK_SIZE == 0;
+}
+
+/* Copies into one piece, for memory that O_DIRECT cannot take. */
+static void gather(struct iovec *iov, int *niov, uint8_t *bounce)
+{
+	size_t len = 0;
+
+	for (int i = 0; i < *niov; i++) {
+		memcpy(bounce + len, iov[i].iov_base, iov[i].iov_len);
+		len += iov[i].iov_len;
+	}
+	iov[0] = (struct iovec){.iov_base = bounce, .iov_len = len};
+	*niov = 1;
+}
+
+int seg_pwritev(struct segments *s, struct addr a, struct iovec *iov, int niov, uint8_t *bounce)
 {
 	off_t off = (off_t)seg_file_offset(a);
 	uint64_t total = 0;
 	struct seg_file *f;
+	bool direct;
 	int ret = seg_file_get(s, a, true, &f);
 
 	if (ret)
 		return seg_fail(s, ret, "opening a segment", a);
+	direct = f->direct_fd != f->fd;
+	if (direct) {
+		stop_readahead(s, a, f);
+		if (!aligned(iov, niov))
+			gather(iov, &niov, bounce);
+	}
 	atomic_store(&f->dirty, true);
 	while (niov) {
 		ssize_t n = seg_fault(s);
@@ -88,7 +122,7 @@ int seg_pwritev(struct segments *s, struct addr a, struct iovec *iov, int niov)
 		if (n < 0)
 			errno = (int)-n;
 		else
-			n = pwritev(f->fd, iov, niov, off);
+			n = pwritev(f->direct_fd, iov, niov, off);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -105,7 +139,7 @@ int seg_pwritev(struct segments *s, struct addr a, struct iovec *iov, int niov)
 			iov->iov_len -= (size_t)n;
 		}
 	}
-	if (atomic_fetch_add(&f->unpaced, total) + total >= PACE_BYTES) {
+	if (!direct && atomic_fetch_add(&f->unpaced, total) + total >= PACE_BYTES) {
 		atomic_store(&f->unpaced, 0);
 		/* Only a hint: what it cannot start, the sync will. */
 		sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
@@ -116,12 +150,15 @@ int seg_pwritev(struct segments *s, struct addr a, struct iovec *iov, int niov)
 int segments_write(struct segments *s, struct addr a, uint32_t blocks, const void *bytes)
 {
 	struct iovec iov = {.iov_base = (void *)bytes, .iov_len = (size_t)blocks * BLOCK_SIZE};
+	cleanup_free void *bounce = NULL;
 
 	check_run(a, blocks);
 	if (atomic_load(&s->failed))
 		return atomic_load(&s->failed);
 	pending_want_next(s, a);
-	return seg_pwritev(s, a, &iov, 1);
+	if (!aligned(&iov, 1) && posix_memalign(&bounce, BLOCK_SIZE, iov.iov_len))
+		return -ENOMEM;
+	return seg_pwritev(s, a, &iov, 1, bounce);
 }
 
 /* The files that were written since their last sync. */

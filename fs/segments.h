@@ -5,8 +5,8 @@
  * overwritten with other bytes (I7), so reading needs no lock.
  *
  * Small writes reach their address late: the commit thread announces the buffer with
- * segments_pending_add(), readers are served from it, the writer thread writes runs of them through
- * the page cache and only then takes them off. Large writes are O_DIRECT with RWF_DSYNC through the
+ * segments_pending_add(), readers are served from it, the writer thread writes runs of them and only
+ * then takes them off. Large writes are O_DIRECT with RWF_DSYNC through the
  * volume's uring.
  *
  * Failure modes: a failed write or sync is final (I9): segments_failed(). A torn or missing block
@@ -51,14 +51,15 @@ void segments_pending_add(struct segments *s, struct addr a, uint32_t blocks, st
  * segments_pending_remove(). */
 void segments_inflight_add(struct segments *s, struct addr a, uint32_t blocks, struct payload *p);
 void segments_inflight_remove(struct segments *s, struct addr a, uint32_t blocks);
-/* Writes bytes to their address through the page cache, now, on this thread (standby, recovery). */
+/* Writes bytes to their address, now, on this thread (standby, recovery); durable after the next
+ * segments_sync(). */
 int segments_write(struct segments *s, struct addr a, uint32_t blocks, const void *bytes);
 
 /* Makes the kernel forget what it holds of the files of epochs from this number on. At the start, before
  * anything is written. 0 or -errno. */
 int segments_distrust(struct segments *s, uint32_t from);
 
-/* Every payload announced or written with a seq up to this is in the page cache or further. */
+/* Every payload announced or written with a seq up to this is written; durable after segments_sync(). */
 uint64_t segments_written_seq(struct segments *s);
 /* Waits until what was announced up to now is written, then fdatasync()s every file that changed
  * since its last sync. A helper thread. 0 or -errno (final). */

@@ -20,14 +20,17 @@
 #define PENDING_BUCKETS 256u /* in each shard; a power of two */
 #define GROUP_SHIFT 4 /* pending runs are found by groups of 16 blocks */
 
+#define COALESCE_BYTES (WRITE_SIZE_MAX + 2 * BLOCK_SIZE) /* in one write of the writer thread */
+
 #define SEG_FILE_NAME_SIZE 24
 
 struct seg_file {
 	int fd; /* through the page cache */
 	int direct_fd; /* O_DIRECT; the same as fd where the filesystem has none */
 	atomic_bool no_readahead; /* O_DIRECT writes go on behind what is read */
-	atomic_bool dirty; /* written through the page cache since its last sync began */
-	atomic_ullong unpaced; /* bytes written since write-back was last started */
+	atomic_bool dirty; /* written and not flushed since its last sync began */
+	atomic_ullong
+		unpaced; /* bytes written since write-back was last started; without O_DIRECT */
 };
 
 struct seg_epoch {
@@ -95,6 +98,7 @@ struct segments {
 	struct addr want; /* a file to make ahead of its use; epoch 0: none */
 	bool stop;
 	pthread_t writer;
+	uint8_t *bounce; /* the writer's, COALESCE_BYTES */
 
 	pthread_mutex_t fail_lock;
 	struct err fail; /* code 0: healthy; fail_lock */
@@ -122,8 +126,9 @@ int seg_fault(struct segments *s);
 /* Remembers the first final error; returns code. */
 int seg_fail(struct segments *s, int code, const char *what, struct addr a);
 /* segments.c */
-/* Writes all of iov at a; marks the file dirty and paces write-back. */
-int seg_pwritev(struct segments *s, struct addr a, struct iovec *iov, int niov);
+/* Writes all of iov, whole blocks, at a; marks the file dirty. The bounce buffer (BLOCK_SIZE-aligned, with
+ * room for all of it) is for memory that is not aligned; NULL when it is. iov is used up. */
+int seg_pwritev(struct segments *s, struct addr a, struct iovec *iov, int niov, uint8_t *bounce);
 
 /* segments_pending.c */
 int pending_start(struct segments *s, struct err *e);

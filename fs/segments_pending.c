@@ -4,11 +4,11 @@
  *
  * The map is a sharded hash from (epoch, group of 16 blocks) to the runs that touch the group, so a
  * reader looks at a few runs for each 64 KiB. A run enters the map before anybody can know its
- * address, and leaves it after its bytes are in the page cache (or, for a large write, on disk):
+ * address, and leaves it after its bytes were written:
  * a reader that does not find it in memory finds it in the file.
  *
  * The writer thread lets runs gather for a few milliseconds or a megabyte, because addresses are
- * assigned one after the other and what gathers becomes one long pwritev(). It hurries when somebody
+ * assigned one after the other and what gathers becomes one long O_DIRECT write. It hurries when somebody
  * waits in segments_sync(). It also makes the next segment file ahead of its need.
  *
  * After a failure (sticky) nothing more is written; what was announced stays readable from memory.
@@ -26,8 +26,7 @@
 #include "log.h"
 
 #define GATHER_BYTES (1u << 20)
-#define GATHER_NS (5 * NS_PER_MS)
-#define COALESCE_BYTES (4u << 20) /* in one pwritev */
+#define GATHER_NS (20 * NS_PER_MS)
 #define RUN_IOV_MAX 512
 
 /* --- the map --- */
@@ -220,7 +219,9 @@ static struct run *write_some(struct segments *s, struct run *list, int *ret)
 	struct run *r;
 	int n = 0;
 
-	for (r = list; r && n < RUN_IOV_MAX && bytes < COALESCE_BYTES; r = r->next) {
+	for (r = list; r && n < RUN_IOV_MAX; r = r->next) {
+		if (bytes + (size_t)r->blocks * BLOCK_SIZE > COALESCE_BYTES)
+			break;
 		if (r->a.epoch != start.epoch || r->a.block != next ||
 			next / DATA_SEGMENT_BLOCKS != start.block / DATA_SEGMENT_BLOCKS)
 			break;
@@ -229,7 +230,7 @@ static struct run *write_some(struct segments *s, struct run *list, int *ret)
 		bytes += iov[n++].iov_len;
 		next += r->blocks;
 	}
-	*ret = seg_pwritev(s, start, iov, n);
+	*ret = seg_pwritev(s, start, iov, n, s->bounce);
 	if (*ret)
 		return list;
 	for (; n; n--) {
@@ -356,12 +357,16 @@ int pending_start(struct segments *s, struct err *e)
 	pthread_cond_init(&s->queue_done, &attr);
 	pthread_condattr_destroy(&attr);
 	s->tail = &s->head;
+	if (posix_memalign((void **)&s->bounce, BLOCK_SIZE, COALESCE_BYTES))
+		return err_set(e, -ENOMEM, "cannot start the data writer: out of memory");
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	ret = -pthread_create(&s->writer, NULL, writer_main, s);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (ret)
+	if (ret) {
+		free(s->bounce);
 		return err_set(e, ret, "cannot start the data writer: %s", strerror(-ret));
+	}
 	return 0;
 }
 
@@ -372,6 +377,7 @@ void pending_stop(struct segments *s)
 	pthread_cond_signal(&s->queue_more);
 	pthread_mutex_unlock(&s->queue_lock);
 	pthread_join(s->writer, NULL);
+	free(s->bounce);
 	/* After a failure: what was never written, and what was in flight. */
 	for (unsigned i = 0; i < PENDING_SHARDS; i++)
 		for (unsigned j = 0; j < PENDING_BUCKETS; j++)
