@@ -92,9 +92,12 @@ static void stop_expired(struct loop_timer *t, uint64_t now_ns)
 static void standby_work(struct volume *v)
 {
 	struct apply *a = &v->apply;
-	uint64_t applied = atomic_load(&a->applied);
-	bool behind;
+	bool behind, waits = v->serve_pending || v->ack_withheld || v->rx_paused;
+	uint64_t applied;
 
+	if (atomic_load(&a->wake) != waits)
+		atomic_store(&a->wake, waits); /* before looking at its progress */
+	applied = atomic_load(&a->applied);
 	if (atomic_load(&a->failed))
 		volume_die(v, "%s", a->error.msg);
 	ring_release(v->ring, MIN(atomic_load(&a->data_seq), fetch_floor(v) - 1));
@@ -109,7 +112,9 @@ static void standby_work(struct volume *v)
 	if (behind == v->ack_withheld)
 		return;
 	v->ack_withheld = behind;
-	if (!behind)
+	if (behind)
+		loop_wake(v->loop); /* another turn, which asks to be woken */
+	else
 		volume_durable(v);
 }
 
@@ -294,9 +299,7 @@ static int volume_open(struct volume *v, struct err *e)
 	pull_init(v);
 	resync_init(v);
 	repair_init(v);
-	pthread_mutex_init(&v->apply.mutex, NULL);
-	pthread_cond_init(&v->apply.cond, NULL);
-	v->apply.tail = &v->apply.head;
+	apply_init(v);
 	r = open_world(v, log, e);
 	free(log);
 	if (r)
@@ -378,6 +381,7 @@ int volume_run(const struct config *cfg, char **argv)
 		r = loop_run_once(v->loop, UINT64_MAX);
 		if (r)
 			volume_die(v, "the event loop failed: %s", strerror(-r));
+		uring_reap_ready(v->uring);
 		jobs_reap(v);
 		volume_unpark(v);
 		control_probe_work(v);

@@ -4,6 +4,10 @@
  * entries into the tree. It may read the disk, and acknowledgements never wait for it. Batches come
  * from memory (the queue of what was received) or, where that was too long, from the ring.
  *
+ * It lets batches gather for a few milliseconds: woken for each, it would take the processor from the
+ * thread that has to acknowledge the next one. Nobody waits for it, but who promotes this replica, and who
+ * says so (apply_target() while it is about to serve, `wake`) is not kept waiting.
+ *
  * It makes this replica's checkpoints too: at a committed seq by construction, because nothing else
  * is applied (I5). Order: sync the data segments, note up to where in the tree, flush RocksDB, wait.
  * The ring up to there may then be overwritten (the commit thread does that).
@@ -19,6 +23,10 @@
 #include <time.h>
 
 #include "log.h"
+
+#define APPLY_GATHER_NS (5 * NS_PER_MS)
+#define APPLY_GATHER_ENTRIES 512u /* so many do not wait */
+#define APPLY_GATHER_BYTES (1u << 20)
 
 /* Applies the entries of a verified batch up to a seq. The payload, if given, holds the batch's
  * memory: inline payloads are then written by the segments' writer from there. */
@@ -209,28 +217,60 @@ static void apply_upto(struct volume *v, uint64_t target)
 			return;
 		}
 	}
-	loop_wake(v->loop);
+	if (atomic_load(&a->wake))
+		loop_wake(v->loop);
+}
+
+/* a->mutex */
+static bool gathered(const struct apply *a)
+{
+	return a->stop || a->hurry || a->queued_bytes > APPLY_GATHER_BYTES ||
+	       a->target > atomic_load(&a->applied) + APPLY_GATHER_ENTRIES;
 }
 
 static void *apply_thread(void *arg)
 {
 	struct volume *v = arg;
 	struct apply *a = &v->apply;
+	uint64_t next_ns = 0;
 
 	pthread_mutex_lock(&a->mutex);
 	while (!a->stop) {
-		uint64_t target = a->target;
+		uint64_t target;
 
-		if (target <= atomic_load(&a->applied) || atomic_load(&a->failed)) {
+		if (a->target <= atomic_load(&a->applied) || atomic_load(&a->failed)) {
+			a->idle = true;
 			pthread_cond_wait(&a->cond, &a->mutex);
+			a->idle = false;
 			continue;
 		}
+		while (!gathered(a) && clock_mono_ns() < next_ns) {
+			struct timespec t = {.tv_sec = (time_t)(next_ns / NS_PER_S),
+				.tv_nsec = (long)(next_ns % NS_PER_S)};
+
+			pthread_cond_timedwait(&a->cond, &a->mutex, &t);
+		}
+		target = a->target;
 		pthread_mutex_unlock(&a->mutex);
 		apply_upto(v, target);
+		next_ns = clock_mono_ns() + APPLY_GATHER_NS;
 		pthread_mutex_lock(&a->mutex);
 	}
 	pthread_mutex_unlock(&a->mutex);
 	return NULL;
+}
+
+void apply_init(struct volume *v)
+{
+	struct apply *a = &v->apply;
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&a->mutex, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&a->cond, &attr);
+	pthread_condattr_destroy(&attr);
+	a->tail = &a->head;
 }
 
 void apply_start(struct volume *v)
@@ -275,10 +315,10 @@ void apply_target(struct volume *v, uint64_t seq)
 	struct apply *a = &v->apply;
 
 	pthread_mutex_lock(&a->mutex);
-	if (seq > a->target) {
-		a->target = seq;
+	a->target = MAX(a->target, seq);
+	a->hurry = v->serve_pending;
+	if (a->idle || gathered(a))
 		pthread_cond_signal(&a->cond);
-	}
 	pthread_mutex_unlock(&a->mutex);
 }
 

@@ -305,6 +305,7 @@ static void *net_payload_alloc(void *ctx, unsigned peer, const struct msg_frame 
 		p = payload_new(v->rx_pool, f->payload_len + BLOCK_SIZE);
 	if (!p) {
 		v->rx_paused = true;
+		atomic_store(&v->apply.wake, true);
 		return NULL;
 	}
 	memcpy(p->data, &p, sizeof(p)); /* the first block leads back to the buffer */

@@ -32,6 +32,7 @@
 #define APPLY_LAG_MAX (64u << 20) /* unapplied committed bytes: a standby withholds acks beyond */
 #define APPLY_FREED_MAX 16384u /* dead blocks not given back: a standby makes a checkpoint */
 #define EMPTY_BATCH_NS (100 * NS_PER_MS)
+#define REAP_GATHER_NS (10 * NS_PER_MS)
 #define DIED_NS NS_PER_S /* for the peers to wait after an I/O error */
 #define STOP_NS (10 * NS_PER_S)
 #define FENCE_MS 3000u
@@ -106,10 +107,13 @@ struct apply { /* the apply thread; fields under the mutex unless they say somet
 	pthread_cond_t cond;
 	bool stop;
 	uint64_t target; /* apply up to this seq */
+	bool idle; /* the thread waits for a target, not for more to gather */
+	bool hurry; /* somebody waits for the target */
 	struct apply_item *head, **tail;
 	size_t queued_bytes;
 	bool checkpoint; /* one was asked for */
 	atomic_uint_fast64_t applied, data_seq;
+	atomic_bool wake; /* the commit thread waits for progress */
 	atomic_bool failed;
 	struct err error; /* valid once failed is set */
 	uint64_t entries_since_checkpoint, bytes_since_checkpoint; /* the apply thread's */
@@ -216,7 +220,8 @@ struct volume {
 	struct loop_timer converge_timer;
 	unsigned reaps; /* OP_REAPs in flight */
 	bool reap_again;
-	struct loop_timer empty_timer, tick_timer, status_timer, stop_timer;
+	uint64_t reap_at_ns; /* what is dead gathers until then; 0: nothing new */
+	struct loop_timer reap_timer, empty_timer, tick_timer, status_timer, stop_timer;
 
 	/* standby */
 	struct external *rx_externals; /* arrived, their batch not yet */
@@ -343,6 +348,7 @@ int fetch_external(struct volume *v, const struct entry *e, const struct entry_p
 	struct external **ret_x, struct repair **ret_r);
 
 /* volume_apply.c: the apply thread */
+void apply_init(struct volume *v);
 void apply_start(struct volume *v);
 void apply_stop(struct volume *v);
 void apply_target(struct volume *v, uint64_t seq);

@@ -29,6 +29,7 @@ void volume_serve(struct volume *v, struct epoch epoch)
 	ensure(!v->serving && !v->serve_pending);
 	v->epoch = epoch;
 	v->serve_pending = true;
+	atomic_store(&v->apply.wake, true);
 	apply_target(v, core_end(v->core).seq);
 	log_info("epoch %u is established; bringing the tree to seq %llu", epoch.num,
 		(unsigned long long)core_end(v->core).seq);
@@ -101,6 +102,7 @@ void volume_serve_work(struct volume *v)
 	v->serve_pending = false;
 	v->serving = true;
 	v->reap_again = true;
+	v->reap_at_ns = 0;
 	volume_status_event(v);
 	log_info("active: mounted at '%s' in epoch %u", v->cfg->mount, v->epoch.num);
 	notify_ready("active");

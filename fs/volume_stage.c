@@ -324,14 +324,17 @@ static void batch_close(struct volume *v)
 	v->count_bytes += s->size;
 	*v->slots_tail = s;
 	v->slots_tail = &s->next;
-	if (tree_flush_txn(v->tree))
-		volume_die(v, "the metadata store refuses writes");
 	v->current = s;
 	volume_step(v,
 		&(struct core_event){
 			.type = EV_BATCH, .now_ns = now, .batch = {.h = s->h, .bytes = s->bytes}});
 	v->current = NULL;
 	ensure(s->appended); /* the core writes every batch that the active closes */
+	uring_submit(v->uring);
+	/* Only now: what the memtable costs passes while disk and network work. No answer and no
+	 * checkpoint can come before it, as they come from this thread. */
+	if (tree_flush_txn(v->tree))
+		volume_die(v, "the metadata store refuses writes");
 }
 
 static void converge_expired(struct loop_timer *t, uint64_t now_ns)
@@ -508,19 +511,45 @@ void volume_forgotten(struct volume *v, uint64_t ino)
 		loop_wake(v->loop);
 }
 
-/* Removes what is dead in small steps, a few at a time, so that it never crowds out a client. */
-static bool reap_work(struct volume *v)
+static void reap_expired(struct loop_timer *t, uint64_t now_ns)
+{
+	/* the loop's turn runs volume_stage_work() */
+}
+
+/* What dies gathers for a few milliseconds: an entry for each removed file would have the next operation
+ * of whoever removes a tree wait for a flush of its own. */
+static bool reap_due(struct volume *v)
+{
+	uint64_t now;
+
+	if (!v->reap_again)
+		return false;
+	now = clock_mono_ns();
+	if (!v->reap_at_ns) {
+		v->reap_at_ns = now + REAP_GATHER_NS;
+		v->reap_timer.expired = reap_expired;
+		loop_timer_set(v->loop, &v->reap_timer, v->reap_at_ns);
+	}
+	return now >= v->reap_at_ns;
+}
+
+/* Removes what is dead in small steps, a few at a time, so that it never crowds out a client. `now`: a
+ * client waits for it. */
+static bool reap_work(struct volume *v, bool now)
 {
 	bool queued = false;
 
 	forgotten_take(v);
 	if (tree_has_new_garbage(v->tree))
 		v->reap_again = true;
+	if (!reap_due(v) && !now)
+		return false;
 	while (v->reap_again && v->reaps < 4) {
 		struct op *op = op_new(OP_REAP), **at;
 
 		if (!op_next_reap(v->tree, inode_in_use, v, op)) {
 			v->reap_again = false;
+			v->reap_at_ns = 0;
 			op_free(op);
 			break;
 		}
@@ -548,14 +577,14 @@ void volume_stage_work(struct volume *v)
 	inbox_take(v);
 	may_reap = v->serving && !v->stop_staging;
 	if (may_reap)
-		reap_work(v);
+		reap_work(v, false);
 	for (;;) {
 		bool stuck = false;
 
 		while (v->ready && can_stage(v) && !stuck)
 			stuck = !stage_one(v, v->ready);
 		/* The operation in front waits for a reap: that goes ahead of it, or is under way. */
-		if (stuck && may_reap && reap_work(v))
+		if (stuck && may_reap && reap_work(v, true))
 			continue;
 		if (!v->batch_open || !v->writer.h.count)
 			break;

@@ -532,6 +532,11 @@ void uring_submit(struct uring *u)
 		ring_submit(u);
 }
 
+unsigned uring_reap_ready(struct uring *u)
+{
+	return !u->threads && io_uring_cq_ready(&u->ring) ? uring_reap(u) : 0;
+}
+
 unsigned uring_reap(struct uring *u)
 {
 	struct uring_req *r;

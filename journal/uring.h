@@ -61,6 +61,9 @@ void uring_fdatasync(struct uring *u, struct uring_req *r);
 void uring_submit(struct uring *u);
 /* Runs the callbacks of everything that has finished; returns how many. */
 unsigned uring_reap(struct uring *u);
+/* The same, where that can be known without a system call: a wait that a completion interrupted need not
+ * be repeated to learn of it. */
+unsigned uring_reap_ready(struct uring *u);
 
 /*
  * Fault injection for tests: the n-th write or sync from now (1 = the next) ends with `error`
