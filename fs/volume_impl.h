@@ -32,7 +32,6 @@
 #define APPLY_LAG_MAX (64u << 20) /* unapplied committed bytes: a standby withholds acks beyond */
 #define APPLY_FREED_MAX 16384u /* dead blocks not given back: a standby makes a checkpoint */
 #define EMPTY_BATCH_NS (100 * NS_PER_MS)
-#define REAP_GATHER_NS (10 * NS_PER_MS)
 #define DIED_NS NS_PER_S /* for the peers to wait after an I/O error */
 #define STOP_NS (10 * NS_PER_S)
 #define FENCE_MS 3000u
@@ -326,6 +325,11 @@ void external_write(struct volume *v, struct external *x);
 void external_free(struct external *x);
 bool volume_drained(const struct volume *v);
 void volume_durable(struct volume *v);
+
+/* volume_reap.c */
+/* Queues what is dead for removal, if it is time, or now because an operation waits for it. True: something
+ * was put in front of `ready`. */
+bool volume_reap(struct volume *v, bool now);
 
 /* volume_jobs.c */
 int jobs_start(struct volume *v);

@@ -465,109 +465,6 @@ static bool stage_one(struct volume *v, struct op *op)
 	return true;
 }
 
-/* --- reaping --- */
-
-static bool inode_in_use(void *ctx, uint64_t ino)
-{
-	struct volume *v = ctx;
-
-	return v->ll && ll_knows(v->ll, ino);
-}
-
-static void reap_done(struct op *op)
-{
-	struct volume *v = op->ctx;
-
-	v->reaps--;
-	v->reap_again = true;
-	op_free(op);
-}
-
-static void forgotten_take(struct volume *v)
-{
-	pthread_mutex_lock(&v->forgotten_mutex);
-	for (unsigned i = 0; i < v->nforgotten; i++)
-		tree_forgotten(v->tree, v->forgotten[i]);
-	if (v->nforgotten)
-		v->reap_again = true;
-	v->nforgotten = 0;
-	pthread_mutex_unlock(&v->forgotten_mutex);
-}
-
-void volume_forgotten(struct volume *v, uint64_t ino)
-{
-	bool wake;
-
-	pthread_mutex_lock(&v->forgotten_mutex);
-	if (v->nforgotten == v->forgotten_cap) {
-		v->forgotten_cap = v->forgotten_cap ? 2 * v->forgotten_cap : 1024;
-		v->forgotten = realloc(v->forgotten, v->forgotten_cap * sizeof(*v->forgotten));
-		ensure(v->forgotten);
-	}
-	v->forgotten[v->nforgotten++] = ino;
-	wake = v->nforgotten == 1;
-	pthread_mutex_unlock(&v->forgotten_mutex);
-	if (wake)
-		loop_wake(v->loop);
-}
-
-static void reap_expired(struct loop_timer *t, uint64_t now_ns)
-{
-	/* the loop's turn runs volume_stage_work() */
-}
-
-/* What dies gathers for a few milliseconds: an entry for each removed file would have the next operation
- * of whoever removes a tree wait for a flush of its own. */
-static bool reap_due(struct volume *v)
-{
-	uint64_t now;
-
-	if (!v->reap_again)
-		return false;
-	now = clock_mono_ns();
-	if (!v->reap_at_ns) {
-		v->reap_at_ns = now + REAP_GATHER_NS;
-		v->reap_timer.expired = reap_expired;
-		loop_timer_set(v->loop, &v->reap_timer, v->reap_at_ns);
-	}
-	return now >= v->reap_at_ns;
-}
-
-/* Removes what is dead in small steps, a few at a time, so that it never crowds out a client. `now`: a
- * client waits for it. */
-static bool reap_work(struct volume *v, bool now)
-{
-	bool queued = false;
-
-	forgotten_take(v);
-	if (tree_has_new_garbage(v->tree))
-		v->reap_again = true;
-	if (!reap_due(v) && !now)
-		return false;
-	while (v->reap_again && v->reaps < 4) {
-		struct op *op = op_new(OP_REAP), **at;
-
-		if (!op_next_reap(v->tree, inode_in_use, v, op)) {
-			v->reap_again = false;
-			v->reap_at_ns = 0;
-			op_free(op);
-			break;
-		}
-		queued = true;
-		op->ctx = v;
-		op->done = reap_done;
-		op->queued_ns = clock_mono_ns();
-		v->reaps++;
-		v->waiting++;
-		at = &v->ready; /* ahead of the others: somebody may wait for it */
-		op->next = *at;
-		*at = op;
-		if (!op->next)
-			v->ready_tail = &op->next;
-	}
-	return queued;
-}
-
 /* --- the loop's part --- */
 
 void volume_stage_work(struct volume *v)
@@ -577,14 +474,14 @@ void volume_stage_work(struct volume *v)
 	inbox_take(v);
 	may_reap = v->serving && !v->stop_staging;
 	if (may_reap)
-		reap_work(v, false);
+		volume_reap(v, false);
 	for (;;) {
 		bool stuck = false;
 
 		while (v->ready && can_stage(v) && !stuck)
 			stuck = !stage_one(v, v->ready);
 		/* The operation in front waits for a reap: that goes ahead of it, or is under way. */
-		if (stuck && may_reap && reap_work(v, true))
+		if (stuck && may_reap && volume_reap(v, true))
 			continue;
 		if (!v->batch_open || !v->writer.h.count)
 			break;
