@@ -342,6 +342,10 @@ static void print_head(FILE *f, const struct ctl_volume *v, bool wide)
 	fprintf(f, ", active: %s, in sync: %s", active ? active : "none",
 		list_text(json_get(j, "in_sync"), buf, sizeof(buf)));
 	fprintf(f, ", inactive: %s\n", list_text(json_get(j, "inactive"), buf, sizeof(buf)));
+	if (!strcmp(json_get_string(j, "ack", "op"), "fsync"))
+		fprintf(f, "  ack        fsync: what is synced is on every site in the set; the "
+			   "rest follows "
+			   "at once\n");
 }
 
 static void print_volume(FILE *f, const struct ctl_volume *v, bool wide)

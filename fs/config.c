@@ -199,12 +199,11 @@ static int load_volume(const struct conf *c, struct config *r, struct err *e)
 	if (ret)
 		return ret;
 	r->threads = (unsigned)threads;
-	if (ack)
+	if (ack > CONFIG_ACK_FSYNC)
 		return conf_error(c, s, "ack", e,
-			"'%s' is not built yet; only 'op' (each operation is on both sites before "
-			"it "
-			"returns) can be used",
-			acks[ack]);
+			"'async' is not built yet; 'op' (each operation is on both sites before it "
+			"returns) and 'fsync' (what is synced is) can be used");
+	r->ack = ack;
 	if (strcmp(r->directory, r->mount) == 0 ||
 		(strncmp(r->directory, r->mount, strlen(r->mount)) == 0 &&
 			r->directory[strlen(r->mount)] == '/'))

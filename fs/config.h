@@ -7,7 +7,7 @@
  *   name = db                       # required
  *   directory = /var/lib/tandemfs/db  # this replica's data; required
  *   mount = /srv/db                 # where it is mounted while active; required
- *   ack = op                        # op (fsync and async are refused until they are built)
+ *   ack = op                        # op or fsync (async is refused until it is built)
  *   suid = no
  *   dev = no
  *   threads = 4
@@ -50,6 +50,9 @@
 #include "record.h"
 #include "uring.h"
 
+/* When an operation returns: all of them, or the syncing ones, when they are committed. */
+enum config_ack { CONFIG_ACK_OP, CONFIG_ACK_FSYNC };
+
 struct config_peer {
 	char domain[DOMAIN_LEN_MAX + 1];
 	char address[256];
@@ -60,6 +63,7 @@ struct config {
 	char name[VOLUME_NAME_MAX + 1];
 	char directory[4096];
 	char mount[4096];
+	enum config_ack ack;
 	bool suid, dev;
 	unsigned threads;
 	char domain[DOMAIN_LEN_MAX + 1];

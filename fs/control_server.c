@@ -214,6 +214,7 @@ static struct json *status(struct volume *v)
 	json_set_string(j, "domain", v->cfg->domain);
 	json_set_string(j, "role", core_role_name(core_role(v->core)));
 	json_set_string(j, "mount", v->cfg->mount);
+	json_set_string(j, "ack", v->cfg->ack == CONFIG_ACK_FSYNC ? "fsync" : "op");
 	json_set_bool(j, "mounted", v->serving);
 	json_set_int(j, "epoch", r->epoch.num);
 	snprintf(text, sizeof(text), "%016llx", (unsigned long long)r->epoch.id);

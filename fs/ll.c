@@ -176,6 +176,7 @@ int ll_mount(struct volume *v, const struct ll_config *cfg, struct ll **ret_l, s
 	l->pool = volume_pool(v);
 	l->fd = -1;
 	l->nthreads = cfg->threads ? cfg->threads : THREADS_DEFAULT;
+	l->ack_fsync = cfg->ack_fsync;
 	l->refs = 1;
 	do
 		l->mount_id = random_u64();

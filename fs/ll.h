@@ -23,6 +23,7 @@ struct ll_config {
 	const char *volume_name;
 	unsigned threads; /* workers; 0: 4 */
 	bool suid, dev; /* default nosuid,nodev */
+	bool ack_fsync; /* operations return when they are staged: fsync has something to do */
 };
 
 /* Mounts and starts the workers. The mount id is drawn here. -EBUSY when something else is mounted on

@@ -11,8 +11,9 @@
  * around an unaligned write are read beside them. When there is no memory the bytes are parked: a
  * worker never waits.
  *
- * fsync is answered with ENOSYS: the kernel writes dirty pages back first, and every WRITE is committed
- * on both sites when it is answered, so there is nothing left to do.
+ * fsync under ack=op is answered with ENOSYS, which the kernel remembers: it writes dirty pages back first,
+ * and every WRITE is committed on both sites when it is answered, so there is nothing left to do. Under
+ * ack=fsync it waits for all that was staged before, of whatever file: what survives is a prefix.
  */
 #include "ll_impl.h"
 
@@ -36,6 +37,14 @@ void ll_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 void ll_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	fuse_reply_err(req, ENOSYS);
+}
+
+void ll_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	if (ll_of(req)->ack_fsync)
+		ll_op_submit(ll_op_new(req, OP_SYNC, ll_done_err), 0);
+	else
+		fuse_reply_err(req, ENOSYS);
 }
 
 /* --- reading --- */
@@ -241,6 +250,8 @@ void ll_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	op->off = (uint64_t)off;
 	op->len = size;
 	op->kill_priv = ll_self->raw_flags & FUSE_WRITE_KILL_SUIDGID;
+	op->sync = fi->flags &
+		   O_DSYNC; /* O_SYNC contains it; the kernel sends no FSYNC after O_DIRECT */
 	if (size > WRITE_SIZE_MAX || off < 0)
 		ret = -EINVAL;
 	else if ((uint64_t)off + size > FILE_SIZE_MAX)

@@ -64,6 +64,7 @@ struct ll {
 	/* INIT: what the kernel offers, to be amended in the answer (ll_init.c) */
 	uint64_t init_unique, init_offered;
 	bool init_done, setxattr_ext;
+	bool ack_fsync;
 	struct ll_known known[LL_KNOWN_SHARDS];
 };
 
@@ -169,6 +170,7 @@ void ll_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 
 void ll_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void ll_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void ll_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void ll_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void ll_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
 	struct fuse_file_info *fi);

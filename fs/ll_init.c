@@ -367,11 +367,12 @@ int ll_session_new(struct ll *l, struct err *e)
 		.flush = ll_flush,
 		.read = ll_read,
 		.write = ll_write,
+		.fsync = ll_fsync,
+		.fsyncdir = ll_fsync,
 		.fallocate = ll_fallocate,
 		.lseek = ll_lseek,
-		/* Answered with ENOSYS by libfuse, which the kernel remembers: fsync and fsyncdir (the
-		 * kernel has written back by then, and every write is committed), locks (the
-		 * kernel's own), poll, ioctl, bmap, access, copy_file_range. */
+		/* Answered with ENOSYS by libfuse, which the kernel remembers: locks (the kernel's
+		 * own), poll, ioctl, bmap, access, copy_file_range. */
 	};
 	static const struct fuse_custom_io io = {.writev = hook_writev, .read = hook_read};
 	char *argv[] = {"tandemfs", NULL};

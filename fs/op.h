@@ -5,8 +5,8 @@
  * The worker fills the request and queues it with volume_submit(); from then on it belongs to the
  * commit thread. There op_decide() validates it against the current state, takes every decision
  * (inode number, times, cookies, addresses, resulting sizes, what is cleared) and encodes the body
- * of one entry; apply_entry() makes the change. When the entry is committed, `done` is called on the
- * commit thread with `error` and the result fields set, and frees the op.
+ * of one entry; apply_entry() makes the change. When the entry is committed (under ack=fsync when it is
+ * staged), `done` is called on the commit thread with `error` and the result fields set, and frees the op.
  *
  * op_decide() never reads a disk: what is not in memory ends in -EAGAIN, the op is sent to a helper,
  * which runs op_warm() (may read the disk, keeps what it found in the op) and queues it again.
@@ -36,6 +36,7 @@ enum op_type {
 	OP_REMOVEXATTR,
 	OP_REAP, /* internal: one bounded step of removing what is dead */
 	OP_TYPE_MAX,
+	OP_SYNC = 0x10000, /* no entry: answered when everything staged before it is committed */
 };
 
 /* Entry types are the same numbers; they are a format. */
@@ -66,6 +67,7 @@ struct op {
 	char name[NAME_LEN_MAX + 1], newname[NAME_LEN_MAX + 1];
 	uint32_t mode, rdev, flags;
 	bool kill_priv, kill_sgid;
+	bool sync; /* under ack=fsync: answered when committed all the same (O_SYNC, O_DSYNC) */
 	uint32_t attr_mask;
 	struct inode attr; /* for OP_SETATTR: the fields that attr_mask names */
 	uint64_t off, len; /* bytes */

@@ -28,6 +28,8 @@
 #define SLOTS_MAX 2048u /* batches in memory at once */
 #define STAGED_BYTES_MAX (48u << 20) /* bytes of batches staged and not committed */
 #define FETCH_QUEUE_MAX (4u << 20) /* bytes in the socket's queue while catching up */
+#define UNSYNCED_MAX                                                                               \
+	(16u << 20) /* under ack=fsync: bytes of batches and payloads answered and not committed */
 #define APPLY_QUEUE_MAX (64u << 20) /* bytes of batches kept in memory for the apply thread */
 #define APPLY_LAG_MAX (64u << 20) /* unapplied committed bytes: a standby withholds acks beyond */
 #define APPLY_FREED_MAX 16384u /* dead blocks not given back: a standby makes a checkpoint */
@@ -65,6 +67,8 @@ struct slot {
 	unsigned refs; /* local write, socket queues */
 	unsigned writes; /* ring and payload writes not yet durable */
 	struct external *externals;
+	unsigned nexternals; /* of the active */
+	size_t payload_bytes; /* of the externals; of the active */
 	struct ring_write write;
 	struct volume *v;
 	bool appended, committed;
@@ -187,7 +191,9 @@ struct volume {
 	atomic_bool fenced; /* everything ends with -EIO */
 	struct op *ready, **ready_tail; /* in order, not yet staged */
 	struct op *staged, **staged_tail; /* by seq, not yet committed */
-	unsigned waiting; /* ready + staged */
+	struct op *answers,
+		**answers_tail; /* staged in this turn, to be answered without waiting for that */
+	unsigned waiting; /* ready + staged + answers */
 	atomic_uint_fast64_t forgotten_head, forgotten_tail;
 	pthread_mutex_t forgotten_mutex;
 	uint64_t *forgotten; /* under forgotten_mutex */
@@ -213,6 +219,8 @@ struct volume {
 	struct slot *slot_memory;
 	unsigned flights; /* batches in the local flush */
 	uint64_t staged_bytes; /* of batches above the commit index */
+	uint64_t staged_payloads; /* bytes of large payloads above the commit index */
+	uint64_t answered_seq; /* of the last operation answered when it was staged */
 	uint64_t last_commit_written; /* commit index in the newest batch */
 	uint64_t durable_told; /* highest EV_DURABLE */
 	struct converge converge[REPLICAS_MAX]; /* slows staging for who catches up */

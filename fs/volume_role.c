@@ -49,7 +49,8 @@ static bool mount_now(struct volume *v)
 		.volume_name = v->cfg->name,
 		.threads = v->cfg->threads,
 		.suid = v->cfg->suid,
-		.dev = v->cfg->dev};
+		.dev = v->cfg->dev,
+		.ack_fsync = v->cfg->ack == CONFIG_ACK_FSYNC};
 	struct err e = {0};
 
 	if (v->mount_timer.slot)

@@ -8,14 +8,16 @@
  * op_decide() makes its entry, batch_add() puts it into the open batch, apply_entry() changes the
  * tree's transaction, its payload is announced to readers. When the local flush is idle, or the batch
  * is full, the batch is closed: EV_BATCH sends it and writes it. The next one fills meanwhile (group
- * commit by double buffering, no timers).
+ * commit by double buffering, no timers). Under ack=fsync the operation is answered as soon as it is
+ * staged, and everything else is the same: it is shipped and flushed at once, and what syncs is answered when
+ * all before it is committed.
  *
  * A batch is durable here when its ring write and the large payloads it names are; batches become
  * durable in order, EV_DURABLE tells the core. ACT_COMMIT answers.
  *
  * Failure modes: any failed write is final (I9): the process ends and starts again. What was staged
- * and not committed was never acknowledged. A peer that is silent: staging goes on up to
- * STAGED_BYTES_MAX, then operations wait in `ready`; workers go on serving reads (I10).
+ * and not committed was never acknowledged (under ack=fsync never synced, and what survives is a prefix).
+ * A peer that is silent: staging goes on up to STAGED_BYTES_MAX (UNSYNCED_MAX), then operations wait in `ready`; workers go on serving reads (I10).
  *
  * Memory of batches: one memfd, used as a circle, registered with io_uring, in one piece so that
  * another process can take it over. Slots are freed from the front, in order.
@@ -47,6 +49,7 @@ void volume_stage_init(struct volume *v)
 {
 	v->ready_tail = &v->ready;
 	v->staged_tail = &v->staged;
+	v->answers_tail = &v->answers;
 	v->slots_tail = &v->slots;
 	v->arena_fd = memfd_create("tandemfs-batches", MFD_CLOEXEC);
 	ensure(v->arena_fd >= 0 && !ftruncate(v->arena_fd, ARENA_SIZE));
@@ -372,6 +375,10 @@ static bool can_stage(struct volume *v)
 		return false;
 	if (v->staged_bytes > STAGED_BYTES_MAX || v->staged_bytes > ring_size(v->ring) / 4)
 		return false;
+	if (v->cfg->ack == CONFIG_ACK_FSYNC && v->staged_bytes + v->staged_payloads > UNSYNCED_MAX)
+		return false;
+	if (v->batch_open && v->open_slot->nexternals == EXTERNALS_MAX)
+		return false;
 	if (ring_free(v->ring) < 4 * BATCH_SIZE_MAX)
 		return false;
 	if (store_memtable_bytes(v->store) > 2 * v->cfg->memtable)
@@ -416,6 +423,9 @@ static void stage_entry(struct volume *v, struct op *op, struct decision *d)
 		x->slot = v->open_slot;
 		x->next = v->open_slot->externals;
 		v->open_slot->externals = x;
+		v->open_slot->nexternals++;
+		v->open_slot->payload_bytes += (size_t)x->blocks * BLOCK_SIZE;
+		v->staged_payloads += (size_t)x->blocks * BLOCK_SIZE;
 		v->open_slot->writes++;
 		segments_inflight_add(v->segments, x->addr, x->blocks, x->payload);
 		external_write(v, x);
@@ -424,98 +434,6 @@ static void stage_entry(struct volume *v, struct op *op, struct decision *d)
 	if (r)
 		volume_die(v, "entry %llu could not be applied: %s", (unsigned long long)op->seq,
 			strerror(-r));
-}
-
-/* Returns false when staging must pause; the op stays where it is then. */
-static bool stage_one(struct volume *v, struct op *op)
-{
-	struct decide_ctx c = {.seq = batch_writer_end(&v->writer).seq + 1,
-		.now_ns = clock_real_ns(),
-		.epoch_num = v->epoch.num,
-		.next_block = v->next_block,
-		.free_blocks = atomic_load(&v->free_blocks)};
-	struct decision d = {0};
-	int r = op_decide(v->tree, op, &c, &d);
-
-	if (r == -EINPROGRESS) { /* too many dead ranges: the oldest goes first */
-		v->reap_again = true;
-		return false;
-	}
-	v->ready = op->next;
-	if (!v->ready)
-		v->ready_tail = &v->ready;
-	op->next = NULL;
-	if (r == -EAGAIN) {
-		op_send_to_helper(v, op);
-		return true;
-	}
-	if (r) {
-		v->waiting--;
-		op_finish(v, op, r < 0 ? r : 0);
-		return true;
-	}
-	v->next_block = c.next_block;
-	op->staged_ns = clock_mono_ns();
-	stage_entry(v, op, &d);
-	converge_staged(v, op->staged_ns);
-	*v->staged_tail = op;
-	v->staged_tail = &op->next;
-	v->checkpoint.entries++;
-	v->count_ops++;
-	return true;
-}
-
-/* --- the loop's part --- */
-
-void volume_stage_work(struct volume *v)
-{
-	bool may_reap;
-
-	inbox_take(v);
-	may_reap = v->serving && !v->stop_staging;
-	if (may_reap)
-		volume_reap(v, false);
-	for (;;) {
-		bool stuck = false;
-
-		while (v->ready && can_stage(v) && !stuck)
-			stuck = !stage_one(v, v->ready);
-		/* The operation in front waits for a reap: that goes ahead of it, or is under way. */
-		if (stuck && may_reap && volume_reap(v, true))
-			continue;
-		if (!v->batch_open || !v->writer.h.count)
-			break;
-		/* The flush is idle: send what there is. Otherwise let the batch fill. */
-		if (v->flights >= v->cfg->flights)
-			break;
-		batch_close(v);
-	}
-}
-
-void volume_stage_begin(struct volume *v)
-{
-	v->staged_bytes = 0;
-	v->last_commit_written = 0;
-}
-
-bool volume_drained(const struct volume *v)
-{
-	return !v->staged && (!v->batch_open || !v->writer.h.count);
-}
-
-/* An empty batch tells ring, standby and recovery the commit index when nothing else does. */
-static void empty_batch(struct loop_timer *t, uint64_t now_ns)
-{
-	struct volume *v = container_of(t, struct volume, empty_timer);
-
-	if (!v->serving || core_commit(v->core) <= v->last_commit_written || v->flights)
-		return;
-	if (v->batch_open && v->writer.h.count)
-		return;
-	if (ring_free(v->ring) < 2 * BATCH_SIZE_MAX || !batch_open(v))
-		return;
-	batch_close(v);
-	uring_submit(v->uring);
 }
 
 static void latency_account(
@@ -536,6 +454,164 @@ static void latency_account(
 		latency_add(&v->latency, LATENCY_NETWORK, rtt);
 		latency_add(&v->latency, LATENCY_REMOTE, whole - rtt);
 	}
+}
+
+static void ready_pop(struct volume *v, struct op *op)
+{
+	v->ready = op->next;
+	if (!v->ready)
+		v->ready_tail = &v->ready;
+	op->next = NULL;
+}
+
+/* Answered by volume_commit(). */
+static void wait_for_commit(struct volume *v, struct op *op)
+{
+	*v->staged_tail = op;
+	v->staged_tail = &op->next;
+}
+
+/* An fsync: everything before it is staged. */
+static void stage_sync(struct volume *v, struct op *op)
+{
+	ready_pop(v, op);
+	op->seq = batch_writer_end(&v->writer).seq;
+	op->staged_ns = clock_mono_ns();
+	if (core_commit(v->core) < op->seq) {
+		wait_for_commit(v, op);
+		return;
+	}
+	v->waiting--;
+	op_finish(v, op, 0);
+}
+
+/* Under ack=fsync an operation returns now, unless it syncs. A reap does not: it would have no bound. */
+static bool answer_staged(const struct volume *v, const struct op *op)
+{
+	return v->cfg->ack == CONFIG_ACK_FSYNC && !op->sync && op->type != OP_REAP;
+}
+
+/* Answers what was staged in this turn, once readers see it. */
+static void answer_work(struct volume *v)
+{
+	uint64_t now;
+
+	if (!v->answers)
+		return;
+	if (tree_flush_txn(v->tree))
+		volume_die(v, "the metadata store refuses writes");
+	now = clock_mono_ns();
+	while (v->answers) {
+		struct op *op = v->answers;
+
+		v->answers = op->next;
+		v->waiting--;
+		latency_account(v, NULL, op, now);
+		op_finish(v, op, 0);
+	}
+	v->answers_tail = &v->answers;
+}
+
+/* Returns false when staging must pause; the op stays where it is then. */
+static bool stage_one(struct volume *v, struct op *op)
+{
+	struct decide_ctx c = {.seq = batch_writer_end(&v->writer).seq + 1,
+		.now_ns = clock_real_ns(),
+		.epoch_num = v->epoch.num,
+		.next_block = v->next_block,
+		.free_blocks = atomic_load(&v->free_blocks)};
+	struct decision d = {0};
+	int r;
+
+	if (op->type == OP_SYNC) {
+		stage_sync(v, op);
+		return true;
+	}
+	r = op_decide(v->tree, op, &c, &d);
+	if (r == -EINPROGRESS) { /* too many dead ranges: the oldest goes first */
+		v->reap_again = true;
+		return false;
+	}
+	ready_pop(v, op);
+	if (r == -EAGAIN) {
+		op_send_to_helper(v, op);
+		return true;
+	}
+	if (r) {
+		v->waiting--;
+		op_finish(v, op, r < 0 ? r : 0);
+		return true;
+	}
+	v->next_block = c.next_block;
+	op->staged_ns = clock_mono_ns();
+	stage_entry(v, op, &d);
+	converge_staged(v, op->staged_ns);
+	v->checkpoint.entries++;
+	v->count_ops++;
+	if (!answer_staged(v, op)) {
+		wait_for_commit(v, op);
+		return true;
+	}
+	v->answered_seq = op->seq;
+	*v->answers_tail = op;
+	v->answers_tail = &op->next;
+	return true;
+}
+
+/* --- the loop's part --- */
+
+void volume_stage_work(struct volume *v)
+{
+	bool may_reap;
+
+	inbox_take(v);
+	may_reap = v->serving && !v->stop_staging;
+	if (may_reap)
+		volume_reap(v, false);
+	for (;;) {
+		bool stuck = false;
+
+		while (v->ready && can_stage(v) && !stuck)
+			stuck = !stage_one(v, v->ready);
+		answer_work(v);
+		/* The operation in front waits for a reap: that goes ahead of it, or is under way. */
+		if (stuck && may_reap && volume_reap(v, true))
+			continue;
+		if (!v->batch_open || !v->writer.h.count)
+			break;
+		/* The flush is idle: send what there is. Otherwise let the batch fill. */
+		if (v->flights >= v->cfg->flights)
+			break;
+		batch_close(v);
+	}
+}
+
+void volume_stage_begin(struct volume *v)
+{
+	v->staged_bytes = v->staged_payloads = 0;
+	v->answered_seq = 0;
+	v->last_commit_written = 0;
+}
+
+bool volume_drained(const struct volume *v)
+{
+	return !v->staged && core_commit(v->core) >= v->answered_seq &&
+	       (!v->batch_open || !v->writer.h.count);
+}
+
+/* An empty batch tells ring, standby and recovery the commit index when nothing else does. */
+static void empty_batch(struct loop_timer *t, uint64_t now_ns)
+{
+	struct volume *v = container_of(t, struct volume, empty_timer);
+
+	if (!v->serving || core_commit(v->core) <= v->last_commit_written || v->flights)
+		return;
+	if (v->batch_open && v->writer.h.count)
+		return;
+	if (ring_free(v->ring) < 2 * BATCH_SIZE_MAX || !batch_open(v))
+		return;
+	batch_close(v);
+	uring_submit(v->uring);
 }
 
 /* ACT_COMMIT on the active: everything up to seq is durable wherever it must be. */
@@ -562,6 +638,7 @@ void volume_commit(struct volume *v, uint64_t seq)
 			continue;
 		s->committed = true;
 		v->staged_bytes -= s->size;
+		v->staged_payloads -= s->payload_bytes;
 		slot_unref(s); /* may free the slot */
 	}
 	latency_add(&v->latency, LATENCY_REPLY, clock_mono_ns() - now);

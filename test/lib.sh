@@ -15,7 +15,7 @@
 #
 # Environment: B or TANDEMFS_BIN (directory of the programs), TANDEMFS_TOOLS (of the test programs),
 # SEED (replays), ROUNDS (20), KEEP=1 (keeps the work directory), TRANSPORT (tls), EXTRA_JOURNAL (lines
-# for the section [journal]), VERBOSE=1.
+# for the section [journal]), EXTRA_VOLUME (for [volume]), VERBOSE=1.
 
 set -Eeuo pipefail
 umask 022
@@ -185,6 +185,7 @@ site_config() { # site
 		directory = $(replica_of "$s")
 		mount = $d/mnt
 		$CONF_VOLUME
+		${EXTRA_VOLUME:-}
 		[site]
 		domain = $(domain "$s")
 		listen = $(address "$s")

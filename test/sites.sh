@@ -59,6 +59,7 @@ site_config() {
 		name = $3
 		directory = $dir/$s/data
 		mount = $dir/$s/mnt
+		ack = ${ACK:-op}
 
 		[site]
 		domain = site-$s

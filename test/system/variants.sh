@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # group: kill
-# budget: 150
+# budget: 300
 # Some rounds of kills and failovers with the settings that are not the defaults.
 . "$(dirname "$0")/../lib.sh"
 
@@ -18,3 +18,7 @@ variant kill-active TRANSPORT=plain
 variant kill-active "EXTRA_JOURNAL=io = pwritev2"
 variant kill-active "EXTRA_JOURNAL=flights = 4"
 variant failover "EXTRA_JOURNAL=flights = 8"
+variant switch "EXTRA_VOLUME=ack = fsync" # what was answered is drained
+variant posix "EXTRA_VOLUME=ack = fsync"
+variant sqlite "EXTRA_VOLUME=ack = fsync"
+variant postgres "EXTRA_VOLUME=ack = fsync"
