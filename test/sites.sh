@@ -9,7 +9,7 @@
 #   DIR/a/{data,mnt,run}       a replica, its mount point, its run directory; DIR/b/ the same
 #   DIR/a.pid DIR/a.log        the daemon
 #
-# B is the build directory. Functions return non-zero and say why on standard error.
+# B is the build directory, ACK the acknowledgement mode of what sites_make makes (op). Functions return non-zero and say why on standard error.
 
 tandemfs=$PWD/${B:-build}/tandemfs
 tandemctl=$PWD/${B:-build}/tandemctl
