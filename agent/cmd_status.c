@@ -224,6 +224,11 @@ static void print_space(FILE *f, const struct json *j)
 	fprintf(f, "  space      %s used of %s, %s free, %lld inodes\n",
 		member_bytes(s, "used", a, sizeof(a)), member_bytes(s, "size", b, sizeof(b)),
 		member_bytes(s, "free", c, sizeof(c)), (long long)json_get_int(s, "inodes", 0));
+	if (json_get(s, "allocated"))
+		fprintf(f, "             data segments: %s live, %s dead, %s allocated\n",
+			member_bytes(s, "live", a, sizeof(a)),
+			member_bytes(s, "dead", b, sizeof(b)),
+			member_bytes(s, "allocated", c, sizeof(c)));
 	fprintf(f, "             the disk below: %s free of %s; metadata %s\n",
 		member_bytes(s, "disk_free", a, sizeof(a)),
 		member_bytes(s, "disk_total", b, sizeof(b)),

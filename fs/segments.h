@@ -93,7 +93,10 @@ int segments_epoch(struct segments *s, uint32_t num, struct epoch *ret_epoch);
 /* All epochs, ascending; returns how many there are and fills at most max. */
 unsigned segments_epochs(struct segments *s, struct epoch *epochs, unsigned max);
 bool segments_failed(struct segments *s, struct err *e);
-uint64_t segments_disk_bytes(struct segments *s); /* allocated below dir, approximately */
+/* Allocated below dir, as segments_measure() found it, and what was made since. Any thread. */
+uint64_t segments_disk_bytes(struct segments *s);
+/* Looks at each file. A job thread: thousands of files take milliseconds. */
+void segments_measure(struct segments *s);
 size_t segments_pending_bytes(struct segments *s);
 
 #endif

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which epochs have data segments here: what is told to others that copy them. */
+/* Which epochs have data segments here, which is told to others that copy them, and how much they take. */
 #include "segments_impl.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 
 int segments_epoch(struct segments *s, uint32_t num, struct epoch *ret_epoch)
 {
@@ -24,4 +26,39 @@ unsigned segments_epochs(struct segments *s, struct epoch *epochs, unsigned max)
 		epochs[i] = s->epochs[i]->epoch;
 	pthread_rwlock_unlock(&s->table_lock);
 	return n;
+}
+
+/* Files are never removed while the volume is open, so what is listed may be looked at without the lock. */
+static uint64_t epoch_bytes(struct seg_epoch *e)
+{
+	unsigned upto = atomic_load(&e->made_upto);
+	uint64_t bytes = 0;
+
+	for (unsigned number = 0; number < upto; number++) {
+		char name[SEG_FILE_NAME_SIZE];
+		struct stat st;
+
+		seg_file_name(number, name);
+		if (!fstatat(e->dirfd, name, &st, AT_SYMLINK_NOFOLLOW))
+			bytes += (uint64_t)st.st_blocks * 512;
+	}
+	return bytes;
+}
+
+void segments_measure(struct segments *s)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0;; i++) {
+		struct seg_epoch *e = NULL;
+
+		pthread_rwlock_rdlock(&s->table_lock);
+		if (i < s->nepochs)
+			e = s->epochs[i];
+		pthread_rwlock_unlock(&s->table_lock);
+		if (!e)
+			break;
+		bytes += epoch_bytes(e);
+	}
+	atomic_store(&s->disk_bytes, bytes);
 }

@@ -27,6 +27,7 @@
 
 #include "log.h"
 #include "notify.h"
+#include "preflight.h"
 #include "resync.h"
 
 #define STATUS_NS (200 * NS_PER_MS)
@@ -123,6 +124,7 @@ static void status_expired(struct loop_timer *t, uint64_t now_ns)
 	struct volume *v = container_of(t, struct volume, status_timer);
 
 	loop_timer_set(v->loop, t, now_ns + STATUS_NS);
+	space_work(v);
 	volume_status_event(v);
 	if (v->behind_to && v->durable_told >= MIN(v->behind_to, core_end(v->core).seq)) {
 		ring_behind_end(v->ring);
@@ -285,6 +287,8 @@ static int volume_open(struct volume *v, struct err *e)
 		r = payload_pool_new(RX_POOL_SIZE, NULL, NULL, &v->rx_pool);
 	if (!r)
 		r = volume_recover(v, log, e);
+	if (!r)
+		preflight(v->cfg->directory);
 	if (!r)
 		r = check_peers(v, e);
 	if (!r)

@@ -150,6 +150,12 @@ struct punch { /* giving space back, on either side: punch.c */
 	int code;
 };
 
+struct space { /* room on the disk below: space.c */
+	bool busy; /* commit thread; the rest is the job's while it is set */
+	struct job job;
+	uint64_t looked_ns;
+};
+
 struct parked {
 	struct op *op;
 	uint64_t at;
@@ -242,6 +248,7 @@ struct volume {
 	struct fetch fetch[REPLICAS_MAX];
 	struct checkpoint checkpoint;
 	struct punch punch;
+	struct space space;
 	pthread_mutex_t flushed_mutex;
 	struct pos flushed; /* in RocksDB's files; under flushed_mutex */
 	struct resync *resync; /* the end of a fork (resync.h) */
@@ -397,6 +404,9 @@ void punch_want(struct volume *v, uint64_t seq, uint32_t trim_before);
 int punch_settle(struct volume *v);
 void punch_work(struct volume *v); /* the commit thread's part */
 
+/* space.c */
+void space_work(struct volume *v); /* the commit thread's part */
+
 /* volume_role.c */
 void volume_serve(struct volume *v, struct epoch epoch);
 void volume_serve_work(struct volume *v);
@@ -410,5 +420,8 @@ void control_probe_work(struct volume *v);
 void control_answer_core(struct volume *v, uint64_t id, int code, const char *text);
 /* An operator's request that the core left to somebody else to answer; NULL when it is not there. */
 struct control_request *control_take(struct volume *v, uint64_t id);
+
+/* control_status.c: what "status" answers; the caller's. */
+struct json *control_status(struct volume *v);
 
 #endif
