@@ -28,7 +28,6 @@
 
 #include "log.h"
 
-#define FREED_BLOCKS_MAX 16384u /* dead and not given back: a checkpoint is due */
 #define FREED_PAUSE_NS (2 * NS_PER_S)
 #define FLUSH_POLL_NS (5 * NS_PER_MS)
 #define LEVEL0_FILES_MAX 12u /* more: put it off, a compaction is behind */
@@ -40,7 +39,7 @@ static bool due(struct volume *v)
 
 	if (pull_copying(v))
 		return false;
-	if (c->wanted)
+	if (c->wanted || (punch_idle_due(v, c->ended_ns) && pull_punch_limit(v) == UINT64_MAX))
 		return true;
 	if (!c->entries)
 		return false;
@@ -48,7 +47,7 @@ static bool due(struct volume *v)
 		return true;
 	if (store_memtable_bytes(v->store) > v->cfg->memtable)
 		return true;
-	if (tree_freed_blocks(v->tree) > c->freed_after + FREED_BLOCKS_MAX &&
+	if (tree_freed_blocks(v->tree) > c->freed_after + punch_due(v) &&
 		clock_mono_ns() - c->ended_ns > FREED_PAUSE_NS)
 		return true;
 	return c->entries > v->cfg->checkpoint_entries &&

@@ -11,13 +11,45 @@
  *
  * Failure modes: a crash in between: the lists are punched again, which changes nothing (I7). A failed punch
  * is final (I9). The lists grow faster than the job works them off: without breaks it catches up.
+ *
+ * How much may be dead and not given back is a part of what is live, never a number of blocks: a small
+ * volume has as much right to its room as a large one, and on a large one more of them lie side by side.
  */
 #include "pull.h"
 
 #include <string.h>
 
 #define BREAK_MAX_NS (2 * NS_PER_MS)
-#define DEAD_HURRY (1u << 18) /* dead blocks, 1 GiB: no breaks any more */
+#define DUE_PART 16u /* of the live blocks: a checkpoint is due, so that they can be punched */
+#define DUE_MIN 1024u /* blocks */
+#define DUE_MAX 16384u
+#define HURRY_PART 8u /* of the live blocks: no breaks any more */
+#define HURRY_MIN 4096u
+
+static uint64_t live_blocks(const struct volume *v)
+{
+	struct tree_info info;
+
+	tree_info(v->tree, &info);
+	return info.used_blocks;
+}
+
+uint64_t punch_due(const struct volume *v)
+{
+	return MIN(MAX(live_blocks(v) / DUE_PART, DUE_MIN), DUE_MAX);
+}
+
+bool punch_idle_due(const struct volume *v, uint64_t since_ns)
+{
+	return tree_freed_blocks(v->tree) > punch_due(v) / 4 &&
+	       clock_mono_ns() - since_ns > PUNCH_IDLE_NS;
+}
+
+/* Dead blocks crowd the disk. */
+static bool must_hurry(const struct volume *v)
+{
+	return tree_freed_blocks(v->tree) > MAX(live_blocks(v) / HURRY_PART, HURRY_MIN);
+}
 
 void punch_want(struct volume *v, uint64_t seq, uint32_t trim_before)
 {
@@ -35,7 +67,7 @@ static int punch_one(void *ctx, struct addr a, uint32_t blocks)
 	int r = segments_punch(v->segments, a, blocks);
 
 	took = clock_mono_ns() - began;
-	if (!r && tree_freed_blocks(v->tree) < DEAD_HURRY) {
+	if (!r && !must_hurry(v)) {
 		struct timespec pause = {.tv_nsec = (long)MIN(took, BREAK_MAX_NS)};
 
 		nanosleep(&pause, NULL);

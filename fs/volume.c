@@ -132,6 +132,8 @@ static void status_expired(struct loop_timer *t, uint64_t now_ns)
 	}
 	if (v->serving)
 		checkpoint_release(v);
+	else if (!v->serve_pending && punch_idle_due(v, atomic_load(&v->apply.ended_ns)))
+		apply_checkpoint(v);
 	if (v->serving && !v->stopping && ll_ended(v->ll))
 		volume_restart(
 			v, "somebody unmounted the volume: it is confirmed and mounted again");

@@ -86,7 +86,7 @@ static bool checkpoint_due(struct volume *v)
 	struct apply *a = &v->apply;
 
 	return store_memtable_bytes(v->store) > v->cfg->memtable ||
-	       tree_freed_blocks(v->tree) > a->freed_after + APPLY_FREED_MAX ||
+	       tree_freed_blocks(v->tree) > a->freed_after + punch_due(v) ||
 	       a->entries_since_checkpoint > v->cfg->checkpoint_entries ||
 	       (ring_free(v->ring) < ring_size(v->ring) / 2 &&
 		       a->bytes_since_checkpoint > ring_size(v->ring) / 8);
@@ -103,6 +103,7 @@ static int checkpoint_make(struct volume *v)
 	int r;
 
 	tree_info(v->tree, &info);
+	atomic_store(&a->ended_ns, clock_mono_ns()); /* not asked for once more meanwhile */
 	r = segments_sync(v->segments);
 	if (!r)
 		r = punch_settle(v);
@@ -130,6 +131,7 @@ static int checkpoint_make(struct volume *v)
 	loop_wake(v->loop);
 	punch_want(v, data_seq, info.applied_epoch.num);
 	a->freed_after = tree_freed_blocks(v->tree);
+	atomic_store(&a->ended_ns, clock_mono_ns());
 	return 0;
 }
 
@@ -224,7 +226,7 @@ static void apply_upto(struct volume *v, uint64_t target)
 /* a->mutex */
 static bool gathered(const struct apply *a)
 {
-	return a->stop || a->hurry || a->queued_bytes > APPLY_GATHER_BYTES ||
+	return a->stop || a->hurry || a->checkpoint || a->queued_bytes > APPLY_GATHER_BYTES ||
 	       a->target > atomic_load(&a->applied) + APPLY_GATHER_ENTRIES;
 }
 
@@ -238,6 +240,17 @@ static void *apply_thread(void *arg)
 	while (!a->stop) {
 		uint64_t target;
 
+		if (a->checkpoint && !atomic_load(&a->failed)) {
+			int r;
+
+			a->checkpoint = false;
+			pthread_mutex_unlock(&a->mutex);
+			r = checkpoint_make(v);
+			if (r)
+				apply_fail(v, r, "a checkpoint", atomic_load(&a->applied));
+			pthread_mutex_lock(&a->mutex);
+			continue;
+		}
 		if (a->target <= atomic_load(&a->applied) || atomic_load(&a->failed)) {
 			a->idle = true;
 			pthread_cond_wait(&a->cond, &a->mutex);
@@ -319,6 +332,16 @@ void apply_target(struct volume *v, uint64_t seq)
 	a->hurry = v->serve_pending;
 	if (a->idle || gathered(a))
 		pthread_cond_signal(&a->cond);
+	pthread_mutex_unlock(&a->mutex);
+}
+
+void apply_checkpoint(struct volume *v)
+{
+	struct apply *a = &v->apply;
+
+	pthread_mutex_lock(&a->mutex);
+	a->checkpoint = true;
+	pthread_cond_signal(&a->cond);
 	pthread_mutex_unlock(&a->mutex);
 }
 

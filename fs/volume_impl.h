@@ -32,7 +32,8 @@
 	(16u << 20) /* under ack=fsync: bytes of batches and payloads answered and not committed */
 #define APPLY_QUEUE_MAX (64u << 20) /* bytes of batches kept in memory for the apply thread */
 #define APPLY_LAG_MAX (64u << 20) /* unapplied committed bytes: a standby withholds acks beyond */
-#define APPLY_FREED_MAX 16384u /* dead blocks not given back: a standby makes a checkpoint */
+#define PUNCH_IDLE_NS                                                                              \
+	(20 * NS_PER_S) /* a few dead blocks wait so long for a checkpoint of their own */
 #define EMPTY_BATCH_NS (100 * NS_PER_MS)
 #define DIED_NS NS_PER_S /* for the peers to wait after an I/O error */
 #define STOP_NS (10 * NS_PER_S)
@@ -114,13 +115,14 @@ struct apply { /* the apply thread; fields under the mutex unless they say somet
 	bool hurry; /* somebody waits for the target */
 	struct apply_item *head, **tail;
 	size_t queued_bytes;
-	bool checkpoint; /* one was asked for */
+	bool checkpoint; /* one was asked for, though nothing is to be applied */
 	atomic_uint_fast64_t applied, data_seq;
 	atomic_bool wake; /* the commit thread waits for progress */
 	atomic_bool failed;
 	struct err error; /* valid once failed is set */
 	uint64_t entries_since_checkpoint, bytes_since_checkpoint; /* the apply thread's */
 	uint64_t freed_after; /* the apply thread's, as in struct checkpoint */
+	atomic_uint_fast64_t ended_ns; /* of the last checkpoint */
 };
 
 enum checkpoint_state { CHECKPOINT_IDLE, CHECKPOINT_SYNC, CHECKPOINT_QUIESCE, CHECKPOINT_FLUSH };
@@ -371,6 +373,8 @@ void apply_init(struct volume *v);
 void apply_start(struct volume *v);
 void apply_stop(struct volume *v);
 void apply_target(struct volume *v, uint64_t seq);
+/* A checkpoint is wanted, also when there is nothing to apply. Commit thread. */
+void apply_checkpoint(struct volume *v);
 void apply_queue(struct volume *v, const struct slot *s);
 int apply_batch(struct volume *v, const void *batch, const struct batch_header *h,
 	struct payload *holder, uint64_t upto);
@@ -403,6 +407,10 @@ void punch_want(struct volume *v, uint64_t seq, uint32_t trim_before);
 /* Takes what was punched off the lists. The thread that owns the tree; 0 or -errno. */
 int punch_settle(struct volume *v);
 void punch_work(struct volume *v); /* the commit thread's part */
+/* So many blocks more dead than after the last checkpoint: the next one is due. Any thread. */
+uint64_t punch_due(const struct volume *v);
+/* Nothing else asks for a checkpoint, the last one ended at `since_ns`, and dead blocks wait. Any thread. */
+bool punch_idle_due(const struct volume *v, uint64_t since_ns);
 
 /* space.c */
 void space_work(struct volume *v); /* the commit thread's part */
