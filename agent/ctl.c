@@ -37,6 +37,9 @@ static const struct ctl_command commands[] = {
 	{"resync", 1, 1, CTL_OPTION_FROM | CTL_OPTION_PREVIEW | CTL_OPTION_YES | CTL_OPTION_OUTPUT,
 		cmd_resync, "VOLUME --from DOMAIN [--preview [-o table|json]] [--yes]",
 		"end a fork: give up the state of this node, keep it aside, and follow DOMAIN"},
+	{"resize", 1, 1, CTL_OPTION_SIZE, cmd_resize, "VOLUME --size SIZE[K|M|G|T]",
+		"change the volume's size on both sites, while it is in use; typed at the active "
+		"one"},
 	{"version", 0, 0, 0, cmd_version, "", "the version of this program"},
 	{"help", 0, 1, 0, cmd_help, "[COMMAND]", "this text, or a command's usage"},
 };
@@ -55,6 +58,7 @@ static const struct {
 	{"--output", CTL_OPTION_OUTPUT},
 	{"--from", CTL_OPTION_FROM},
 	{"--preview", CTL_OPTION_PREVIEW},
+	{"--size", CTL_OPTION_SIZE},
 };
 
 static const struct ctl_command *command_find(const char *name)
@@ -216,6 +220,10 @@ static int take_value(struct line *l, const char *command, const char *name, con
 	}
 	if (strcmp(name, "--from") == 0) {
 		l->c->from = value;
+		return CTL_OK;
+	}
+	if (strcmp(name, "--size") == 0) {
+		l->c->size = value;
 		return CTL_OK;
 	}
 	if (strcmp(name, "--timeout") == 0)

@@ -41,6 +41,7 @@ struct ctl {
 	unsigned timeout_ms; /* of one call; 0: the command's default */
 	bool yes, accept_data_loss, force, preview;
 	const char *from; /* a domain; NULL: not given */
+	const char *size; /* as typed; NULL: not given */
 	enum ctl_output output;
 };
 
@@ -65,6 +66,7 @@ struct ctl_volumes {
 #define CTL_OPTION_OUTPUT 8u
 #define CTL_OPTION_FROM 16u
 #define CTL_OPTION_PREVIEW 32u
+#define CTL_OPTION_SIZE 64u
 
 struct ctl_command {
 	const char *name;
@@ -113,6 +115,7 @@ int cmd_activate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_deactivate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_promote(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_demote(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_resize(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resync(struct ctl *c, unsigned nargs, const char *const *args);
 
 #endif

@@ -16,7 +16,7 @@ _tandemctl() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		--run-dir) run_dir=${COMP_WORDS[++i]} ;;
-		--timeout | --output | -o | --from) ((i++)) ;;
+		--timeout | --output | -o | --from | --size) ((i++)) ;;
 		-*) ;;
 		*) words+=("${COMP_WORDS[i]}") ;;
 		esac
@@ -32,7 +32,7 @@ _tandemctl() {
 		mapfile -t COMPREPLY < <(compgen -W "table wide json" -- "$cur")
 		return
 		;;
-	--timeout) return ;;
+	--timeout | --size) return ;;
 	--from)
 		mapfile -t COMPREPLY < <(compgen -W "$(_tandemctl_domains "$run_dir")" -- "$cur")
 		return
@@ -43,6 +43,7 @@ _tandemctl() {
 	deactivate | promote) options+=" --yes --accept-data-loss" ;;
 	activate) options+=" --yes" ;;
 	demote) options+=" --yes --force" ;;
+	resize) options+=" --size" ;;
 	resync) options+=" --from --preview --yes --output" ;;
 	esac
 	if [[ $cur == -* ]]; then
@@ -51,11 +52,11 @@ _tandemctl() {
 	fi
 	case $command:${#words[@]} in
 	:0 | help:1)
-		words=(status deactivate activate promote demote resync version help)
+		words=(status deactivate activate promote demote resync resize version help)
 		;;
 	activate:1 | deactivate:1) words=(clusterdomain) ;;
 	activate:2 | deactivate:2) mapfile -t words < <(_tandemctl_domains "$run_dir") ;;
-	status:1 | promote:1 | demote:1 | resync:1)
+	status:1 | promote:1 | demote:1 | resync:1 | resize:1)
 		mapfile -t words < <(
 			for i in "$run_dir"/*.sock; do
 				[[ -S $i ]] || continue

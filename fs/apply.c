@@ -26,6 +26,7 @@ static apply_fn *const table[OP_TYPE_MAX] = {
 	[OP_SETXATTR] = apply_change,
 	[OP_REMOVEXATTR] = apply_change,
 	[OP_REAP] = apply_reap,
+	[OP_RESIZE] = apply_resize,
 };
 
 int apply_entry(struct tree *t, const struct entry *e, struct op *op)

@@ -64,6 +64,10 @@
  *     items, each: inode(8), flags(1), reserved(1), chunks(2), names(2), reserved(2); with
  *     REAP_DROP the dead range that is done: seq(8) from(8) to(8); chunk numbers (8 each); the names
  *     of its attributes: length(1) and bytes each
+ *
+ *   resize
+ *     blocks           0    8  the volume's size from now on
+ *     reserved         8    8
  */
 #ifndef FS_BODY_H
 #define FS_BODY_H
@@ -181,6 +185,10 @@ struct body_reap {
 	struct body_reap_item items[REAP_ITEMS_MAX];
 };
 
+struct body_resize {
+	uint64_t blocks; /* at least 1; less than 2^63 bytes */
+};
+
 /* Encoders write into buf (BODY_SIZE_MAX bytes) and return the size. Decoders: 0 or -EBADMSG; what
  * they point to is inside the body. */
 size_t body_encode_create(const struct body_create *b, uint8_t *buf);
@@ -190,12 +198,14 @@ size_t body_encode_rename(const struct body_rename *b, uint8_t *buf);
 /* Without the inline payload, which follows as a piece of its own. */
 size_t body_encode_change(const struct body_change *b, uint8_t *buf);
 size_t body_encode_reap(const struct body_reap *b, uint8_t *buf);
+size_t body_encode_resize(const struct body_resize *b, uint8_t *buf);
 int body_decode_create(const void *body, size_t len, struct body_create *b);
 int body_decode_unlink(const void *body, size_t len, struct body_unlink *b);
 int body_decode_link(const void *body, size_t len, struct body_link *b);
 int body_decode_rename(const void *body, size_t len, struct body_rename *b);
 int body_decode_change(const void *body, size_t len, struct body_change *b);
 int body_decode_reap(const void *body, size_t len, struct body_reap *b);
+int body_decode_resize(const void *body, size_t len, struct body_resize *b);
 
 /* A name that may stand in a directory: 1 to 255 bytes, no '/', no zero, not "." or "..". */
 bool name_valid(const char *name, size_t len);

@@ -201,6 +201,10 @@ void control_answer_core(struct volume *v, uint64_t id, int code, const char *te
 	if (!r)
 		return;
 	log_info("answer: %s", text ? text : "");
+	if (!code && !strcmp(r->verb, "resize")) { /* the format level allows it now */
+		control_resize_go(v, r);
+		return;
+	}
 	/* Whoever has just handed over went away to start again while it was asked. */
 	if (code == -ECONNRESET && !strcmp(r->verb, "promote") && !again &&
 		uuid_is_zero(&core_record(v->core)->active) &&
@@ -228,7 +232,10 @@ void control_handle(void *ctx, struct control_request *r)
 			operator_say(v, r, verbs[i].op);
 			return;
 		}
-	if (!strcmp(r->verb, "status")) {
+	if (!strcmp(r->verb, "resize")) {
+		if (control_resize_wanted(v, r))
+			operator_deliver(v, r, OPERATOR_RAISE, false);
+	} else if (!strcmp(r->verb, "status")) {
 		control_answer(r, 0, "", control_status(v));
 	} else if (!strcmp(r->verb, "ping")) {
 		control_answer(r, 0, "", NULL);

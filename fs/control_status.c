@@ -217,6 +217,7 @@ struct json *control_status(struct volume *v)
 	snprintf(text, sizeof(text), "%016llx", (unsigned long long)r->epoch.id);
 	json_set_string(j, "epoch_id", text);
 	json_set_int(j, "record_version", (int64_t)r->version.number);
+	json_set_int(j, "format_level", r->format_level);
 	status_domains(v, j);
 	json_set_string(j, "trouble", trouble(v, &e));
 	next_command(v, text, sizeof(text));

@@ -58,6 +58,7 @@ static const char *const names[OP_TYPE_MAX] = {
 	[OP_SETXATTR] = "setxattr",
 	[OP_REMOVEXATTR] = "removexattr",
 	[OP_REAP] = "reap",
+	[OP_RESIZE] = "resize",
 };
 
 static int say_create(struct line *l, const struct entry *e)
@@ -162,6 +163,16 @@ static int say_reap(struct line *l, const struct entry *e)
 	return 0;
 }
 
+static int say_resize(struct line *l, const struct entry *e)
+{
+	struct body_resize b;
+
+	if (body_decode_resize(e->body, e->h.body_len, &b))
+		return -EBADMSG;
+	say(l, " to %llu blocks", (unsigned long long)b.blocks);
+	return 0;
+}
+
 void apply_describe(const struct entry *e, char *buf, size_t size)
 {
 	struct line l = {.buf = buf, .size = size};
@@ -190,6 +201,9 @@ void apply_describe(const struct entry *e, char *buf, size_t size)
 		break;
 	case OP_REAP:
 		r = say_reap(&l, e);
+		break;
+	case OP_RESIZE:
+		r = say_resize(&l, e);
 		break;
 	default:
 		r = say_change(&l, e);

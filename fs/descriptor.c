@@ -277,7 +277,7 @@ void descriptor_record(const struct descriptor *d, struct record *ret_r)
 	memset(ret_r, 0, sizeof(*ret_r));
 	ret_r->cluster = d->cluster;
 	ret_r->volume = d->volume;
-	ret_r->format_level = RECORD_FORMAT_LEVEL;
+	ret_r->format_level = RECORD_FORMAT_BIRTH;
 	ret_r->version = (struct record_version){.number = 1, .id = d->record_id};
 	ret_r->nreplicas = d->nreplicas;
 	for (unsigned i = 0; i < d->nreplicas; i++) {

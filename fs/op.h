@@ -35,6 +35,7 @@ enum op_type {
 	OP_SETXATTR, /* ino, name, value, flags (XATTR_CREATE, XATTR_REPLACE), kill_sgid */
 	OP_REMOVEXATTR,
 	OP_REAP, /* internal: one bounded step of removing what is dead */
+	OP_RESIZE, /* len: the volume's new size in blocks; entries of format level 2 */
 	OP_TYPE_MAX,
 	OP_SYNC = 0x10000, /* no entry: answered when everything staged before it is committed */
 };

@@ -30,6 +30,7 @@ static decide_fn *const table[OP_TYPE_MAX] = {
 	[OP_SETXATTR] = decide_setxattr,
 	[OP_REMOVEXATTR] = decide_setxattr,
 	[OP_REAP] = decide_reap,
+	[OP_RESIZE] = decide_resize,
 };
 
 int op_decide(struct tree *t, struct op *op, struct decide_ctx *c, struct decision *ret_d)

@@ -144,6 +144,8 @@ static int note_entry(struct preview *p, const struct entry *e)
 		return note_rename(p, e);
 	case OP_REAP:
 		return 0; /* what is dead already */
+	case OP_RESIZE:
+		return 0; /* no file's */
 	default:
 		return note_change(p, e);
 	}

@@ -116,6 +116,7 @@ int apply_rename(struct apply *a);
 int apply_link(struct apply *a);
 int apply_change(struct apply *a);
 int apply_reap(struct apply *a);
+int apply_resize(struct apply *a);
 /* Missing state is a contradiction. */
 static inline int apply_must(int r)
 {
@@ -151,6 +152,7 @@ int decide_write(struct decide *d);
 int decide_fallocate(struct decide *d);
 int decide_setxattr(struct decide *d);
 int decide_reap(struct decide *d);
+int decide_resize(struct decide *d);
 
 /* A body of n bytes in scratch is the whole entry. */
 int decide_finish(struct decide *d, size_t n);

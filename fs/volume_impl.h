@@ -414,6 +414,10 @@ bool punch_idle_due(const struct volume *v, uint64_t since_ns);
 
 /* space.c */
 void space_work(struct volume *v); /* the commit thread's part */
+/* Bytes that data can still get on the disk below, beside what is kept for metadata and new segments, with
+ * what the segments have allocated and hold nothing live in; here, and at a peer as it last reported. */
+uint64_t space_room(const struct volume *v);
+uint64_t space_peer_room(const struct volume *v, const struct core_peer_view *p);
 
 /* volume_role.c */
 void volume_serve(struct volume *v, struct epoch epoch);
@@ -428,6 +432,12 @@ void control_probe_work(struct volume *v);
 void control_answer_core(struct volume *v, uint64_t id, int code, const char *text);
 /* An operator's request that the core left to somebody else to answer; NULL when it is not there. */
 struct control_request *control_take(struct volume *v, uint64_t id);
+
+/* control_resize.c */
+/* An operator's "resize": answers it or sends it on its way; true: the record's format level must be raised
+ * first, then control_resize_go(). */
+bool control_resize_wanted(struct volume *v, struct control_request *r);
+void control_resize_go(struct volume *v, struct control_request *r);
 
 /* control_status.c: what "status" answers; the caller's. */
 struct json *control_status(struct volume *v);

@@ -8,7 +8,8 @@
  *             negative -errno; text is for a person; further members by verb
  *
  * Verbs: status, promote {yes, accept_data_loss}, demote {force}, deactivate {domain, yes,
- * accept_data_loss}, activate {domain}, resync {domain, preview, yes}, checkpoint, ping. The socket has mode 0600; the peer's
+ * accept_data_loss}, activate {domain}, resync {domain, preview, yes}, resize {size: bytes}, checkpoint,
+ * ping. The socket has mode 0600; the peer's
  * credentials are root's or the daemon's own user, or the connection is closed.
  */
 #ifndef PEER_CONTROL_H

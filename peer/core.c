@@ -10,6 +10,7 @@
  *   core_plan.c       changes of the record that others must accept first
  *   core_operator.c   what people type
  *   core_resync.c     the end of a fork: one side gives up its state
+ *   core_level.c      raising the record's format level
  *   core_view.c       what status shows
  *
  * Failure modes, and what holds them:
@@ -395,7 +396,7 @@ int core_new(const struct core_config *cfg, const struct record *record,
 	int self = record_find(record, &cfg->self);
 	struct core *c;
 
-	if (self < 0)
+	if (self < 0 || record->format_level > RECORD_FORMAT_LEVEL)
 		return -EINVAL;
 	c = calloc(1, sizeof(*c));
 	if (!c)
@@ -406,6 +407,8 @@ int core_new(const struct core_config *cfg, const struct record *record,
 		return -ENOMEM;
 	}
 	c->cfg = *cfg;
+	if (!c->cfg.format_level_max)
+		c->cfg.format_level_max = RECORD_FORMAT_LEVEL;
 	c->rec = &c->memory[0];
 	c->next = &c->memory[1];
 	record_copy(c->rec, record);

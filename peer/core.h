@@ -169,6 +169,8 @@ struct core_config {
 	char volume_name[VOLUME_NAME_MAX + 1]; /* for messages */
 	uint64_t heartbeat_ns; /* between heartbeats; 500 ms */
 	uint64_t peer_timeout_ns; /* silence after which a connection is closed; 5 s */
+	/* The highest format level that is announced, as an older build would; 0: RECORD_FORMAT_LEVEL. */
+	uint32_t format_level_max;
 	/* The position of the batch in the own ring that ends with seq, appended or recovered: 0, or
 	 * -ENOENT (as ring_pos_at(), a look into memory). May be NULL: then log matching knows only
 	 * the ends of epochs, and more peers look as if they were beyond the ring. */

@@ -25,7 +25,7 @@ void core_send_hello(struct core *c, unsigned peer)
 {
 	struct msg_hello *h = &core_send(c, peer, MSG_HELLO)->hello;
 
-	h->entry_format_max = RECORD_FORMAT_LEVEL;
+	h->entry_format_max = c->cfg.format_level_max;
 	h->serving = core_serving(c);
 	h->end = c->end;
 	h->flushed = c->flushed;
@@ -170,7 +170,7 @@ static const char *foreign(const struct core *c, const struct record *r)
 		return "another cluster: the volumes were not formatted for each other";
 	if (!uuid_equal(&r->volume, &c->rec->volume))
 		return "another volume";
-	if (r->format_level > RECORD_FORMAT_LEVEL)
+	if (r->format_level > c->cfg.format_level_max)
 		return "the record's format level is newer than this build: upgrade it";
 	if (r->nreplicas != c->rec->nreplicas)
 		return "another list of replicas";
@@ -211,6 +211,7 @@ static void note_hello(struct core *c, unsigned peer, const struct msg_hello *h)
 	p->before = h->before;
 	p->commit = h->commit;
 	p->grant = h->grant;
+	p->level = h->entry_format_max;
 	core_relation_forget(c, peer);
 	p->announced = 0;
 	core_stream_reset(c, peer);

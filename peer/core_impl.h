@@ -49,6 +49,7 @@ struct core_peer {
 	uint64_t acked; /* durable there, of our history */
 	uint64_t applied, flushed_seq;
 	struct msg_grant grant;
+	uint32_t level; /* the highest format level that its build announced; 0: not heard yet */
 
 	/* our stream to it */
 	bool beyond; /* our ring does not reach back to it, or it cannot drop what it should */
@@ -77,7 +78,14 @@ struct core_origin {
 };
 
 /* A change of the record that others must accept before this replica adopts it. */
-enum core_plan_kind { PLAN_NONE, PLAN_START, PLAN_PROMOTE, PLAN_DEACTIVATE, PLAN_DEMOTE };
+enum core_plan_kind {
+	PLAN_NONE,
+	PLAN_START,
+	PLAN_PROMOTE,
+	PLAN_DEACTIVATE,
+	PLAN_DEMOTE,
+	PLAN_RAISE
+};
 
 struct core_plan {
 	enum core_plan_kind kind;
@@ -278,6 +286,9 @@ void core_on_built(struct core *c, const struct core_event *ev);
 /* true: it was the answer to a resync. */
 bool core_resync_reply(struct core *c, unsigned peer, const struct msg_forward_reply *m);
 void core_resync_lost(struct core *c, unsigned peer);
+
+/* --- core_level.c --- */
+void core_raise(struct core *c, struct core_origin *o);
 
 /* --- core_promote.c --- */
 void core_promote(struct core *c, const struct core_operator *op, struct core_origin *o);

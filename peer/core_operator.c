@@ -410,6 +410,9 @@ void core_on_operator(struct core *c, const struct core_operator *op, struct cor
 	case OPERATOR_DEMOTE:
 		demote(c, op, &o);
 		return;
+	case OPERATOR_RAISE:
+		core_raise(c, &o);
+		return;
 	case OPERATOR_DEACTIVATE:
 	case OPERATOR_ACTIVATE:
 	case OPERATOR_RESYNC:

@@ -7,9 +7,10 @@
  *   PROMOTE     this replica becomes the record's active; who is left in the set accepts
  *   DEACTIVATE  a domain leaves; its reached replicas accept first (the leaver first)
  *   DEMOTE      nobody is active; everyone in the set accepts
+ *   RAISE       a higher format level; everyone accepts
  *
  * Failure modes: an acceptor is lost before it answered. START and DEMOTE are tried again when it is
- * back, PROMOTE is told to the operator as failed, DEACTIVATE goes on without it. Either way the
+ * back, PROMOTE and RAISE are told to the operator as failed, DEACTIVATE goes on without it. Either way the
  * acceptor may hold the planned record: the version was noted in the facts before it was sent, and
  * becomes an ancestor of whatever this replica plans next (core.c says why).
  */

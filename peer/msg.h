@@ -160,7 +160,8 @@ enum operator_verb {
 	OPERATOR_DEMOTE,
 	OPERATOR_DEACTIVATE,
 	OPERATOR_ACTIVATE,
-	OPERATOR_RESYNC /* domain: typed, the side to be kept; forwarded, the one that gives up */
+	OPERATOR_RESYNC, /* domain: typed, the side to be kept; forwarded, the one that gives up */
+	OPERATOR_RAISE, /* the record's format level, to what all replicas know; never forwarded */
 };
 #define OPERATOR_YES 1u /* the person has been asked */
 #define OPERATOR_FORCE 2u /* demote although the peer is silent */

@@ -25,7 +25,14 @@
 
 #define RECORD_ANCESTORS_MAX 4096u
 #define RECORD_ENCODED_MAX (160u << 10) /* bytes */
-#define RECORD_FORMAT_LEVEL 1u /* what this build writes */
+/*
+ * A record's format level says what may be in the volume's history. It is raised, never lowered, by a change
+ * of the record, once every replica's build has announced that it knows the level:
+ *   1   at birth
+ *   2   entries that change the volume's size
+ */
+#define RECORD_FORMAT_BIRTH 1u
+#define RECORD_FORMAT_LEVEL 2u /* the highest that this build knows */
 
 struct record_version {
 	uint64_t number; /* 1 at birth, one more at each change */

@@ -63,6 +63,14 @@ static void round_trip(uint16_t type, const uint8_t *body, size_t len)
 		n = body_encode_reap(&b, again);
 		break;
 	}
+	case OP_RESIZE: {
+		struct body_resize b;
+
+		if (body_decode_resize(body, len, &b))
+			return;
+		n = body_encode_resize(&b, again);
+		break;
+	}
 	default:
 		return;
 	}

@@ -354,6 +354,29 @@ Test(ctl, the_commands_text_of_several_lines_is_indented)
 	assert_has(out_text, "db: one\n    two (");
 }
 
+/* ---- resize ---- */
+
+Test(ctl, resize_sends_the_size_in_bytes)
+{
+	daemon_add("db", "{\"code\":0,\"text\":\"the size is 3.0 GiB now\"}", NULL);
+	cr_assert_eq(run("resize", "db", "--size", "3G", NULL), CTL_OK);
+	cr_assert_str_eq(daemons[0].last, "{\"verb\":\"resize\",\"size\":3221225472}");
+	assert_has(out_text, "db: the size is 3.0 GiB now");
+	daemons[0].plain = "{\"code\":-28,\"text\":\"site-b lacks 1.0 GiB\"}";
+	cr_assert_eq(run("resize", "db", "--size=4G", NULL), CTL_FAILED);
+	assert_has(out_text, "site-b lacks 1.0 GiB");
+}
+
+Test(ctl, resize_without_a_size_or_with_nonsense_is_wrong_usage)
+{
+	daemon_add("db", "{\"code\":0}", NULL);
+	cr_assert_eq(run("resize", "db", NULL), CTL_USAGE);
+	cr_assert_eq(run("resize", "db", "--size", "much", NULL), CTL_USAGE);
+	cr_assert_eq(run("resize", "db", "--size", "0", NULL), CTL_USAGE);
+	cr_assert_eq(run("resize", "--size", "1G", NULL), CTL_USAGE);
+	cr_assert_eq(run("status", "--size", "1G", NULL), CTL_USAGE);
+}
+
 /* ---- resync ---- */
 
 Test(ctl, a_preview_is_printed_as_the_daemon_lists_it)
@@ -411,7 +434,8 @@ static const char status_full[] =
 	"\"seq\":{\"staged\":105,\"durable\":104,\"committed\":103,\"applied\":102,\"flushed\":90},"
 	"\"journal\":{\"mode\":\"io_uring\",\"size\":67108864,\"free\":63963136,\"first_seq\":51},"
 	"\"space\":{\"size\":10737418240,\"used\":1288490188,\"free\":9448928052,\"inodes\":1234,"
-	"\"disk_free\":42949672960,\"disk_total\":107374182400,\"meta_bytes\":12897484},"
+	"\"disk_free\":42949672960,\"disk_total\":107374182400,\"meta_bytes\":12897484,"
+	"\"live\":1288490188,\"dead\":4194304,\"allocated\":1610612736},"
 	"\"kept\":[\"/data/fork-1\",\"/data/fork-2\"],"
 	"\"waiting_ops\":3,\"uptime_s\":7300.5,"
 	"\"peers\":[{\"domain\":\"site-b\",\"replica\":\"aaaaaaaa-7777-4888-9999-000000000000\","
@@ -438,6 +462,7 @@ Test(ctl, status_shows_what_the_daemon_says)
 		"staged 105, durable 104, committed 103, applied 102, flushed 90",
 		"journal    61.0 MiB of 64.0 MiB free, from seq 51, written by io_uring",
 		"space      1.2 GiB used of 10.0 GiB, 8.8 GiB free, 1234 inodes",
+		"data segments: 1.2 GiB live, 4.0 MiB dead, 1.5 GiB allocated",
 		"the disk below: 40.0 GiB free of 100 GiB; metadata 12.3 MiB",
 		"kept       given up by resync, until you remove it: /data/fork-1\n"
 		"             /data/fork-2\n",

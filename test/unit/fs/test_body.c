@@ -197,3 +197,23 @@ Test(body, every_truncated_body_is_refused)
 	cr_assert_eq(body_decode_reap(buf, n, &rd), 0);
 	cr_assert_eq(rd.items[0].nchunks, 2);
 }
+
+Test(body, the_format_of_a_resize_is_pinned_and_checked)
+{
+	struct body_resize b = {.blocks = 0x12345}, d = {0};
+	size_t n = body_encode_resize(&b, buf);
+
+	assert_hex(n, "45230100000000000000000000000000");
+	cr_assert_eq(body_decode_resize(buf, n, &d), 0);
+	cr_assert_eq(d.blocks, 0x12345u);
+	for (size_t i = 0; i < n; i++)
+		cr_assert_eq(body_decode_resize(buf, i, &d), -EBADMSG);
+	cr_assert_eq(body_decode_resize(buf, n + 1, &d), -EBADMSG);
+	buf[12] = 1;
+	cr_assert_eq(body_decode_resize(buf, n, &d), -EBADMSG, "reserved");
+	buf[12] = 0;
+	memset(buf, 0, 8);
+	cr_assert_eq(body_decode_resize(buf, n, &d), -EBADMSG, "no size at all");
+	memset(buf, 0xff, 8);
+	cr_assert_eq(body_decode_resize(buf, n, &d), -EBADMSG, "more bytes than can be counted");
+}

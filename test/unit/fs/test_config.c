@@ -342,7 +342,7 @@ Test(descriptor, its_record_has_all_in_sync_and_the_first_active)
 	cr_assert(eq(u64, r->version.number, 1));
 	cr_assert(eq(u64, r->version.id, d.record_id));
 	cr_assert(eq(u32, r->epoch.num, 0));
-	cr_assert(eq(u32, r->format_level, RECORD_FORMAT_LEVEL));
+	cr_assert(eq(u32, r->format_level, RECORD_FORMAT_BIRTH));
 	cr_assert(uuid_equal(&r->active, &d.replicas[0].uuid));
 	cr_assert(r->replicas[0].in_sync && r->replicas[1].in_sync);
 	cr_assert(eq(uint, r->ninactive, 0));

@@ -94,6 +94,7 @@ void rig_start(struct rig *r, unsigned node)
 		.volume_name = "data",
 		.heartbeat_ns = 500000000,
 		.peer_timeout_ns = 5000000000,
+		.format_level_max = n->level ? n->level : 1,
 		.pos_at = pos_at,
 		.pos_ctx = n};
 	static struct core_log log;

@@ -32,6 +32,7 @@ struct rig_node {
 	struct pos before;
 	uint64_t flushed, commit;
 	struct batch_header current;
+	uint32_t level; /* format level that it announces; 0: 1, as the first builds did */
 	bool up, serving, slow; /* slow: nothing becomes durable until rig_durable() */
 	bool building; /* EV_BUILT comes when nothing else moves */
 	bool given_up; /* the next start is that of an empty replica with this record: */
