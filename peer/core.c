@@ -11,6 +11,7 @@
  *   core_operator.c   what people type
  *   core_resync.c     the end of a fork: one side gives up its state
  *   core_level.c      raising the record's format level
+ *   core_space.c      grants of room
  *   core_view.c       what status shows
  *
  * Failure modes, and what holds them:
@@ -227,8 +228,9 @@ static void on_msg(struct core *c, unsigned peer, const struct msg *m)
 	struct core_peer *p = &c->peers[peer];
 
 	p->heard_ns = c->now;
-	if (!p->hello && (m->type == MSG_APPEND || m->type == MSG_RECORD || m->type == MSG_FETCH ||
-				 m->type == MSG_ACK || m->type == MSG_FORWARD)) {
+	if (!p->hello &&
+		(m->type == MSG_APPEND || m->type == MSG_RECORD || m->type == MSG_FETCH ||
+			m->type == MSG_ACK || m->type == MSG_FORWARD || m->type == MSG_SPACE)) {
 		core_close(c, peer, "a frame before the handshake");
 		return;
 	}
@@ -253,6 +255,9 @@ static void on_msg(struct core *c, unsigned peer, const struct msg *m)
 		break;
 	case MSG_HEARTBEAT:
 		core_on_heartbeat(c, peer, m);
+		break;
+	case MSG_SPACE:
+		core_on_space_msg(c, peer, m);
 		break;
 	case MSG_REFUSED:
 		core_close(c, peer,
@@ -299,6 +304,7 @@ static void evaluate(struct core *c)
 		core_demote_go_on(c);
 	}
 	core_tell_beyond(c);
+	core_tell_space(c);
 	core_stream(c);
 	core_heartbeats(c);
 }
@@ -329,6 +335,9 @@ static void deliver(struct core *c, const struct core_event *ev)
 		break;
 	case EV_STATUS:
 		core_on_status(c, ev);
+		break;
+	case EV_SPACE:
+		core_on_space(c, ev);
 		break;
 	case EV_DRAINED:
 		core_on_drained(c);

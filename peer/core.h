@@ -73,6 +73,7 @@ enum core_event_type {
 	EV_FETCHED, /* peer, conn, seq: answer to FETCH: batches up to seq were sent; code: 0, -ENOENT
 			 (nothing durable beyond), -ESTALE (released meanwhile), other: an I/O error */
 	EV_STATUS, /* applied, flushed, floor (lowest seq in the ring), grant: what ACKs report */
+	EV_SPACE, /* space: what is granted here now (or, on the active, wished for) */
 	EV_DRAINED, /* after STOP_STAGING: everything staged is committed and answered */
 	EV_OPERATOR, /* op */
 	EV_BUILT, /* after BUILD: code 0, built.text: where the old state will be kept; else why not */
@@ -112,6 +113,11 @@ struct core_event {
 			struct pos before; /* the position before `floor` */
 			struct msg_grant grant;
 		} status;
+		struct {
+			struct msg_space
+				now; /* without data_used and data_seq, see core_data_used() */
+			struct epoch epoch; /* that the addresses in it are of */
+		} space;
 	};
 };
 
@@ -214,6 +220,11 @@ struct core_peer_view { /* for status */
 	uint64_t last_heard_ns; /* monotonic; 0: never since the start */
 	uint64_t rtt_ns; /* 0: unknown */
 	struct msg_grant grant;
+	uint32_t
+		level; /* the format level that its build announced; 0: not heard since the start */
+	/* What it grants in the present epoch, and tells of its disk: zeros as long as it told nothing. Its own
+	 * wishes, if it is the active, are of that epoch, too. */
+	struct msg_space space;
 	uint64_t common; /* in a fork: the last seq that both histories are known to share */
 	char text[CORE_TEXT_MAX]; /* why it is in this state, and what to do; may be empty */
 };
@@ -222,6 +233,19 @@ void core_peer_view(const struct core *c, unsigned peer, struct core_peer_view *
 bool core_giving_up(const struct core *c);
 /* In a fork: the record that the peer holds. Valid as long as the state is CORE_PEER_FORK. */
 const struct record *core_rival(const struct core *c, unsigned peer);
+/*
+ * What all others grant whose durability is waited for: those in the set, and who is about to join. The
+ * active assigns addresses below data_upto alone; UINT64_MAX: nobody limits it. `full`: waiting for more is
+ * of no use at the moment. A replica whose build grants nothing (format level 1) does not count.
+ */
+struct core_granted {
+	uint64_t data_upto;
+	bool data_full, meta_full;
+};
+void core_granted(const struct core *c, struct core_granted *ret_g);
+/* The active has assigned addresses up to here in its epoch, with the entries up to seq; told before the
+ * next event. Who joins the set later must grant as much first. */
+void core_data_used(struct core *c, uint64_t upto, uint64_t seq);
 /* The lowest seq that some peer in the record may still want from the ring (acked by all, + 1). */
 uint64_t core_wanted_floor(const struct core *c);
 /* The peer that this replica must pull from, because the journal does not lead from its own state to

@@ -141,7 +141,7 @@ static bool may_join(const struct core *c, unsigned peer)
 	const struct core_peer *p = &c->peers[peer];
 
 	return core_same(c, peer) && p->live && !p->beyond && !core_in_sync(c, peer) &&
-	       !core_inactive(c, peer);
+	       !core_inactive(c, peer) && core_grants_enough(c, peer);
 }
 
 void core_grow(struct core *c)

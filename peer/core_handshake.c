@@ -134,8 +134,10 @@ void core_record_changed(struct core *c, const struct record *old)
 	c->record_changed = true;
 	core_plan_remember(c);
 	core_act(c, ACT_PERSIST_RECORD);
-	if (!epoch_equal(c->rec->epoch, old->epoch))
+	if (!epoch_equal(c->rec->epoch, old->epoch)) {
 		c->epoch_mine = false;
+		memset(&c->space, 0, sizeof(c->space)); /* grants are of one epoch */
+	}
 	if (new_active)
 		c->word = false;
 	forget_streams(c, new_active);
@@ -212,6 +214,9 @@ static void note_hello(struct core *c, unsigned peer, const struct msg_hello *h)
 	p->commit = h->commit;
 	p->grant = h->grant;
 	p->level = h->entry_format_max;
+	p->space_known = false;
+	if (!core_in_sync(c, peer)) /* its disk may be another one by now */
+		p->space_epoch = (struct epoch){0};
 	core_relation_forget(c, peer);
 	p->announced = 0;
 	core_stream_reset(c, peer);

@@ -50,6 +50,10 @@ struct core_peer {
 	uint64_t applied, flushed_seq;
 	struct msg_grant grant;
 	uint32_t level; /* the highest format level that its build announced; 0: not heard yet */
+	struct msg_space space; /* as it last told, */
+	struct epoch space_epoch; /* in this epoch */
+	uint64_t space_told; /* version of ours that it was told, */
+	bool space_known; /* if any, on this connection */
 
 	/* our stream to it */
 	bool beyond; /* our ring does not reach back to it, or it cannot drop what it should */
@@ -130,6 +134,9 @@ struct core {
 	struct log_span spans[CORE_SPANS_MAX];
 	uint64_t applied;
 	struct msg_grant grant;
+	struct msg_space
+		space; /* of EV_SPACE; data_used and data_seq are kept by core_data_used() */
+	uint64_t space_version; /* one more with each EV_SPACE */
 
 	struct core_peer peers[REPLICAS_MAX];
 	bool reached; /* another replica's record was equal or older, since the start */
@@ -286,6 +293,14 @@ void core_on_built(struct core *c, const struct core_event *ev);
 /* true: it was the answer to a resync. */
 bool core_resync_reply(struct core *c, unsigned peer, const struct msg_forward_reply *m);
 void core_resync_lost(struct core *c, unsigned peer);
+
+/* --- core_space.c --- */
+void core_on_space(struct core *c, const struct core_event *ev);
+void core_on_space_msg(struct core *c, unsigned peer, const struct msg *m);
+/* Tells the connected peers what they have not heard. */
+void core_tell_space(struct core *c);
+/* It grants all that is assigned already, or its build grants nothing. */
+bool core_grants_enough(const struct core *c, unsigned peer);
 
 /* --- core_level.c --- */
 void core_raise(struct core *c, struct core_origin *o);

@@ -176,8 +176,13 @@ static void text_of(const struct core *c, unsigned peer, enum core_peer_state st
 							       : "");
 		break;
 	case CORE_PEER_CATCHING_UP:
-		snprintf(t, CORE_TEXT_MAX, "seq %llu of %llu", (unsigned long long)p->acked,
-			(unsigned long long)c->end.seq);
+		if (core_serving(c) && p->live && !core_grants_enough(c, peer))
+			snprintf(t, CORE_TEXT_MAX,
+				"level, but its disk has not got the room for what is written%s",
+				p->space.data_full ? ": it is full" : " yet");
+		else
+			snprintf(t, CORE_TEXT_MAX, "seq %llu of %llu", (unsigned long long)p->acked,
+				(unsigned long long)c->end.seq);
 		break;
 	default:
 		break;
@@ -200,6 +205,9 @@ void core_peer_view(const struct core *c, unsigned peer, struct core_peer_view *
 	ret_v->last_heard_ns = p->heard_ns;
 	ret_v->rtt_ns = p->up ? p->rtt_ns : 0;
 	ret_v->grant = p->grant;
+	ret_v->level = p->level;
+	if (epoch_equal(p->space_epoch, c->rec->epoch))
+		ret_v->space = p->space;
 	ret_v->common = ret_v->state == CORE_PEER_FORK ? p->fork_point.seq : 0;
 	text_of(c, peer, ret_v->state, ret_v->text);
 }

@@ -463,6 +463,7 @@ static const struct msg_rule {
 		decode_repair_ask},
 	[MSG_REPAIR] = {"repair", SMALL_META_MAX, MSG_REPAIR_BLOCKS_MAX *BLOCK_SIZE, false,
 		encode_repair, decode_repair},
+	[MSG_SPACE] = {"space", SMALL_META_MAX, 0, false, encode_space, decode_space},
 };
 
 const char *msg_type_name(enum msg_type t)

@@ -71,6 +71,8 @@ enum msg_type {
 	/* On commit connections: few and small, for a reader waits. */
 	MSG_REPAIR_ASK, /* blocks that are damaged here: has the other side them as they should be? */
 	MSG_REPAIR, /* payload: the blocks, where any is as it should be */
+	/* On commit connections, only to who announced format level 2. */
+	MSG_SPACE, /* what is granted here (and, from the active, what it would like to be granted) */
 	MSG_TYPE_MAX,
 };
 
@@ -82,6 +84,24 @@ struct msg_grant {
 	uint64_t ring_bytes; /* free in the ring */
 	uint64_t meta_bytes;
 	uint64_t disk_free, disk_total; /* bytes, informative */
+};
+
+/*
+ * Room that a replica grants (design 4.2). Addresses are blocks of the data segments of the frame's epoch. A
+ * grant is never taken back in its epoch: it is allocated on the disk. Figures in bytes.
+ */
+struct msg_space {
+	uint64_t data_used; /* from the active: assigned up to here (exclusive), */
+	uint64_t data_seq; /* by the entries up to this one; else 0 and 0 */
+	uint64_t data_want; /* from the active: wished for up to here; else 0 */
+	uint64_t data_upto; /* granted up to here */
+	uint64_t meta_seq,
+		meta_bytes; /* behind this applied seq so much metadata can be written down */
+	uint8_t data_full; /* no more comes: the disk is full */
+	uint8_t meta_full; /* only what makes room may still change metadata */
+	uint64_t room; /* that the volume could still come to have, dead blocks included */
+	uint64_t promise; /* that data can surely get now */
+	uint64_t live, dead, allocated; /* of the data segments; informative */
 };
 
 struct msg_preface {
@@ -281,6 +301,7 @@ struct msg {
 		struct msg_pull_news pull_news;
 		struct msg_repair_ask repair_ask;
 		struct msg_repair repair;
+		struct msg_space space;
 	};
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside of the frames' codec: the fields of pulling and repairing, msg_pull.c and
- * msg_repair.c to msg.c. */
+/* Inside of the frames' codec: the fields of pulling, repairing and granting, msg_pull.c, msg_repair.c and
+ * msg_space.c to msg.c. */
 #ifndef PEER_MSG_IMPL_H
 #define PEER_MSG_IMPL_H
 
@@ -32,6 +32,8 @@ void encode_repair_ask(const struct msg *m, struct bytes *b);
 void decode_repair_ask(struct bytes *b, struct record *record, struct msg *m);
 void encode_repair(const struct msg *m, struct bytes *b);
 void decode_repair(struct bytes *b, struct record *record, struct msg *m);
+void encode_space(const struct msg *m, struct bytes *b);
+void decode_space(struct bytes *b, struct record *record, struct msg *m);
 /* The payload against the fields. */
 bool repair_payload_valid(size_t len, const void *payload, struct msg *m);
 

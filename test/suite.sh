@@ -156,15 +156,15 @@ run_units() {
 # run_sim GROUP B STEPS SEEDS [SANDIR]: every third world has three replicas; then those that once
 # found something. The last run puts defects in, one after the other, and wants each one found.
 run_sim() {
-	local group=$1 b=$2 steps=$3 seeds=$4 sandir=${5:-} i log=$out/$1.log p=0 f=0 t runs=() seed replicas
+	local group=$1 b=$2 steps=$3 seeds=$4 sandir=${5:-} i log=$out/$1.log p=0 f=0 t runs=() seed replicas level
 	[ -x "$b/sim" ] || return 0
 	t=$(now_ms)
 	for ((i = 0; i < seeds; i++)); do
 		runs+=("--seed $((SIM_SEED + i)) --replicas $((i % 3 == 2 ? 3 : 2)) --steps $steps")
 	done
 	if [ -z "$sandir" ]; then
-		while read -r seed replicas steps _; do
-			runs+=("--seed $seed --replicas $replicas --steps $steps")
+		while read -r seed replicas steps level _; do
+			runs+=("--seed $seed --replicas $replicas --steps $steps --level $level")
 		done < <(grep '^[0-9]' test/sim/seeds)
 		runs+=(--selftest)
 	fi

@@ -276,6 +276,28 @@ void check_append(struct world *w, struct node *n)
 			n->index, n->current->h.epoch.num, r->epoch.num);
 }
 
+/* What is assigned on the active has its room on every disk whose durability it waits for (I8). */
+void check_space(struct world *w, struct node *n)
+{
+	if (n->level < 2)
+		return;
+	for (unsigned i = 0; i < w->n; i++) {
+		const struct node *o = &w->node[i];
+		bool here = epoch_equal(o->disk.space_epoch, n->epoch);
+
+		if (o->level < 2 || (i != n->index && !n->disk.record.replicas[i].in_sync))
+			continue;
+		if (o->disk.space_epoch.num > n->epoch.num)
+			continue; /* it takes nothing of this epoch any more */
+		if (n->data_used > (here ? o->disk.space_upto : 0)) {
+			violation(w, "I8: %u has staged up to block %llu, %u has room up to %llu",
+				n->index, (unsigned long long)n->data_used, i,
+				(unsigned long long)(here ? o->disk.space_upto : 0));
+			return;
+		}
+	}
+}
+
 void check_truncate(struct world *w, struct node *n, struct pos pos)
 {
 	if (pos.seq < n->acked)

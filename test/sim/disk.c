@@ -18,6 +18,8 @@ void disk_init(struct disk *d, const struct record *r)
 	d->before = d->end = d->flushed = (struct pos){0};
 	d->first_seq = 1;
 	d->before_epoch = (struct epoch){0};
+	d->space_epoch = (struct epoch){0};
+	d->space_upto = 0;
 	if (!d->chain) {
 		d->chain_cap = 1024;
 		d->chain = calloc(d->chain_cap, sizeof(*d->chain));

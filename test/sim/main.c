@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sim [--seed N] [--steps N] [--replicas 2|3] [--trace] [--break NAME]
+ * sim [--seed N] [--steps N] [--replicas 2|3] [--level 1|2] [--trace] [--break NAME]
  * sim --selftest
  *
  * Prints the seed first. Exit 0 when no invariant was broken, 1 with what was broken and how to see
- * it again. --break NAME puts a defect into the simulated daemon; --selftest does that with each of
+ * it again. --level: what all builds know (format level); without it each world draws. --break NAME puts a defect into the simulated daemon; --selftest does that with each of
  * them and demands that the checker finds it.
  */
 #include "sim.h"
@@ -29,6 +29,8 @@ static const struct {
 	[BREAK_REJOIN_UNASKED] = {"rejoin-unasked", "I6"},
 	[BREAK_FORGET_RECORD] = {"forget-record", "I2"},
 	[BREAK_ADOPT_FORK] = {"adopt-fork", "I6"},
+	[BREAK_GRANT_MORE] = {"grant-more", "I8"},
+	[BREAK_STAGE_BEYOND] = {"stage-beyond-grant", "I8"},
 	[BREAK_DEAF] = {"deaf", "liveness"},
 };
 
@@ -45,11 +47,12 @@ static bool run(const struct sim_options *opt, char *text, size_t size, bool qui
 	if (!quiet && ok)
 		printf("seed %llu, %u replicas: %llu steps, %llu calms, %llu starts, %llu commits, "
 		       "%llu "
-		       "forks, %llu pulls, %llu resyncs: ok\n",
+		       "forks, %llu pulls, %llu resyncs, %llu raises, %llu waits: ok\n",
 			(unsigned long long)opt->seed, opt->replicas, (unsigned long long)w->step,
 			(unsigned long long)w->worlds, (unsigned long long)w->starts,
 			(unsigned long long)w->commits, (unsigned long long)w->forks,
-			(unsigned long long)w->pulls, (unsigned long long)w->resyncs);
+			(unsigned long long)w->pulls, (unsigned long long)w->resyncs,
+			(unsigned long long)w->raises, (unsigned long long)w->waits);
 	if (!quiet && !ok)
 		printf("step %llu: BROKEN: %s\n", (unsigned long long)w->step, text);
 	free(w);
@@ -83,8 +86,8 @@ static int selftest(void)
 
 static int usage(void)
 {
-	fputs("usage: sim [--seed N] [--steps N] [--replicas 2|3] [--trace] [--break NAME] | "
-	      "--selftest\n",
+	fputs("usage: sim [--seed N] [--steps N] [--replicas 2|3] [--level 1|2] [--trace] "
+	      "[--break NAME] | --selftest\n",
 		stderr);
 	return 2;
 }
@@ -92,8 +95,8 @@ static int usage(void)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"seed", 1, NULL, 's'}, {"steps", 1, NULL, 'n'},
-		{"replicas", 1, NULL, 'r'}, {"trace", 0, NULL, 't'}, {"break", 1, NULL, 'b'},
-		{"selftest", 0, NULL, 'x'}, {NULL, 0, NULL, 0}};
+		{"replicas", 1, NULL, 'r'}, {"level", 1, NULL, 'l'}, {"trace", 0, NULL, 't'},
+		{"break", 1, NULL, 'b'}, {"selftest", 0, NULL, 'x'}, {NULL, 0, NULL, 0}};
 	struct sim_options opt = {.seed = 1, .steps = 100000, .replicas = 2};
 	char text[512];
 	int o;
@@ -109,6 +112,9 @@ int main(int argc, char **argv)
 			break;
 		case 'r':
 			opt.replicas = (unsigned)strtoul(optarg, NULL, 0);
+			break;
+		case 'l':
+			opt.level = (uint32_t)strtoul(optarg, NULL, 0);
 			break;
 		case 't':
 			opt.trace = true;
@@ -126,13 +132,14 @@ int main(int argc, char **argv)
 			return usage();
 		}
 	}
-	if (optind != argc || opt.replicas < 2 || opt.replicas > REPLICAS_MAX)
+	if (optind != argc || opt.replicas < 2 || opt.replicas > REPLICAS_MAX ||
+		opt.level > RECORD_FORMAT_LEVEL)
 		return usage();
 	printf("seed %llu\n", (unsigned long long)opt.seed);
 	if (run(&opt, text, sizeof(text), false))
 		return 0;
-	printf("again: sim --seed %llu --steps %llu --replicas %u%s%s --trace\n",
+	printf("again: sim --seed %llu --steps %llu --replicas %u --level %u%s%s --trace\n",
 		(unsigned long long)opt.seed, (unsigned long long)opt.steps, opt.replicas,
-		opt.brk ? " --break " : "", opt.brk ? breaks[opt.brk].name : "");
+		opt.level, opt.brk ? " --break " : "", opt.brk ? breaks[opt.brk].name : "");
 	return 1;
 }

@@ -83,6 +83,7 @@ void node_start(struct world *w, struct node *n)
 		.volume_name = "data",
 		.heartbeat_ns = 20 * MS,
 		.peer_timeout_ns = 100 * MS,
+		.format_level_max = n->level,
 		.pos_at = w->blind ? NULL : pos_at,
 		.pos_ctx = &n->disk};
 	struct record *r = malloc(sizeof(*r));
@@ -146,6 +147,8 @@ static void persist_record(struct world *w, struct node *n)
 		w->n > 2 && n->disk.record.replicas[2].in_sync ? '2' : '-',
 		n->disk.record.ninactive);
 	check_record(w, n, &old);
+	if (n->serving)
+		check_space(w, n);
 }
 
 static void append(struct world *w, struct node *n)
@@ -205,6 +208,7 @@ static void serve(struct world *w, struct node *n, struct epoch e)
 	check_serve(w, n, e);
 	n->serving = true;
 	n->epoch = e;
+	n->data_used = 0;
 	n->commit = n->applied = n->disk.end.seq;
 	n->last_commit_written = 0;
 	w->starts++;

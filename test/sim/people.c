@@ -23,7 +23,7 @@ void people_client(struct world *w)
 			continue;
 		if (n->disk.end.seq > core_commit(n->core) + 40)
 			continue; /* its staging is full */
-		n->open += 1 + (unsigned)sim_below(w, 3);
+		n->open += space_admit(w, n, 1 + (unsigned)sim_below(w, 3));
 		if (!n->flights || sim_chance(w, 4)) {
 			n->flights = 0;
 			node_close_batch(w, n);
@@ -36,6 +36,8 @@ void people_answer(struct world *w, struct node *n, uint64_t id, int code, const
 	trace(w, "%u answers operator %llu: %d %s", n->index, (unsigned long long)id, code, text);
 	if (!text || !*text)
 		violation(w, "replica %u answers an operator without a word", n->index);
+	if (code == 0 && strstr(text, "format level is"))
+		w->raises++;
 	if (code == CORE_ANSWER_ASK || code == -EBUSY || code == -EPERM || code == -EHOSTUNREACH)
 		w->words++; /* it changed nothing */
 	for (unsigned i = 0; i < n->nasked; i++) {
@@ -55,13 +57,13 @@ static void type(
 	struct world *w, struct node *n, enum operator_verb verb, uint32_t flags, unsigned domain)
 {
 	static const char *const names[] = {
-		"?", "promote", "demote", "deactivate", "activate", "resync"};
+		"?", "promote", "demote", "deactivate", "activate", "resync", "raise"};
 	struct core_event ev = {.type = EV_OPERATOR};
 
 	if (!n->up || n->nasked == 16)
 		return;
 	ev.op = (struct core_operator){.id = ++w->ids, .verb = verb, .flags = flags};
-	if (verb != OPERATOR_PROMOTE && verb != OPERATOR_DEMOTE)
+	if (verb != OPERATOR_PROMOTE && verb != OPERATOR_DEMOTE && verb != OPERATOR_RAISE)
 		snprintf(ev.op.domain, sizeof(ev.op.domain), "site-%c", (char)('a' + domain));
 	if (verb == OPERATOR_RESYNC)
 		n->resync_typed |= (flags & (OPERATOR_YES | OPERATOR_PREVIEW)) == OPERATOR_YES;
@@ -225,4 +227,13 @@ void people_repair(struct world *w)
 			return;
 		}
 	}
+}
+
+/* A new kind of entry is to be written. It is not one of the words that people may have few of. */
+void people_raise(struct world *w, struct node *n)
+{
+	unsigned words = w->words;
+
+	type(w, n, OPERATOR_RAISE, 0, 0);
+	w->words = words;
 }

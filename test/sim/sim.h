@@ -3,7 +3,7 @@
  * The simulator: two or three replication machines in one process, over a clock, disks and a network
  * that are simulated from a seed, with crashes between any two actions, lost and reordered disk
  * writes, cut links, slow disks, clients, and operators who may type anything. After each step
- * check.c looks at invariants I1 to I6.
+ * check.c looks at invariants I1 to I6, and I8 as far as data is concerned.
  *
  *   main.c    arguments, --selftest
  *   world.c   one world: its parameters, its events in time, faults, the calm at the end
@@ -12,6 +12,7 @@
  *   wire.c    connections, frames in flight, cuts
  *   check.c   the invariants, from outside: what every disk holds, what was acknowledged
  *   people.c  clients and operators
+ *   space.c   room: what each disk allocates ahead and grants, and builds that know nothing of it
  *
  * Everything comes from one generator: a seed replays exactly. One thread.
  */
@@ -41,6 +42,8 @@ enum sim_break {
 	BREAK_REJOIN_UNASKED, /* an inactive replica takes batches */
 	BREAK_FORGET_RECORD, /* a record is not durable when it should be */
 	BREAK_ADOPT_FORK, /* a fork's loser takes the other record and keeps its own state in place */
+	BREAK_GRANT_MORE, /* a replica grants more room than it has */
+	BREAK_STAGE_BEYOND, /* the active does not look at grants */
 	BREAK_DEAF, /* a connection never comes back: nothing moves any more */
 	BREAK_COUNT,
 };
@@ -50,6 +53,7 @@ struct sim_options {
 	unsigned replicas;
 	bool trace;
 	enum sim_break brk;
+	uint32_t level; /* the format level of all builds; 0: drawn for each world */
 };
 
 /* A batch: header and, for each entry, the chain after it. Shared by disks and frames. */
@@ -79,6 +83,9 @@ struct disk { /* what survives a crash, and what is on its way there */
 	struct pos flushed;
 	uint32_t *chain; /* [seq], of the whole history up to end */
 	size_t chain_cap;
+	/* Data segments: allocated up to here in this epoch, and what could still be allocated. */
+	struct epoch space_epoch;
+	uint64_t space_upto, space_room;
 };
 
 struct fetch_job {
@@ -110,6 +117,8 @@ struct node {
 	bool resync_typed; /* in this life */
 	uint64_t gave_up_at;
 	bool zombie; /* BREAK_NO_FENCE */
+	uint32_t level; /* of its build */
+	uint64_t data_used; /* addresses assigned in the epoch that it serves */
 	uint64_t asked_id[16], asked_at[16]; /* operators that wait */
 	unsigned asked_activate[16]; /* for this domain + 1 to come back; 0: for something else */
 	unsigned nasked;
@@ -160,6 +169,7 @@ enum sim_event_type {
 	SIM_OPERATOR,
 	SIM_START,
 	SIM_STATUS,
+	SIM_SPACE,
 	SIM_PHASE,
 };
 
@@ -174,7 +184,10 @@ struct sim_event {
 struct world {
 	struct sim_options opt;
 	uint64_t random, now, step, order, ids;
-	uint64_t worlds, forks, commits, starts, pulls, resyncs; /* counters over all worlds */
+	uint64_t
+		random_level; /* a stream of its own: worlds of level 1 replay as they did before there was another */
+	uint64_t worlds, forks, commits, starts, pulls, resyncs, raises,
+		waits; /* counters over all worlds */
 	struct sim_event *heap;
 	size_t nheap, heap_cap;
 
@@ -186,6 +199,7 @@ struct world {
 	unsigned words; /* left for PEOPLE_ONE_WORD */
 	bool calm, small_ring, faults;
 	bool blind; /* no core_config.pos_at */
+	bool grants; /* some build grants room */
 	unsigned crash_at_record; /* one in so many */
 	uint64_t delay_max; /* of a frame */
 	uint64_t fault_every, op_every, word_every, chaos_end, calm_since;
@@ -235,6 +249,14 @@ void node_status(struct world *w, struct node *n);
 void node_drain(struct world *w, struct node *n);
 void node_peer_gone(struct node *n, unsigned peer);
 
+/* space.c */
+/* The builds of a world, and what fits on their disks. */
+void space_begin(struct world *w);
+/* Allocates, tells; now and then room comes back, and somebody raises the format level. */
+void space_tick(struct world *w, struct node *n);
+/* How many operations the active may stage now, of so many that it would like to. */
+unsigned space_admit(struct world *w, struct node *n, unsigned want);
+
 /* disk.c */
 void disk_init(struct disk *d, const struct record *r);
 void disk_free(struct disk *d);
@@ -279,6 +301,7 @@ void check_truncate(struct world *w, struct node *n, struct pos pos);
 void check_pull(struct world *w, struct node *n, struct node *from);
 void check_flush(struct world *w, struct node *n, struct pos pos);
 void check_calm(struct world *w);
+void check_space(struct world *w, struct node *n);
 void check_forked(struct world *w);
 void check_give_up(struct world *w, struct node *n);
 bool one_record(const struct world *w);
@@ -289,5 +312,6 @@ void people_client(struct world *w);
 void people_operator(struct world *w);
 void people_answer(struct world *w, struct node *n, uint64_t id, int code, const char *text);
 void people_repair(struct world *w);
+void people_raise(struct world *w, struct node *n);
 
 #endif

@@ -246,6 +246,7 @@ static void begin_world(struct world *w)
 		tick(w, SIM_STATUS, i, 5 * MS);
 		tick(w, SIM_CLOSE_BATCH, i, 7 * MS);
 	}
+	space_begin(w);
 	begin_chaos(w);
 	tick(w, SIM_CLIENT, 0, MS);
 	tick(w, SIM_FAULT, 0, w->fault_every);
@@ -346,6 +347,9 @@ static void happen(struct world *w, struct sim_event *e)
 		node_status(w, n);
 		tick(w, SIM_STATUS, e->node, 10 * MS + sim_below(w, 20 * MS));
 		break;
+	case SIM_SPACE:
+		space_tick(w, n);
+		break;
 	case SIM_PHASE:
 		phase(w);
 		break;
@@ -355,6 +359,7 @@ static void happen(struct world *w, struct sim_event *e)
 bool sim_run(struct world *w)
 {
 	w->random = w->opt.seed * 0x2545f4914f6cdd1dull + 1;
+	w->random_level = w->random ^ 0x5a5a5a5a5a5a5a5aull;
 	begin_world(w);
 	while (w->step < w->opt.steps && !w->violation[0]) {
 		struct sim_event e = next_event(w);
