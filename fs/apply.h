@@ -42,7 +42,13 @@ struct decide_ctx {
 	uint64_t now_ns; /* real time */
 	uint32_t epoch_num; /* addresses are assigned in this epoch's segments, */
 	uint64_t next_block; /* from this block on; raised by what is assigned */
-	uint64_t free_blocks; /* data blocks that may still be mapped (the smaller grant) */
+	uint64_t room_blocks; /* data blocks that the disks have room for, about: for fallocate */
+	uint64_t free_blocks; /* that may still be written; UINT64_MAX: the grant alone says */
+	/* Addresses may be assigned below `limit_block` (the smallest grant), by what makes room; and by what
+	 * takes some, a little less, so that a truncate still finds the block that it cuts. */
+	bool limited;
+	uint64_t limit_block;
+	bool full; /* waiting for a higher limit is of no use now */
 };
 
 /* The entry that an operation became. Body pieces: iov[0] is scratch owned by the tree and valid
@@ -62,6 +68,7 @@ struct decision {
  * 0: *ret_d is the entry to write; nothing is changed yet, apply_entry() does that.
  * 1: nothing to do; the op is finished with success (its result fields are set).
  * -EAGAIN: send it to a helper (op_warm). Other -errno: the operation's error; no effects.
+ * -ENOBUFS: the next addresses are not granted yet; decide again when they are.
  * -EINPROGRESS: the inode's list of dead ranges is full: stage what op_next_reap() hands out (it
  * begins with this inode) and decide again.
  * A payload's run of blocks never crosses a data segment's border.

@@ -29,6 +29,7 @@
 #include "log.h"
 
 #define FREED_PAUSE_NS (2 * NS_PER_S)
+#define HUNGRY_PAUSE_NS NS_PER_S /* between checkpoints for the sake of a full disk */
 #define FLUSH_POLL_NS (5 * NS_PER_MS)
 #define LEVEL0_FILES_MAX 12u /* more: put it off, a compaction is behind */
 
@@ -39,6 +40,9 @@ static bool due(struct volume *v)
 
 	if (pull_copying(v))
 		return false;
+	if (space_hungry(v) && tree_freed_blocks(v->tree) &&
+		clock_mono_ns() - c->ended_ns > HUNGRY_PAUSE_NS)
+		return true;
 	if (c->wanted || (punch_idle_due(v, c->ended_ns) && pull_punch_limit(v) == UINT64_MAX))
 		return true;
 	if (!c->entries)

@@ -193,7 +193,7 @@ static const char *trouble(const struct volume *v, struct err *e)
 	if (!v->serving && !v->serve_pending && ll_check_mountpoint(v->cfg->mount, e) &&
 		e->code != -ENOTCONN)
 		return e->msg;
-	return core_trouble(v->core);
+	return core_trouble(v->core)[0] ? core_trouble(v->core) : space_trouble(v);
 }
 
 struct json *control_status(struct volume *v)

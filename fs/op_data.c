@@ -140,7 +140,7 @@ int decide_fallocate(struct decide *d)
 		asked -= MIN(asked, i.blocks);
 		used = SB_GET(d->v.t, used_blocks);
 		total = SB_GET(d->v.t, size_blocks);
-		if (!view_warms(&d->v) && asked > MIN(d->c->free_blocks, total - MIN(used, total)))
+		if (!view_warms(&d->v) && asked > MIN(d->c->room_blocks, total - MIN(used, total)))
 			return -ENOSPC;
 		break;
 	case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:

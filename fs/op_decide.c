@@ -16,6 +16,8 @@
 #include "le.h"
 #include "log.h"
 
+#define GRANT_KEPT 256u /* granted blocks that are left for the edges of truncates and punches */
+
 typedef int decide_fn(struct decide *d);
 
 static decide_fn *const table[OP_TYPE_MAX] = {
@@ -64,7 +66,10 @@ int op_decide(struct tree *t, struct op *op, struct decide_ctx *c, struct decisi
 
 int op_warm(struct tree *t, struct op *op, bool *ret_edges_stale)
 {
-	struct decide_ctx c = {.seq = UINT64_MAX, .epoch_num = 1, .free_blocks = UINT64_MAX / 2};
+	struct decide_ctx c = {.seq = UINT64_MAX,
+		.epoch_num = 1,
+		.room_blocks = UINT64_MAX / 2,
+		.free_blocks = UINT64_MAX};
 	struct decision out = {0};
 	struct decide d = {.v = {.t = t}, .op = op, .c = &c, .d = &out};
 	int r = 0;
@@ -225,6 +230,19 @@ static void assign(struct decide_ctx *c, struct body_change *b)
 	c->next_block += b->blocks;
 }
 
+/* Are the addresses that assign() will take granted? */
+static int check_grant(const struct decide *d, const struct body_change *b)
+{
+	const struct decide_ctx *c = d->c;
+	uint64_t room = DATA_SEGMENT_BLOCKS - c->next_block % DATA_SEGMENT_BLOCKS;
+	uint64_t end = c->next_block + b->blocks + (room < b->blocks ? room : 0);
+	uint64_t keep = d->op->type == OP_WRITE ? GRANT_KEPT : 0;
+
+	if (!c->limited || end + keep <= c->limit_block)
+		return 0;
+	return c->full ? -ENOSPC : -ENOBUFS;
+}
+
 int decide_change(struct decide *d, const struct inode *i, struct body_change *b)
 {
 	uint32_t crcs[BODY_BLOCKS_MAX];
@@ -241,6 +259,9 @@ int decide_change(struct decide *d, const struct inode *i, struct body_change *b
 	if (b->blocks > d->c->free_blocks ||
 		(growth > 0 && t->sb.used_blocks + (uint64_t)growth > t->sb.size_blocks))
 		return -ENOSPC;
+	r = check_grant(d, b);
+	if (r)
+		return r;
 	assign(d->c, b);
 	block_crcs(d->op->payload->data, b->blocks, crcs,
 		b->flags & BODY_EXTERNAL ? &b->payload_crc : NULL);

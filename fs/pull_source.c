@@ -143,7 +143,7 @@ uint64_t pull_punch_limit(const struct volume *v)
 	struct tree_info info;
 
 	tree_info(v->tree, &info);
-	if (atomic_load(&v->free_blocks) < info.size_blocks / 16)
+	if (atomic_load(&v->room_blocks) < info.size_blocks / 16)
 		return limit; /* room is dearer: the target begins another round */
 	for (unsigned i = 0; i < REPLICAS_MAX; i++)
 		if (v->pull->source[i].state == SOURCE_COPYING ||

@@ -10,8 +10,9 @@
  * volume's uring.
  *
  * Failure modes: a failed write or sync is final (I9): segments_failed(). A torn or missing block
- * shows in its checksum when it is read. A new file is created with its space allocated (ENOSPC is
- * found before anything is staged), its directory synced before its first use.
+ * shows in its checksum when it is read. A new file is empty, its directory synced before its first use; room
+ * is allocated ahead of what is written (segments_allocate()), so that ENOSPC is found before anything is
+ * staged or taken.
  */
 #ifndef FS_SEGMENTS_H
 #define FS_SEGMENTS_H
@@ -37,6 +38,11 @@ int segments_add_epoch(struct segments *s, struct epoch epoch, struct err *e);
 /* Makes sure that the file that holds `a` exists, with `ahead` further ones; helper or commit
  * thread. -ENOSPC leaves nothing behind. */
 int segments_prepare(struct segments *s, struct addr a, unsigned ahead);
+/* Allocates the blocks [a, upto) of the epoch's files, makes those that are missing, and says how far it came
+ * (*ret_upto, also on failure). Never touches bytes that are there. durable: the room stays allocated also when
+ * the power fails; else that comes with the next sync. 0, -ENOSPC, other -errno. Job or commit thread. */
+int segments_allocate(
+	struct segments *s, struct addr a, uint64_t upto, bool durable, uint64_t *ret_upto);
 
 /* The O_DIRECT descriptor and offset for a run inside one segment file; the file is created when it
  * is missing. Borrowed until segments_close(). */

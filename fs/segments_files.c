@@ -2,9 +2,9 @@
 /*
  * Data segments: the epochs' directories and the files in them.
  *
- * A file is made under a temporary name, given its space, synced, renamed and its directory synced:
- * a file that has its name has all its space. Stale temporaries are removed when the volume opens.
- * Files are opened when they are first used and stay open.
+ * A file is made under a temporary name, given its length, synced, renamed and its directory synced: a
+ * file that has its name has its length. Stale temporaries are removed when the volume opens. Room in it is
+ * allocated in pieces (segments_allocate.c). Files are opened when they are first used and stay open.
  *
  * Failure modes: lack of space leaves nothing behind and is the caller's (-ENOSPC, before anything is
  * staged); a directory that cannot be synced is final (I9). Two directories for one epoch number are
@@ -209,18 +209,6 @@ static void note_made(struct seg_epoch *e, unsigned number)
 		;
 }
 
-static int allocate(int fd)
-{
-	int ret;
-
-	do
-		ret = fallocate(fd, 0, 0, DATA_SEGMENT_SIZE) < 0 ? -errno : 0;
-	while (ret == -EINTR);
-	if (ret == -EOPNOTSUPP || ret == -ENOSYS)
-		ret = ftruncate(fd, DATA_SEGMENT_SIZE) < 0 ? -errno : 0;
-	return ret;
-}
-
 /* Makes a file that is missing; create_lock held. Leaves nothing behind when it fails. */
 int seg_file_make(struct segments *s, struct seg_epoch *e, unsigned number)
 {
@@ -238,9 +226,7 @@ int seg_file_make(struct segments *s, struct seg_epoch *e, unsigned number)
 	fd = openat(e->dirfd, temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
-	ret = allocate(fd);
-	if (!ret && fsync(fd) < 0)
-		ret = -errno;
+	ret = ftruncate(fd, DATA_SEGMENT_SIZE) < 0 || fsync(fd) < 0 ? -errno : 0;
 	if (!ret && renameat(e->dirfd, temporary, e->dirfd, name) < 0)
 		ret = -errno;
 	if (ret) {
@@ -251,8 +237,6 @@ int seg_file_make(struct segments *s, struct seg_epoch *e, unsigned number)
 		return seg_fail(s, -errno, "syncing the directory",
 			(struct addr){(uint64_t)number * DATA_SEGMENT_BLOCKS, e->epoch.num});
 	note_made(e, number);
-	if (fstat(fd, &st) == 0)
-		atomic_fetch_add(&s->disk_bytes, (uint64_t)st.st_blocks * 512);
 	return 0;
 }
 

@@ -57,7 +57,7 @@ void volume_space(struct volume *v, struct volume_space *ret_s)
 	ret_s->blocks = info.size_blocks;
 	ret_s->blocks_free =
 		info.size_blocks > info.used_blocks ? info.size_blocks - info.used_blocks : 0;
-	ret_s->blocks_free = MIN(ret_s->blocks_free, atomic_load(&v->free_blocks));
+	ret_s->blocks_free = MIN(ret_s->blocks_free, atomic_load(&v->room_blocks));
 	ret_s->inodes = info.inodes + ret_s->blocks_free;
 	ret_s->inodes_free = ret_s->blocks_free;
 }
@@ -124,15 +124,16 @@ static void status_expired(struct loop_timer *t, uint64_t now_ns)
 	struct volume *v = container_of(t, struct volume, status_timer);
 
 	loop_timer_set(v->loop, t, now_ns + STATUS_NS);
-	space_work(v);
 	volume_status_event(v);
+	space_look(v);
 	if (v->behind_to && v->durable_told >= MIN(v->behind_to, core_end(v->core).seq)) {
 		ring_behind_end(v->ring);
 		v->behind_to = 0;
 	}
 	if (v->serving)
 		checkpoint_release(v);
-	else if (!v->serve_pending && punch_idle_due(v, atomic_load(&v->apply.ended_ns)))
+	else if (!v->serve_pending && (punch_idle_due(v, atomic_load(&v->apply.ended_ns)) ||
+					      (space_hungry(v) && tree_freed_blocks(v->tree))))
 		apply_checkpoint(v);
 	if (v->serving && !v->stopping && ll_ended(v->ll))
 		volume_restart(
@@ -397,6 +398,7 @@ int volume_run(const struct config *cfg, char **argv)
 		}
 		volume_stage_work(v);
 		checkpoint_work(v);
+		space_work(v);
 		punch_work(v);
 		pull_work(v);
 		resync_work(v);

@@ -210,26 +210,23 @@ void volume_status_event(struct volume *v)
 	struct core_event ev = {.type = EV_STATUS};
 	struct tree_info info;
 	struct statvfs fs;
-	uint64_t free_blocks, reserve;
+	uint64_t free_blocks;
 
 	if (!statvfs(v->cfg->directory, &fs)) {
 		atomic_store(&v->disk_free, (uint64_t)fs.f_bavail * fs.f_frsize);
 		atomic_store(&v->disk_total, (uint64_t)fs.f_blocks * fs.f_frsize);
 	}
 	tree_info(v->tree, &info);
-	/* Room that data never gets: metadata, new segments, checkpoints. */
-	reserve = DATA_SEGMENT_SIZE + 2 * v->cfg->memtable;
-	free_blocks = atomic_load(&v->disk_free);
-	free_blocks = free_blocks > reserve ? (free_blocks - reserve) / BLOCK_SIZE : 0;
-	free_blocks = MIN(free_blocks,
+	free_blocks = space_promise(v) / BLOCK_SIZE;
+	ev.status.grant.data_blocks = MIN(free_blocks,
 		info.size_blocks > info.used_blocks ? info.size_blocks - info.used_blocks : 0);
-	ev.status.grant.data_blocks = free_blocks;
 	ev.status.grant.ring_bytes = ring_free(v->ring);
 	ev.status.grant.meta_bytes =
 		2 * v->cfg->memtable - MIN(2 * v->cfg->memtable, store_memtable_bytes(v->store));
 	ev.status.grant.disk_free = atomic_load(&v->disk_free);
 	ev.status.grant.disk_total = atomic_load(&v->disk_total);
 	v->rtt_ns = 0;
+	v->peer_blocks = UINT64_MAX;
 	for (unsigned i = 0; i < core_record(v->core)->nreplicas; i++) {
 		struct core_peer_view view;
 
@@ -245,10 +242,14 @@ void volume_status_event(struct volume *v)
 		if (view.state != CORE_PEER_IN_SYNC || !view.connected)
 			continue;
 		v->rtt_ns = MAX(v->rtt_ns, view.rtt_ns);
-		if (view.grant.disk_total)
+		if (view.grants)
+			free_blocks = MIN(free_blocks, view.space.promise / BLOCK_SIZE);
+		else if (view.grant.disk_total)
 			free_blocks = MIN(free_blocks, view.grant.data_blocks);
+		if (view.level < 2 && view.grant.disk_total)
+			v->peer_blocks = MIN(v->peer_blocks, view.grant.data_blocks);
 	}
-	atomic_store(&v->free_blocks, free_blocks);
+	atomic_store(&v->room_blocks, free_blocks);
 	ev.status.applied = v->serving ? info.applied.seq : atomic_load(&v->apply.applied);
 	ev.status.flushed = flushed_pos(v);
 	ev.status.floor = ring_first_seq(v->ring);
@@ -357,6 +358,26 @@ static bool rx_externals_attach(struct volume *v, struct slot *s)
 	return true;
 }
 
+/* Room for the payloads that the entries carry, before anything of the batch is taken. */
+static int rx_room(struct volume *v, struct slot *s)
+{
+	struct entry e;
+	size_t at = 0;
+	int r = 0;
+
+	while (!r && batch_next_entry(s->bytes, &s->h, &at, &e)) {
+		struct entry_payload p;
+		struct err err = {0};
+
+		if (!apply_payload(&e, &p) || p.external)
+			continue;
+		r = segments_add_epoch(v->segments, e.h.epoch, &err);
+		if (!r)
+			r = space_cover(v, p.addr, p.blocks);
+	}
+	return space_verdict(v, r);
+}
+
 static void slot_refuse(struct volume *v, struct slot *s)
 {
 	while (s->externals) {
@@ -406,10 +427,18 @@ static void receive_append(
 	s->payload = p;
 	s->bytes = p->data + BLOCK_SIZE;
 	s->closed_ns = clock_mono_ns();
-	if (m->append.h.first_seq > core_end(v->core).seq && !rx_externals_attach(v, s)) {
-		slot_refuse(v, s);
-		connection_break(v, peer, conn, "a batch names data that did not come ahead of it");
-		return;
+	if (m->append.h.first_seq > core_end(v->core).seq) {
+		const char *why = rx_room(v, s)
+					  ? "the disk here has no room for the data of a batch"
+				  : rx_externals_attach(v, s)
+					  ? NULL
+					  : "a batch names data that did not come ahead of it";
+
+		if (why) {
+			slot_refuse(v, s);
+			connection_break(v, peer, conn, why);
+			return;
+		}
 	}
 	note_behind(v, peer, &s->h);
 	v->current = s;
@@ -440,6 +469,14 @@ static void receive_data(
 	}
 	if (segments_add_epoch(v->segments, epoch, &e))
 		volume_die(v, "data of epoch %u: %s", epoch.num, e.msg);
+	if (space_verdict(
+		    v, space_cover(v,
+			       (struct addr){.epoch = m->data.epoch_num, .block = m->data.block},
+			       m->data.blocks))) {
+		payload_unref(p);
+		connection_break(v, peer, conn, "the disk here has no room for data");
+		return;
+	}
 	x = calloc(1, sizeof(*x));
 	ensure(x);
 	x->addr = (struct addr){.epoch = m->data.epoch_num, .block = m->data.block};
@@ -501,6 +538,8 @@ static void net_message(void *ctx, unsigned peer, uint64_t conn, const struct ms
 		break;
 	}
 	volume_step(v, &(struct core_event){.type = EV_MSG, .peer = peer, .conn = conn, .msg = m});
+	if (m->type == MSG_SPACE)
+		space_asked(v);
 	payload_unref(p);
 }
 

@@ -152,10 +152,29 @@ struct punch { /* giving space back, on either side: punch.c */
 	int code;
 };
 
-struct space { /* room on the disk below: space.c */
-	bool busy; /* commit thread; the rest is the job's while it is set */
+/*
+ * Room on the disk below: space.c. The commit thread's, but for what a job works on while busy is set: it
+ * begins with epoch, from and want, and its results are looked at when it is done.
+ */
+struct space {
+	bool busy;
 	struct job job;
-	uint64_t looked_ns;
+	uint64_t looked_ns, measured_ns;
+	struct epoch epoch; /* that the addresses below are of */
+	uint64_t from, upto; /* blocks that are allocated, durably */
+	uint64_t from_seq; /* a standby grants it once it has received the history up to here */
+	uint64_t want; /* shall be allocated up to here */
+	bool data_full; /* and cannot */
+	struct { /* the job's */
+		struct epoch epoch;
+		uint64_t at, want, free;
+		bool measure, full;
+		int code;
+	} run;
+	/* A run of addresses of any epoch that is allocated for what is received without a grant. */
+	uint32_t rx_epoch;
+	uint64_t rx_from, rx_upto;
+	bool refused; /* something was received for which there is no room */
 };
 
 struct parked {
@@ -297,7 +316,10 @@ struct volume {
 	unsigned nheld;
 
 	atomic_uint_fast64_t disk_free, disk_total; /* bytes */
-	atomic_uint_fast64_t free_blocks; /* that may still be mapped, by the last look */
+	atomic_uint_fast64_t
+		room_blocks; /* of data that all disks have room for, by the last look */
+	uint64_t
+		peer_blocks; /* that peers without grants have room for; UINT64_MAX: there is none */
 	bool stopping, quit, unmounting;
 	struct job unmount_job;
 	int exit_status;
@@ -413,7 +435,26 @@ uint64_t punch_due(const struct volume *v);
 bool punch_idle_due(const struct volume *v, uint64_t since_ns);
 
 /* space.c */
-void space_work(struct volume *v); /* the commit thread's part */
+/* The commit thread's part, in each turn of the loop. */
+void space_work(struct volume *v);
+/* The same now and then. */
+void space_look(struct volume *v);
+/* The active told how far it is and what it would like to be granted. */
+void space_asked(struct volume *v);
+/* Tells the core what is granted here. */
+void space_tell(struct volume *v);
+/* How far the active may assign addresses, and whether waiting for more is of no use now. */
+uint64_t space_limit(const struct volume *v, bool *ret_full);
+/* Is there room for what a peer sent? Allocates it where it was not granted. 0, -ENOSPC, other -errno. */
+int space_cover(struct volume *v, struct addr a, uint32_t blocks);
+/* What space_cover() means for a connection: 0 goes on, -ENOSPC gives it up; everything else ends the process. */
+int space_verdict(struct volume *v, int r);
+/* The disk is full here, or nearly so. */
+bool space_hungry(const struct volume *v);
+/* What is wrong, for the status; "" when nothing is. */
+const char *space_trouble(const struct volume *v);
+/* Bytes that statfs may promise: they can be allocated, or are. */
+uint64_t space_promise(const struct volume *v);
 /* Bytes that data can still get on the disk below, beside what is kept for metadata and new segments, with
  * what the segments have allocated and hold nothing live in; here, and at a peer as it last reported. */
 uint64_t space_room(const struct volume *v);

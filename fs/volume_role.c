@@ -76,10 +76,9 @@ static void take_over(struct volume *v)
 	struct err e = {0};
 
 	apply_stop(v);
-	if (segments_add_epoch(v->segments, v->epoch, &e))
+	/* On a full disk reading and deleting must go on; space.c tries again. */
+	if (segments_add_epoch(v->segments, v->epoch, &e) && e.code != -ENOSPC)
 		volume_die(v, "data segments of epoch %u: %s", v->epoch.num, e.msg);
-	if (segments_prepare(v->segments, (struct addr){.epoch = v->epoch.num, .block = 0}, 0))
-		volume_die(v, "no room for a data segment of epoch %u", v->epoch.num);
 	v->next_block = 0;
 	if (tree_find_garbage(v->tree))
 		volume_die(v, "the metadata store cannot be read");

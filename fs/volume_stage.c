@@ -519,7 +519,9 @@ static bool stage_one(struct volume *v, struct op *op)
 		.now_ns = clock_real_ns(),
 		.epoch_num = v->epoch.num,
 		.next_block = v->next_block,
-		.free_blocks = atomic_load(&v->free_blocks)};
+		.room_blocks = atomic_load(&v->room_blocks),
+		.free_blocks = v->peer_blocks,
+		.limited = true};
 	struct decision d = {0};
 	int r;
 
@@ -527,7 +529,10 @@ static bool stage_one(struct volume *v, struct op *op)
 		stage_sync(v, op);
 		return true;
 	}
+	c.limit_block = space_limit(v, &c.full);
 	r = op_decide(v->tree, op, &c, &d);
+	if (r == -ENOBUFS) /* the grants are on their way */
+		return false;
 	if (r == -EINPROGRESS) { /* too many dead ranges: the oldest goes first */
 		v->reap_again = true;
 		return false;
@@ -542,9 +547,12 @@ static bool stage_one(struct volume *v, struct op *op)
 		op_finish(v, op, r < 0 ? r : 0);
 		return true;
 	}
-	v->next_block = c.next_block;
 	op->staged_ns = clock_mono_ns();
 	stage_entry(v, op, &d);
+	if (v->next_block != c.next_block) {
+		v->next_block = c.next_block;
+		core_data_used(v->core, v->next_block, op->seq);
+	}
 	converge_staged(v, op->staged_ns);
 	v->checkpoint.entries++;
 	v->count_ops++;

@@ -225,6 +225,7 @@ struct core_peer_view { /* for status */
 	/* What it grants in the present epoch, and tells of its disk: zeros as long as it told nothing. Its own
 	 * wishes, if it is the active, are of that epoch, too. */
 	struct msg_space space;
+	bool grants; /* it has told, in the present epoch */
 	uint64_t common; /* in a fork: the last seq that both histories are known to share */
 	char text[CORE_TEXT_MAX]; /* why it is in this state, and what to do; may be empty */
 };

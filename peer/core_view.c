@@ -206,7 +206,8 @@ void core_peer_view(const struct core *c, unsigned peer, struct core_peer_view *
 	ret_v->rtt_ns = p->up ? p->rtt_ns : 0;
 	ret_v->grant = p->grant;
 	ret_v->level = p->level;
-	if (epoch_equal(p->space_epoch, c->rec->epoch))
+	ret_v->grants = epoch_equal(p->space_epoch, c->rec->epoch);
+	if (ret_v->grants)
 		ret_v->space = p->space;
 	ret_v->common = ret_v->state == CORE_PEER_FORK ? p->fork_point.seq : 0;
 	text_of(c, peer, ret_v->state, ret_v->text);

@@ -160,6 +160,7 @@ static struct decide_ctx context(struct volume *v)
 		.now_ns = clock_real_ns(),
 		.epoch_num = v->epoch.num,
 		.next_block = v->next_block,
+		.room_blocks = i.size_blocks - MIN(i.used_blocks, i.size_blocks),
 		.free_blocks = i.size_blocks - MIN(i.used_blocks, i.size_blocks)};
 }
 

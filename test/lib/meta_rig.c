@@ -180,6 +180,7 @@ static int decide(struct rig *r, struct op *op, struct decide_ctx *c, struct dec
 		.now_ns = r->now_ns,
 		.epoch_num = r->epoch.num,
 		.next_block = r->next_block,
+		.room_blocks = r->free_blocks,
 		.free_blocks = r->free_blocks};
 	return op_decide(r->tree, op, c, d);
 }

@@ -146,18 +146,50 @@ Test(segments, closing_writes_what_is_queued)
 	check_ok(7, 2);
 }
 
-Test(segments, a_file_has_all_its_space_before_it_has_its_name)
+static long allocated(unsigned number)
 {
 	struct stat st;
 
+	if (stat(scratch_path("00000001-1111222233334444/%06u", number), &st))
+		return -1;
+	cr_assert(eq(long, (long)st.st_size, (long)DATA_SEGMENT_SIZE));
+	return (long)st.st_blocks * 512;
+}
+
+Test(segments, a_file_has_all_its_length_before_it_has_its_name_and_room_when_it_is_allocated)
+{
+	uint64_t upto = 0;
+
 	cr_assert(zero(int, segments_prepare(s, at(5), 1)));
-	for (unsigned i = 0; i < 2; i++) {
-		cr_assert(zero(int, stat(scratch_path("00000001-1111222233334444/%06u", i), &st)));
-		cr_assert(eq(long, (long)st.st_size, (long)DATA_SEGMENT_SIZE));
-		cr_assert(ge(long, (long)st.st_blocks * 512, (long)DATA_SEGMENT_SIZE));
-	}
-	cr_assert(ge(u64, segments_disk_bytes(s), 2ull * DATA_SEGMENT_SIZE));
-	cr_assert(ne(int, stat(scratch_path("00000001-1111222233334444/000002"), &st), 0));
+	cr_assert(zero(long, allocated(0)));
+	cr_assert(zero(long, allocated(1)));
+	cr_assert(eq(long, allocated(2), -1));
+	cr_assert(zero(int, segments_allocate(s, at(5), 1029, true, &upto)));
+	cr_assert(eq(u64, upto, 1029));
+	cr_assert(ge(long, allocated(0), 1024l * BLOCK_SIZE));
+	cr_assert(lt(long, allocated(0), 1100l * BLOCK_SIZE));
+	segments_measure(s);
+	cr_assert(ge(u64, segments_disk_bytes(s), 1024ull * BLOCK_SIZE));
+}
+
+Test(segments, room_is_allocated_over_the_border_of_files_and_keeps_what_is_there)
+{
+	uint64_t upto = 0, end = 2 * DATA_SEGMENT_BLOCKS + 7;
+
+	announce(DATA_SEGMENT_BLOCKS - 2, 2, 1);
+	announce(DATA_SEGMENT_BLOCKS, 3, 2);
+	cr_assert(zero(int, segments_sync(s)));
+	cr_assert(zero(int, segments_allocate(s, at(DATA_SEGMENT_BLOCKS - 4), end, false, &upto)));
+	cr_assert(eq(u64, upto, end));
+	cr_assert(ge(long, allocated(0), 4l * BLOCK_SIZE));
+	cr_assert(ge(long, allocated(1), (long)DATA_SEGMENT_SIZE));
+	cr_assert(ge(long, allocated(2), 7l * BLOCK_SIZE));
+	check_ok(DATA_SEGMENT_BLOCKS - 2, 2);
+	check_ok(DATA_SEGMENT_BLOCKS, 3);
+	cr_assert(zero(int, segments_trim(s, 2)));
+	cr_assert(lt(long, allocated(1), 16l * BLOCK_SIZE), "never written: given back");
+	check_ok(DATA_SEGMENT_BLOCKS - 2, 2);
+	cr_assert(eq(int, segments_allocate(s, (struct addr){.epoch = 9}, 5, true, &upto), -EIO));
 }
 
 Test(segments, temporaries_of_a_crash_are_removed_and_the_file_is_made_again)
