@@ -214,6 +214,19 @@ static void print_history(FILE *f, const struct json *j)
 			json_get_string(journal, "mode", "?"));
 }
 
+/* Older daemons say nothing of it. */
+static void print_segments(FILE *f, const struct json *space)
+{
+	char a[32], b[32], c[32];
+
+	if (!json_get(space, "allocated"))
+		return;
+	fprintf(f, "             data segments: %s live, %s dead, %s allocated\n",
+		member_bytes(space, "live", a, sizeof(a)),
+		member_bytes(space, "dead", b, sizeof(b)),
+		member_bytes(space, "allocated", c, sizeof(c)));
+}
+
 static void print_space(FILE *f, const struct json *j)
 {
 	const struct json *s = json_get(j, "space");
@@ -224,11 +237,7 @@ static void print_space(FILE *f, const struct json *j)
 	fprintf(f, "  space      %s used of %s, %s free, %lld inodes\n",
 		member_bytes(s, "used", a, sizeof(a)), member_bytes(s, "size", b, sizeof(b)),
 		member_bytes(s, "free", c, sizeof(c)), (long long)json_get_int(s, "inodes", 0));
-	if (json_get(s, "allocated"))
-		fprintf(f, "             data segments: %s live, %s dead, %s allocated\n",
-			member_bytes(s, "live", a, sizeof(a)),
-			member_bytes(s, "dead", b, sizeof(b)),
-			member_bytes(s, "allocated", c, sizeof(c)));
+	print_segments(f, s);
 	fprintf(f, "             the disk below: %s free of %s; metadata %s\n",
 		member_bytes(s, "disk_free", a, sizeof(a)),
 		member_bytes(s, "disk_total", b, sizeof(b)),
@@ -318,6 +327,9 @@ static void print_peer(FILE *f, const struct json *p, bool wide)
 			member_bytes(space, "disk_free", b, sizeof(b)),
 			member_bytes(space, "disk_total", c, sizeof(c)));
 	}
+	print_segments(f, space);
+	if (json_get_bool(space, "full", false))
+		fprintf(f, "             its disk is full\n");
 	if (json_get_string(p, "text", "")[0])
 		print_text(f, "", json_get_string(p, "text", ""));
 }

@@ -97,6 +97,12 @@ static struct json *status_peer(struct volume *v, unsigned i)
 	json_set_int(j, "applied", (int64_t)p.applied);
 	json_set_int(j, "flushed", (int64_t)p.flushed);
 	json_set_int(space, "data_free", (int64_t)(p.grant.data_blocks * BLOCK_SIZE));
+	if (p.grants) {
+		json_set_int(space, "live", (int64_t)p.space.live);
+		json_set_int(space, "dead", (int64_t)p.space.dead);
+		json_set_int(space, "allocated", (int64_t)p.space.allocated);
+		json_set_bool(space, "full", p.space.data_full || p.space.meta_full);
+	}
 	json_set_int(space, "disk_free", (int64_t)p.grant.disk_free);
 	json_set_int(space, "disk_total", (int64_t)p.grant.disk_total);
 	json_set(j, "space", space);

@@ -443,7 +443,8 @@ static const char status_full[] =
 	"\"security\":\"TLSv1.3 TLS_AES_128_GCM_SHA256\",\"last_heard_s\":0.25,\"rtt_us\":1234.5,"
 	"\"lag_entries\":2,\"lag_bytes\":8192,\"lag_s\":0.1,\"received\":103,\"applied\":101,"
 	"\"flushed\":80,\"space\":{\"data_free\":1073741824,\"disk_free\":2147483648,"
-	"\"disk_total\":4294967296},\"text\":\"all well\"}],"
+	"\"disk_total\":4294967296,\"live\":1073741824,\"dead\":1048576,"
+	"\"allocated\":1342177280,\"full\":true},\"text\":\"all well\"}],"
 	"\"latency\":{\"window_s\":10,\"ops\":500,\"stages\":{\"queue\":{\"p50_us\":12,\"p99_us\":"
 	"50},"
 	"\"total\":{\"p50_us\":1500,\"p99_us\":2500000}}},"
@@ -473,8 +474,9 @@ Test(ctl, status_shows_what_the_daemon_says)
 		"10.1.0.1:7400",
 		"last heard 0.2 s ago, round trip 1.23 ms",
 		"behind by 2 entries, 8.0 KiB, 0.1 s; received 103, applied 101, flushed 80",
-		"grants 1.0 GiB of data; its disk: 2.0 GiB free of 4.0 GiB", "all well",
-		"next       tandemctl activate clusterdomain site-c"};
+		"grants 1.0 GiB of data; its disk: 2.0 GiB free of 4.0 GiB",
+		"data segments: 1.0 GiB live, 1.0 MiB dead, 1.2 GiB allocated", "its disk is full",
+		"all well", "next       tandemctl activate clusterdomain site-c"};
 
 	daemon_add("db", status_full, NULL);
 	cr_assert_eq(run("status", NULL), CTL_OK);
