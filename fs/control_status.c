@@ -37,6 +37,8 @@ static struct json *status_space(struct volume *v, const struct tree_info *info)
 	json_set_int(j, "live", (int64_t)(info->used_blocks * BLOCK_SIZE));
 	json_set_int(j, "dead", (int64_t)(tree_freed_blocks(v->tree) * BLOCK_SIZE));
 	json_set_int(j, "allocated", (int64_t)segments_disk_bytes(v->segments));
+	json_set_bool(j, "full", space_hungry(v));
+	json_set_int(j, "ballast", (int64_t)ballast_size(&v->space.ballast));
 	json_set_int(j, "inodes", (int64_t)info->inodes);
 	json_set_int(j, "disk_free", (int64_t)atomic_load(&v->disk_free));
 	json_set_int(j, "disk_total", (int64_t)atomic_load(&v->disk_total));

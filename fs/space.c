@@ -8,7 +8,8 @@
  * frames, core_space.c). So what is staged has its room everywhere, and two volumes on one disk are never
  * promised the same bytes.
  *
- * A piece is never taken when less than the reserve would be left for the journal, metadata and new files.
+ * A piece is never taken when less than the reserve would be left for metadata and new files (space_meta.c). The
+ * journal has all its room since the format.
  *
  * What is received without a grant (catching up, from a build that does not ask) is allocated when it comes; if
  * that fails the connection is given up and tried again later, and the status says why. Nothing is taken that
@@ -37,15 +38,9 @@
 
 /* --- how much there is --- */
 
-/* Bytes that data never gets: metadata, new files, checkpoints. */
-static uint64_t reserve_bytes(const struct volume *v)
-{
-	return v->cfg->memtable * 2 + (16u << 20);
-}
-
 static uint64_t beside_reserve(const struct volume *v, uint64_t disk_free)
 {
-	uint64_t reserve = reserve_bytes(v);
+	uint64_t reserve = space_meta_reserve(v);
 
 	return disk_free > reserve ? disk_free - reserve : 0;
 }
@@ -84,7 +79,7 @@ uint64_t space_promise(const struct volume *v)
 
 bool space_hungry(const struct volume *v)
 {
-	return v->space.data_full;
+	return v->space.data_full || atomic_load(&v->space.meta_full);
 }
 
 static uint64_t piece_blocks(const struct volume *v)
@@ -103,14 +98,16 @@ static void space_run(struct job *j)
 	struct volume *v = j->v;
 	struct space *s = &v->space;
 	struct err e = {0};
+	struct statvfs fs;
 
 	if (s->run.measure)
 		segments_measure(v->segments);
+	if (!statvfs(v->cfg->directory, &fs))
+		space_look_meta(v, (uint64_t)fs.f_bavail * fs.f_frsize);
 	if (s->run.at >= s->run.want)
 		return;
 	s->run.code = segments_add_epoch(v->segments, s->run.epoch, &e);
 	while (!s->run.code && s->run.at < s->run.want) {
-		struct statvfs fs;
 		uint64_t room, n;
 
 		if (statvfs(v->cfg->directory, &fs)) {
@@ -159,8 +156,7 @@ static void space_done(struct job *j)
 			v->cfg->directory);
 	else if (was && !s->data_full)
 		log_info("there is room on the disk again");
-	if (s->run.want)
-		space_tell(v);
+	space_tell(v);
 }
 
 static void submit(struct volume *v, uint64_t now)
@@ -172,7 +168,7 @@ static void submit(struct volume *v, uint64_t now)
 	s->run.epoch = s->epoch;
 	s->run.at = s->upto;
 	s->run.want = s->upto < s->want ? s->want : 0;
-	s->run.measure = now - s->measured_ns >= MEASURE_NS;
+	s->run.measure = now - s->measured_ns >= (space_hungry(v) ? FULL_NS : MEASURE_NS);
 	s->run.full = false;
 	s->run.code = 0;
 	if (!s->run.want && !s->run.measure)
@@ -254,6 +250,10 @@ void space_tell(struct volume *v)
 	struct msg_space *m = &ev.space.now;
 	struct tree_info info;
 
+	/* First how far it is, then what is not flushed: so that never too much is granted. */
+	m->meta_seq = v->taken_over ? core_commit(v->core) : atomic_load(&v->apply.applied);
+	m->meta_bytes = space_meta_bytes(v);
+	m->meta_full = atomic_load(&s->meta_full);
 	tree_info(v->tree, &info);
 	ev.space.epoch = s->epoch;
 	m->data_want = v->taken_over ? s->want : 0;
@@ -323,7 +323,7 @@ const char *space_trouble(const struct volume *v)
 	if (v->space.refused)
 		return "the disk is full: what the active side sends is refused until there is "
 		       "room";
-	if (v->space.data_full)
+	if (space_hungry(v))
 		return "the disk is full: writes get ENOSPC until there is room; deleting works";
 	return "";
 }

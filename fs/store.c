@@ -87,6 +87,7 @@ static rocksdb_options_t *options_new(struct store *s, const struct store_option
 	rocksdb_options_set_stats_dump_period_sec(opt, 0);
 	rocksdb_options_set_stats_persist_period_sec(opt, 0);
 	rocksdb_options_set_skip_stats_update_on_db_open(opt, 1);
+	rocksdb_options_set_disable_auto_compactions(opt, o->no_compaction);
 	rocksdb_options_set_prefix_extractor(
 		opt, rocksdb_slicetransform_create_fixed_prefix(STORE_PREFIX_SIZE));
 	/* About a megabyte of filter in front of the memtable. */
@@ -139,6 +140,7 @@ int store_open(const char *path, const struct store_options *o, struct store **r
 	if (o->in_memory)
 		s->env = rocksdb_create_mem_env();
 	s->options = options_new(s, o);
+	s->compaction = !o->no_compaction;
 	s->db = o->read_only ? rocksdb_open_for_read_only(s->options, path, 0, &text)
 			     : rocksdb_open(s->options, path, &text);
 	if (!s->db) {
@@ -327,6 +329,7 @@ int store_flush_begin(struct store *s)
 		return -EBUSY;
 	/* Before the flush: whoever reads from now on may find a key's new value on disk only. */
 	atomic_fetch_add(&s->flushes, 1);
+	atomic_store(&s->flushing_bytes, atomic_load(&s->memtable_bytes));
 	atomic_store(&s->flushing, true);
 	rocksdb_flush(s->db, s->flush, &text);
 	if (text)
@@ -343,6 +346,7 @@ bool store_flush_done(struct store *s)
 		return true;
 	if (rocksdb_property_int(s->db, "rocksdb.num-immutable-mem-table", &n) || n)
 		return false;
+	atomic_store(&s->flushing_bytes, 0);
 	atomic_store(&s->flushing, false);
 	return true;
 }
@@ -368,6 +372,31 @@ int store_checkpoint(struct store *s, const char *path, struct err *e)
 size_t store_memtable_bytes(const struct store *s)
 {
 	return atomic_load_explicit(&s->memtable_bytes, memory_order_relaxed);
+}
+
+uint64_t store_unflushed_bytes(const struct store *s)
+{
+	return atomic_load(&s->memtable_bytes) + atomic_load(&s->flushing_bytes);
+}
+
+uint64_t store_written_bytes(const struct store *s)
+{
+	return atomic_load_explicit(&s->written_bytes, memory_order_relaxed);
+}
+
+/* A failure is no harm: it is asked for again, and the options file that it may not have room for is unused. */
+void store_set_compaction(struct store *s, bool on)
+{
+	const char *const key = "disable_auto_compactions", *const value = on ? "false" : "true";
+	char *text = NULL;
+
+	if (s->compaction == on)
+		return;
+	rocksdb_set_options(s->db, 1, &key, &value, &text);
+	if (text)
+		rocksdb_free(text);
+	else
+		s->compaction = on;
 }
 
 bool store_failed(struct store *s, struct err *e)

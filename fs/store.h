@@ -29,6 +29,7 @@ struct store_options {
 	size_t write_buffer_bytes; /* the memtable's hard bound; default 256 MiB when 0 */
 	bool in_memory; /* a memory environment, for tests */
 	bool create;
+	bool no_compaction; /* until store_set_compaction() */
 	bool read_only; /* nothing of it is changed, and nothing can be written */
 };
 
@@ -94,6 +95,13 @@ int store_get_persisted(
 int store_checkpoint(struct store *s, const char *path, struct err *e);
 size_t store_memtable_bytes(
 	const struct store *s); /* counted by txn_write() since the last flush */
+/* The same with what a flush under way has not written yet: for so much there must be room on the disk. */
+uint64_t store_unflushed_bytes(const struct store *s);
+/* What txn_write() counted since the store was opened; never falls. */
+uint64_t store_written_bytes(const struct store *s);
+/* Compactions by itself, or none: each needs room for what it rewrites, and one that finds none fails the
+ * store. One thread at a time; not the one that writes, as it may write a file. */
+void store_set_compaction(struct store *s, bool on);
 bool store_failed(struct store *s, struct err *e);
 /* Bytes of RocksDB's files. */
 uint64_t store_disk_bytes(struct store *s);

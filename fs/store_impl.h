@@ -21,6 +21,9 @@ struct store {
 	rocksdb_flushoptions_t *flush;
 	atomic_uint_fast64_t flushes; /* begun since the store was opened: what preloads rely on */
 	atomic_size_t memtable_bytes;
+	atomic_size_t flushing_bytes; /* of the memtable that is being flushed */
+	atomic_uint_fast64_t written_bytes; /* ever */
+	bool compaction; /* automatic; one thread's */
 	atomic_bool flushing;
 	atomic_bool failed;
 	pthread_mutex_t err_mutex;

@@ -444,6 +444,7 @@ int txn_write(struct txn *t)
 	if (text)
 		return store_fail(t->store, "writing", text);
 	atomic_fetch_add_explicit(&t->store->memtable_bytes, bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&t->store->written_bytes, bytes, memory_order_relaxed);
 	if (t->table.count > CACHE_SLOTS_MAX || t->table.arena.total > CACHE_BYTES_MAX)
 		table_clear(&t->table, CACHE_BYTES_MAX / 2);
 	return 0;

@@ -132,8 +132,10 @@ static void status_expired(struct loop_timer *t, uint64_t now_ns)
 	}
 	if (v->serving)
 		checkpoint_release(v);
-	else if (!v->serve_pending && (punch_idle_due(v, atomic_load(&v->apply.ended_ns)) ||
-					      (space_hungry(v) && tree_freed_blocks(v->tree))))
+	else if (!v->serve_pending &&
+		 (punch_idle_due(v, atomic_load(&v->apply.ended_ns)) ||
+			 (space_hungry(v) && tree_freed_blocks(v->tree) &&
+				 now_ns - atomic_load(&v->apply.ended_ns) > NS_PER_S)))
 		apply_checkpoint(v);
 	if (v->serving && !v->stopping && ll_ended(v->ll))
 		volume_restart(
@@ -335,6 +337,7 @@ static void last_checkpoint(struct volume *v)
 		return;
 	if (v->checkpoint.state != CHECKPOINT_IDLE || segments_sync(v->segments))
 		return;
+	space_make_way(v, 0);
 	tree_set_data_seq(v->tree, seq);
 	tree_write_freed(v->tree);
 	if (tree_flush_txn(v->tree) || store_flush_begin(v->store))

@@ -20,6 +20,8 @@
 #include "log.h"
 #include "resync.h"
 
+#define SMALL_FILE_ROOM (4u << 20) /* bytes: of the ballast, for a file that must be written */
+
 static uint64_t chance(struct volume *v) /* splitmix64, seeded from the kernel at start */
 {
 	uint64_t z = v->random += 0x9e3779b97f4a7c15ull;
@@ -34,8 +36,15 @@ static void persist_record(struct volume *v)
 	char path[4200];
 	struct err e = {0};
 
+	int r;
+
 	volume_path(v, "record", path, sizeof(path));
-	if (record_store(path, core_record(v->core), &e))
+	r = record_store(path, core_record(v->core), &e);
+	if (r == -ENOSPC) {
+		space_make_way(v, SMALL_FILE_ROOM);
+		r = record_store(path, core_record(v->core), &e);
+	}
+	if (r)
 		volume_die(v, "the record could not be written: %s", e.msg);
 }
 
@@ -45,11 +54,17 @@ static void persist_facts(struct volume *v, const struct replica_facts *f)
 	struct err e = {0};
 
 	uint32_t bad_starts = v->facts.bad_starts; /* the driver's own fact */
+	int r;
 
 	v->facts = *f;
 	v->facts.bad_starts = bad_starts;
 	volume_path(v, "facts", path, sizeof(path));
-	if (facts_store(path, &v->facts, &e))
+	r = facts_store(path, &v->facts, &e);
+	if (r == -ENOSPC) {
+		space_make_way(v, SMALL_FILE_ROOM);
+		r = facts_store(path, &v->facts, &e);
+	}
+	if (r)
 		volume_die(v, "the replica's facts could not be written: %s", e.msg);
 }
 
@@ -405,10 +420,16 @@ static void note_behind(struct volume *v, unsigned peer, const struct batch_head
 {
 	uint64_t last = batch_last_seq(h);
 	struct err e = {0};
+	int r;
 
 	if (v->peer_end[peer] <= last + BEHIND_MIN || last <= v->behind_to)
 		return;
-	if (ring_behind(v->ring, v->peer_end[peer], &e))
+	r = ring_behind(v->ring, v->peer_end[peer], &e);
+	if (r == -ENOSPC) {
+		space_make_way(v, SMALL_FILE_ROOM);
+		r = ring_behind(v->ring, v->peer_end[peer], &e);
+	}
+	if (r)
 		volume_die(v, "%s", e.msg);
 	v->behind_to = v->peer_end[peer];
 }

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "ballast.h"
 #include "clock.h"
 #include "control.h"
 #include "converge.h"
@@ -21,6 +22,7 @@
 #include "latency.h"
 #include "ll.h"
 #include "loop.h"
+#include "meta_ledger.h"
 #include "net.h"
 #include "volume.h"
 
@@ -175,6 +177,11 @@ struct space {
 	uint32_t rx_epoch;
 	uint64_t rx_from, rx_upto;
 	bool refused; /* something was received for which there is no room */
+	/* Metadata: space_meta.c. */
+	struct ballast ballast;
+	atomic_bool meta_full; /* only what makes room may change anything */
+	atomic_uint_fast64_t disk_free; /* bytes, as the job last saw it */
+	struct meta_ledger ledger; /* of the active */
 };
 
 struct parked {
@@ -449,6 +456,20 @@ uint64_t space_limit(const struct volume *v, bool *ret_full);
 int space_cover(struct volume *v, struct addr a, uint32_t blocks);
 /* What space_cover() means for a connection: 0 goes on, -ENOSPC gives it up; everything else ends the process. */
 int space_verdict(struct volume *v, int r);
+/* space_meta.c */
+/* At the start, before the store is opened. *ret_low: the disk is so full that nothing should be rewritten. */
+int space_open(struct volume *v, bool *ret_low, struct err *e);
+/* The job's part: takes the ballast back, looks whether the disk is full. */
+void space_look_meta(struct volume *v, uint64_t disk_free);
+/* What is kept for metadata besides the ballast, bytes: data never gets it. */
+uint64_t space_meta_reserve(const struct volume *v);
+/* Before something is written that must not fail: gives up ballast when the disk has less room than this, bytes
+ * (0: for a flush of the store). Writes to the disk; a job or apply thread, elsewhere when nothing else helps. */
+void space_make_way(struct volume *v, uint64_t bytes);
+/* What can surely be flushed beyond what is applied. */
+uint64_t space_meta_bytes(const struct volume *v);
+/* May this operation be staged, as far as metadata is concerned? 0, -ENOSPC, -ENOBUFS (not now). */
+int space_admits(struct volume *v, const struct op *op);
 /* The disk is full here, or nearly so. */
 bool space_hungry(const struct volume *v);
 /* What is wrong, for the status; "" when nothing is. */

@@ -240,8 +240,10 @@ static int open_parts(
 	struct store_options so = {
 		.block_cache_bytes = v->cfg->cache, .write_buffer_bytes = 8 * v->cfg->memtable};
 	char path[4200];
-	int r;
+	int r = space_open(v, &so.no_compaction, e);
 
+	if (r)
+		return r;
 	volume_path(v, "meta", path, sizeof(path));
 	r = store_open(path, &so, &v->store, e);
 	if (!r)

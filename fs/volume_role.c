@@ -80,6 +80,8 @@ static void take_over(struct volume *v)
 	if (segments_add_epoch(v->segments, v->epoch, &e) && e.code != -ENOSPC)
 		volume_die(v, "data segments of epoch %u: %s", v->epoch.num, e.msg);
 	v->next_block = 0;
+	/* What came before was limited by whoever was active then. */
+	meta_note(&v->space.ledger, 0, store_written_bytes(v->store));
 	if (tree_find_garbage(v->tree))
 		volume_die(v, "the metadata store cannot be read");
 	volume_stage_begin(v);

@@ -338,6 +338,8 @@ static void batch_close(struct volume *v)
 	 * checkpoint can come before it, as they come from this thread. */
 	if (tree_flush_txn(v->tree))
 		volume_die(v, "the metadata store refuses writes");
+	if (s->h.count)
+		meta_note(&v->space.ledger, batch_last_seq(&s->h), store_written_bytes(v->store));
 }
 
 static void converge_expired(struct loop_timer *t, uint64_t now_ns)
@@ -381,7 +383,7 @@ static bool can_stage(struct volume *v)
 		return false;
 	if (ring_free(v->ring) < 4 * BATCH_SIZE_MAX)
 		return false;
-	if (store_memtable_bytes(v->store) > 2 * v->cfg->memtable)
+	if (store_unflushed_bytes(v->store) > 2 * v->cfg->memtable)
 		return false;
 	if (!converge_may(v) || !batch_open(v))
 		return false;
@@ -530,7 +532,9 @@ static bool stage_one(struct volume *v, struct op *op)
 		return true;
 	}
 	c.limit_block = space_limit(v, &c.full);
-	r = op_decide(v->tree, op, &c, &d);
+	r = space_admits(v, op);
+	if (!r)
+		r = op_decide(v->tree, op, &c, &d);
 	if (r == -ENOBUFS) /* the grants are on their way */
 		return false;
 	if (r == -EINPROGRESS) { /* too many dead ranges: the oldest goes first */

@@ -241,9 +241,11 @@ const struct record *core_rival(const struct core *c, unsigned peer);
  */
 struct core_granted {
 	uint64_t data_upto;
-	bool data_full, meta_full;
+	bool data_full;
 };
 void core_granted(const struct core *c, struct core_granted *ret_g);
+/* What one of them told, or NULL: it does not count, or has told nothing in this epoch. Until the next step. */
+const struct msg_space *core_limits(const struct core *c, unsigned replica);
 /* The active has assigned addresses up to here in its epoch, with the entries up to seq; told before the
  * next event. Who joins the set later must grant as much first. */
 void core_data_used(struct core *c, uint64_t upto, uint64_t seq);

@@ -111,6 +111,15 @@ void core_granted(const struct core *c, struct core_granted *ret_g)
 		}
 		ret_g->data_upto = MIN(ret_g->data_upto, p->space.data_upto);
 		ret_g->data_full |= p->space.data_full;
-		ret_g->meta_full |= p->space.meta_full;
 	}
+}
+
+const struct msg_space *core_limits(const struct core *c, unsigned replica)
+{
+	const struct core_peer *p = &c->peers[replica];
+
+	if (replica == c->self || (!core_in_sync(c, replica) && !p->joining) ||
+		!speaks(c, replica) || !of_this_epoch(c, replica))
+		return NULL;
+	return &p->space;
 }

@@ -1,0 +1,164 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: programs
+# budget: 300
+# Another file fills the disk below, on the active's side and on the standby's: the application gets ENOSPC and
+# nothing breaks. Reading goes on, deleting works, the daemons stay up; when there is room again, writes go on.
+# With data, and with many small files, and a small journal that has to go round many times meanwhile.
+. "$(dirname "$0")/../lib.sh"
+
+CONF_JOURNAL="size = 32M"
+CONF_LIMITS="memtable = 4M"
+DISK_MIB=448
+work_new
+net_new
+echo "seed $SEED"
+IMAGES=$(mktemp -d "/dev/shm/$TAG.XXXXXX")
+replica_of() { echo "$WORK/$1/disk/replica"; }
+for s in a b; do
+	mkdir -p "$WORK/$s/disk"
+	truncate -s ${DISK_MIB}M "$IMAGES/$s"
+	mkfs.ext4 -q -F -J size=8 -m 0 -E nodiscard "$IMAGES/$s"
+	mount -o loop,noatime "$IMAGES/$s" "$WORK/$s/disk"
+done
+disks_cleanup() {
+	local i loop
+	for ((i = 0; i < 100; i++)); do
+		losetup -a | grep -q "($IMAGES/" || break
+		sleep 0.05
+	done
+	for loop in $(losetup -a | grep "($IMAGES/" | cut -d: -f1); do
+		losetup -d "$loop"
+	done
+	rm -rf "$IMAGES"
+}
+sites_format 1G
+sites_start
+step "both sites are up on disks of $DISK_MIB MiB"
+
+m=$(mnt a)
+free_kib() { df -k --output=avail "$WORK/$1/disk" | tail -n 1 | tr -d ' '; }
+is_full() { [[ $(status "$1" .space.full) = true ]]; }
+has_room() { [[ $(status "$1" .space.full) = false ]]; }
+fill_disk() { # site: to the last block, and once more with what was given back meanwhile
+	local i
+	mkdir -p "$WORK/$1/disk/other"
+	for i in 1 2 3; do
+		dd if=/dev/zero of="$WORK/$1/disk/other/$i" bs=1M status=none 2>/dev/null || true
+		dd if=/dev/zero of="$WORK/$1/disk/other/$i-" bs=4k status=none 2>/dev/null || true
+		sync -f "$WORK/$1/disk"
+		pause_ms $((i * 300))
+	done
+}
+free_disk() { rm -r "$WORK/$1/disk/other"; }
+daemons_live() {
+	local s
+	for s in a b; do
+		[[ $(status $s .uptime_s) != down ]] || fail "site $s does not answer"
+		! grep -qE "start(s|ing) again|suspect|failed:" <(tail -n +"$((MARK[$s] + 1))" "$WORK/$s/log") ||
+			fail "site $s: $(grep -E "start(s|ing) again|suspect|failed:" "$WORK/$s/log" | tail -n 3)"
+	done
+}
+declare -A MARK=()
+mark() {
+	local s
+	for s in a b; do
+		MARK[$s]=$(wc -l <"$WORK/$s/log")
+	done
+}
+# Writes until there is no room: "no space" must be what it hears, soon.
+until_full() { # name
+	expect_fail timeout 60 dd if=/dev/urandom of="$m/$1" bs=1M count=900 conv=fsync status=none
+	expect_match "writing $1" "$OUT" "no space"
+}
+# What was deleted comes back after a checkpoint or two.
+write_soon() { # name, MiB
+	wait_for 60 "$2 MiB can be written" \
+		dd if=/dev/urandom of="$m/$1" bs=1M count="$2" conv=fsync status=none
+}
+create_fails() { ! timeout 20 touch "$m/never.$RANDOM" 2>/dev/null; }
+
+dd if=/dev/urandom of="$m/keep" bs=1M count=24 conv=fsync status=none
+sum=$(sha256sum <"$m/keep")
+readable() { [[ $(sha256sum <"$m/keep") = "$sum" ]]; }
+
+# The volume fills its own disks: more than they have was promised by its size.
+mark
+until_full big
+daemons_live
+step "full by its own data: $(stat -c %s "$m/big") bytes, $(free_kib a) and $(free_kib b) KiB free"
+readable || fail "keep has changed"
+rm "$m/big"
+write_soon again 64
+rm "$m/again"
+daemons_live
+
+# Somebody else fills it, under data.
+for s in a b; do
+	mark
+	write_soon victim 96
+	dd if=/dev/urandom of="$m/more" bs=1M count=900 conv=fsync status=none 2>"$WORK/more.out" &
+	writer=$!
+	pause_ms "$(random_ms 50 400)"
+	fill_disk $s
+	wait_for 60 "the writer hears of it" eval "! pid_alive $writer"
+	wait $writer && fail "the writer did not hear that site $s is full"
+	expect_match "the writer" "$(cat "$WORK/more.out")" "no space"
+	until_full more2
+	wait_for 10 "site $s says that it is full" is_full $s
+	wait_for 10 "nothing can be created" create_fails
+	readable || fail "keep has changed"
+	daemons_live
+	step "the disk of site $s is full ($(free_kib $s) KiB free): ENOSPC, reading goes on"
+	timeout 20 truncate -s 5000 "$m/victim" || fail "truncate on a full disk"
+	timeout 20 rm -f "$m/victim" "$m/more" "$m/more2" || fail "rm on a full disk"
+	# What the volume gave back, it may take.
+	write_soon small 16
+	rm -f "$m/small"
+	daemons_live
+	step "deleting makes room"
+	free_disk $s
+	wait_for 30 "site $s has room again" has_room $s
+	write_soon again 64
+	rm "$m/again"
+	daemons_live
+done
+
+# The same with many small files: metadata alone, which goes round the journal and through checkpoints.
+for s in a b; do
+	mark
+	mkdir "$m/many"
+	"$TOOLS/many" create "$m/many/before" 20000 || fail "files could not be made"
+	"$TOOLS/many" create "$m/many/while" 2000000 >"$WORK/many.out" 2>&1 &
+	writer=$!
+	pause_ms "$(random_ms 500 2000)"
+	fill_disk $s
+	wait_for 120 "who makes files hears of it" eval "! pid_alive $writer"
+	wait $writer && fail "site $s is full and files were made all the same"
+	expect_match "who makes files" "$(cat "$WORK/many.out")" "no space"
+	wait_for 10 "site $s says that it is full" is_full $s
+	readable || fail "keep has changed"
+	daemons_live
+	step "the disk of site $s is full: no more files after $(find "$m/many/while" | wc -l)"
+	timeout 60 rm -r "$m/many" || fail "rm -r on a full disk"
+	free_disk $s
+	wait_for 30 "site $s has room again" has_room $s
+	wait_for 30 "files can be made again" touch "$m/file.$s"
+done
+
+# Daemons that start on a full disk, and a change of sides there.
+for s in a b; do
+	fill_disk $s
+	site_kill9 $s
+	site_start $s
+	site_wait_active a 30
+	site_wait_in_sync a 30
+	readable || fail "keep has changed"
+	wait_for 20 "site $s says that it is full" is_full $s
+	timeout 20 rm "$m/file.$s" || fail "rm after a start on a full disk"
+	free_disk $s
+	wait_for 30 "site $s has room again" has_room $s
+	step "site $s started on a full disk"
+done
+wait_for 30 "files can be made again" touch "$m/file"
+sites_stop_and_compare
