@@ -279,7 +279,8 @@ void check_append(struct world *w, struct node *n)
 /* What is assigned on the active has its room on every disk whose durability it waits for (I8). */
 void check_space(struct world *w, struct node *n)
 {
-	if (n->level < 2)
+	if (n->level < 2 ||
+		w->forked) /* of a fork's other side one may have become another's replica */
 		return;
 	for (unsigned i = 0; i < w->n; i++) {
 		const struct node *o = &w->node[i];

@@ -99,7 +99,7 @@ void space_tick(struct world *w, struct node *n)
 			allocate(w, n, v.space.data_used, v.space.data_want);
 		tell(w, n, 0);
 	}
-	if (n->up && level_random(w) % 200 == 0)
+	if (n->up && !w->calm && level_random(w) % 200 == 0)
 		people_raise(w, n);
 }
 
