@@ -49,11 +49,11 @@ void ballast_fill(struct ballast *b, uint64_t room)
 
 	if (size > b->target && !ftruncate(b->fd, (off_t)b->target))
 		atomic_store(&b->size, b->target);
-	while (!b->none && size < b->target && room >= STEP) {
+	while (!atomic_load(&b->none) && size < b->target && room >= STEP) {
 		int ret = allocate(b->fd, size / STEP * STEP, STEP);
 
 		if (ret == -EOPNOTSUPP || ret == -ENOSYS)
-			b->none = true;
+			atomic_store(&b->none, true);
 		if (ret) /* half a step may be there: it is not counted, and goes with the next give */
 			return;
 		size = size / STEP * STEP + STEP;
@@ -68,7 +68,7 @@ void ballast_give(struct ballast *b, uint64_t bytes)
 	uint64_t size = atomic_load(&b->size);
 
 	size = size > bytes ? (size - bytes) / STEP * STEP : 0;
-	if (b->none || ftruncate(b->fd, (off_t)size))
+	if (atomic_load(&b->none) || ftruncate(b->fd, (off_t)size))
 		return;
 	atomic_store(&b->size, size);
 	/* Blocks are free for others once the filesystem has committed that they are. */
@@ -77,7 +77,7 @@ void ballast_give(struct ballast *b, uint64_t bytes)
 
 uint64_t ballast_size(const struct ballast *b)
 {
-	return b->none ? b->target : atomic_load(&b->size);
+	return atomic_load(&b->none) ? b->target : atomic_load(&b->size);
 }
 
 bool ballast_whole(const struct ballast *b)

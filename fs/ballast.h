@@ -25,7 +25,7 @@ struct ballast {
 	int fd;
 	uint64_t target; /* bytes */
 	atomic_uint_fast64_t size; /* allocated bytes */
-	bool none; /* the filesystem cannot */
+	atomic_bool none; /* the filesystem cannot */
 };
 
 /* Makes the file if it is missing, and looks how large it is; it is not filled. */

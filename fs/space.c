@@ -107,6 +107,10 @@ static void space_run(struct job *j)
 	if (s->run.at >= s->run.want)
 		return;
 	s->run.code = segments_add_epoch(v->segments, s->run.epoch, &e);
+	if (s->run.code == -EEXIST) { /* of a history that this replica gives up by pulling */
+		s->run.code = 0;
+		return;
+	}
 	while (!s->run.code && s->run.at < s->run.want) {
 		uint64_t room, n;
 
@@ -288,7 +292,10 @@ int space_cover(struct volume *v, struct addr a, uint32_t blocks)
 	if (a.epoch == s->rx_epoch && a.block >= s->rx_from && end <= s->rx_upto)
 		return 0;
 	/* Ahead, for the next ones; where that does not fit, this one alone. */
-	r = segments_allocate(v->segments, a, a.block + MAX(blocks, RX_PIECE), false, &upto);
+	r = -ENOSPC;
+	if (beside_reserve(v, atomic_load(&v->disk_free)) > RX_PIECE * BLOCK_SIZE)
+		r = segments_allocate(
+			v->segments, a, a.block + MAX(blocks, RX_PIECE), false, &upto);
 	if (r == -ENOSPC)
 		r = segments_allocate(v->segments, a, end, false, &upto);
 	if (r)

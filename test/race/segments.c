@@ -2,7 +2,7 @@
 /*
  * Data segments and payloads under ThreadSanitizer: one thread announces small and large writes, as
  * the commit thread does, two read what was announced, one syncs, one adds epochs and makes files, two
- * repair old blocks.
+ * repair old blocks, one allocates ahead and looks how much is allocated.
  * Ends with 0 when nothing was reported and every read found what was announced.
  */
 #include <pthread.h>
@@ -96,6 +96,22 @@ static void *repair_main(void *arg)
 	return NULL;
 }
 
+static void *allocate_main(void *arg)
+{
+	uint64_t at = 0;
+
+	while (!atomic_load(&stop)) {
+		uint64_t end = atomic_load(&upto) + 1024;
+
+		if (at < end && segments_allocate(s, (struct addr){.block = at, .epoch = 1}, end,
+					end % 2, &at))
+			atomic_fetch_add(&wrong, 1);
+		segments_measure(s);
+		usleep(1000);
+	}
+	return NULL;
+}
+
 static void *epoch_main(void *arg)
 {
 	struct err e = {0};
@@ -141,8 +157,8 @@ static void announce(uint64_t first, uint32_t blocks, uint64_t seq)
 
 int main(void)
 {
-	void *(*const mains[])(void *) = {
-		reader_main, reader_main, sync_main, epoch_main, repair_main, repair_main};
+	void *(*const mains[])(void *) = {reader_main, reader_main, sync_main, epoch_main,
+		repair_main, repair_main, allocate_main};
 	pthread_t t[ARRAY_SIZE(mains)];
 	struct err e = {0};
 	uint64_t next = 0;
