@@ -34,10 +34,11 @@ struct offline {
 	} * blocks;
 	size_t nblocks, cap;
 	uint64_t bad_blocks, read_blocks;
-	struct bad_run { /* of blocks that do not match their checksum; names come at the end */
+	struct bad_run { /* of blocks that are not as they should be; names come at the end */
 		uint64_t ino, file_block;
 		struct addr addr;
 		uint32_t blocks;
+		bool unreadable;
 	} bad[BAD_RUNS_MAX];
 	unsigned nbad;
 	uint64_t problems;
@@ -115,17 +116,22 @@ static const uint8_t *journal_bytes(struct offline *o, struct addr a)
 	return b ? b->bytes : NULL;
 }
 
-static void note_bad(struct offline *o, uint64_t ino, uint64_t file_block, struct addr a)
+static void note_bad(
+	struct offline *o, uint64_t ino, uint64_t file_block, struct addr a, bool unreadable)
 {
 	struct bad_run *b = o->nbad ? &o->bad[o->nbad - 1] : NULL;
 
 	o->bad_blocks++;
 	if (b && b->ino == ino && b->file_block + b->blocks == file_block &&
-		b->addr.epoch == a.epoch && b->addr.block + b->blocks == a.block)
+		b->addr.epoch == a.epoch && b->addr.block + b->blocks == a.block &&
+		b->unreadable == unreadable)
 		b->blocks++;
 	else if (o->nbad < BAD_RUNS_MAX)
-		o->bad[o->nbad++] = (struct bad_run){
-			.ino = ino, .file_block = file_block, .addr = a, .blocks = 1};
+		o->bad[o->nbad++] = (struct bad_run){.ino = ino,
+			.file_block = file_block,
+			.addr = a,
+			.blocks = 1,
+			.unreadable = unreadable};
 }
 
 static int check_extent(void *ctx, uint64_t ino, const struct extent *x, const uint32_t *crcs)
@@ -137,12 +143,15 @@ static int check_extent(void *ctx, uint64_t ino, const struct extent *x, const u
 		struct addr a = {.epoch = x->addr.epoch, .block = x->addr.block + i};
 		const uint8_t *bytes = journal_bytes(o, a);
 		uint32_t bad;
+		int r = 0;
 
 		o->read_blocks++;
-		if (bytes ? crc32c(0, bytes, BLOCK_SIZE) == crcs[i]
-			  : !segments_read(o->v.segments, a, 1, buf, &crcs[i], &bad))
-			continue;
-		note_bad(o, ino, x->file_block + i, a);
+		if (!bytes)
+			r = segments_read(o->v.segments, a, 1, buf, &crcs[i], &bad);
+		else if (crc32c(0, bytes, BLOCK_SIZE) != crcs[i])
+			r = -EBADMSG;
+		if (r)
+			note_bad(o, ino, x->file_block + i, a, r != -EBADMSG);
 	}
 	return 0;
 }
@@ -160,11 +169,13 @@ static void report_bad(struct offline *o)
 			snprintf(path, sizeof(path), "(a file without a name)");
 		named = b->ino;
 		printf("problem: '%s' (inode %llu) offset %llu: %u block%s at epoch %u block %llu "
-		       "%s not match the checksum\n",
+		       "%s\n",
 			path, (unsigned long long)b->ino,
 			(unsigned long long)b->file_block * BLOCK_SIZE, b->blocks,
 			b->blocks == 1 ? "" : "s", b->addr.epoch, (unsigned long long)b->addr.block,
-			b->blocks == 1 ? "does" : "do");
+			b->unreadable	 ? "cannot be read"
+			: b->blocks == 1 ? "does not match the checksum"
+					 : "do not match the checksum");
 	}
 	o->problems += o->bad_blocks;
 }

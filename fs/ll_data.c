@@ -62,7 +62,7 @@ static int read_extent(struct ll *l, uint64_t ino, const struct extent *x, uint8
 	}
 	ret = segments_read(l->segments, x->addr, x->blocks, at, crcs, &bad);
 	if (ret == -EBADMSG || ret == -EIO)
-		ret = repair_find(l->tree, l->segments, ino, x, crcs, ret == -EIO ? 0 : bad, ret_r);
+		ret = repair_find(l->tree, l->segments, ino, x, crcs, bad, ret_r);
 	return ret;
 }
 

@@ -10,7 +10,8 @@
  * A block is read from memory when it is pending and from its file otherwise; in this order,
  * because a run leaves memory only after it was written. A block whose checksum is wrong is read
  * once more with O_DIRECT: a direct write may leave the page cache with what was there before (the
- * kernel drops those pages, but may fail to).
+ * kernel drops those pages, but may fail to). So is a block that the page cache cannot get, because it
+ * fails for all that it reads at once, 16 KiB or a MiB around one bad sector.
  *
  * Failure modes: a failed write or sync is final and sticky (I9). A failed read is the reader's. A
  * block that is missing (short or absent file) reads as zeros, and its checksum tells.
@@ -265,8 +266,11 @@ static int read_blocks(struct segments *s, struct addr a, uint32_t blocks, uint8
 		ret = pread_all(f->fd, buf + (size_t)i * BLOCK_SIZE, (size_t)n * BLOCK_SIZE,
 			seg_file_offset(at));
 		if (ret) {
-			log_error("data segments: reading epoch %u block %" PRIu64 ": %s", a.epoch,
-				at.block, strerror(-ret));
+			unsigned long count = atomic_fetch_add(&s->read_errors, 1);
+
+			if (count < 100 || count % 1000 == 0) /* a disk may be full of them */
+				log_error("data segments: reading epoch %u block %" PRIu64 ": %s",
+					a.epoch, at.block, strerror(-ret));
 			return -EIO;
 		}
 	}
@@ -297,6 +301,27 @@ static bool block_matches(const uint8_t *block, uint32_t crc)
 	return crc32c(0, block, BLOCK_SIZE) == crc;
 }
 
+/*
+ * Once more, what was not as it should be, or what could not be read with others: from the disk itself,
+ * and no oftener than needed, as a disk may try for seconds. 0, -EBADMSG, -EIO.
+ */
+static int read_again(struct segments *s, struct addr a, uint8_t *block, uint32_t crc, bool unread)
+{
+	bool have = false;
+	int ret;
+
+	if (unread)
+		pending_copy(s, a, 1, block, &have);
+	else
+		have = read_blocks(s, a, 1, block) == 0;
+	if (have && block_matches(block, crc))
+		return 0;
+	ret = read_direct(s, a, 1, block);
+	if (ret)
+		return -EIO;
+	return block_matches(block, crc) ? 0 : -EBADMSG;
+}
+
 int segments_read(struct segments *s, struct addr a, uint32_t blocks, void *buf,
 	const uint32_t *crcs, uint32_t *ret_bad)
 {
@@ -307,21 +332,21 @@ int segments_read(struct segments *s, struct addr a, uint32_t blocks, void *buf,
 		uint32_t n = MIN(blocks - i, READ_BLOCKS);
 		struct addr at = {.block = a.block + i, .epoch = a.epoch};
 		int ret = read_blocks(s, at, n, p + (size_t)i * BLOCK_SIZE);
+		bool unread = ret == -EIO && crcs;
 
-		if (ret)
+		if (ret && !unread)
 			return ret;
 		for (uint32_t end = i + n; crcs && i < end; i++) {
 			uint8_t *block = p + (size_t)i * BLOCK_SIZE;
 			struct addr one = {.block = a.block + i, .epoch = a.epoch};
 
-			if (block_matches(block, crcs[i]))
+			if (!unread && block_matches(block, crcs[i]))
 				continue;
-			if (read_blocks(s, one, 1, block) == 0 && block_matches(block, crcs[i]))
-				continue;
-			if (read_direct(s, one, 1, block) == 0 && block_matches(block, crcs[i]))
-				continue;
-			*ret_bad = i;
-			return -EBADMSG;
+			ret = read_again(s, one, block, crcs[i], unread);
+			if (ret) {
+				*ret_bad = i;
+				return ret;
+			}
 		}
 		if (!crcs)
 			i += n;

@@ -72,7 +72,8 @@ uint64_t segments_written_seq(struct segments *s);
 int segments_sync(struct segments *s);
 
 /* Reads whole blocks and verifies each against crcs[] (from the map). From memory where pending.
- * 0; -EBADMSG with *ret_bad the index of the first block that does not match; -EIO. Any thread. */
+ * 0; with *ret_bad the index of the first such block: -EBADMSG it does not match, -EIO it cannot be
+ * read, also not alone. Without crcs -EIO alone. Any thread. */
 int segments_read(struct segments *s, struct addr a, uint32_t blocks, void *buf,
 	const uint32_t *crcs, uint32_t *ret_bad);
 /* The same without checksums: reads a run and compares the CRC-32C of the whole with `crc`. 0,

@@ -103,6 +103,7 @@ struct segments {
 	pthread_mutex_t fail_lock;
 	struct err fail; /* code 0: healthy; fail_lock */
 	atomic_int failed;
+	atomic_ulong read_errors;
 	atomic_bool no_punch; /* the filesystem below cannot */
 
 	/* fault injection */

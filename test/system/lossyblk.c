@@ -20,6 +20,8 @@
  *   fail read|write|flush N [REPEAT]
  *                           the N-th one from now (1: the next) and REPEAT after it fail with EIO;
  *                           0 disarms. A failed write is not there, a failed flush flushes nothing
+ *   bad OFFSET LENGTH       these bytes, whole sectors, cannot be read any more (EIO), until they are
+ *                           written, which a drive answers with sectors from its reserve
  *
  *   MODE: none    nothing that is pending survives
  *         all     everything does
@@ -73,6 +75,8 @@ struct disk {
 		uint64_t at, repeat; /* at: countdown; 0: none */
 	} fault[KINDS];
 	uint64_t done[KINDS], failed;
+	uint8_t *bad; /* a byte for each sector that cannot be read; zero pages where none was */
+	uint64_t bad_count;
 };
 
 static struct disk *the_disk(void)
@@ -158,6 +162,27 @@ static int flush_upto(struct disk *d, uint64_t number)
 	}
 	drop_writes(d, count);
 	return 0;
+}
+
+/* --- sectors that cannot be read; lock held ------------------------------------------------------ */
+
+static bool any_bad(const struct disk *d, off_t off, size_t len)
+{
+	for (off_t i = off / SECTOR; d->bad_count && i * SECTOR < off + (off_t)len; i++)
+		if (d->bad[i])
+			return true;
+	return false;
+}
+
+/* Those that lie wholly within; part of a sector needs the rest of it read, and loop devices do not. */
+static void set_bad(struct disk *d, off_t off, size_t len, bool bad)
+{
+	if (!bad && !d->bad_count)
+		return;
+	for (off_t i = (off + SECTOR - 1) / SECTOR; (i + 1) * SECTOR <= off + (off_t)len; i++) {
+		d->bad_count += bad - d->bad[i];
+		d->bad[i] = bad;
+	}
 }
 
 static bool mode_is_known(const char *mode)
@@ -291,6 +316,13 @@ static int order(struct disk *d, const char *line)
 		return sscanf(line, "%*s %15s %" SCNu64 " %" SCNu64, b, &n, &m) >= 2
 			       ? set_fault(d, b, n, m)
 			       : -EINVAL;
+	if (!strcmp(verb, "bad")) {
+		if (sscanf(line, "%*s %" SCNu64 " %" SCNu64, &n, &m) != 2 ||
+			n > (uint64_t)d->size || m > (uint64_t)d->size - n)
+			return -EINVAL;
+		set_bad(d, (off_t)n, m, true);
+		return 0;
+	}
 	if (sscanf(line, "%*s %" SCNu64, &n) != 1)
 		return -EINVAL;
 	if (!strcmp(verb, "lie"))
@@ -363,9 +395,9 @@ static int show(struct disk *d, char *buf, size_t size, off_t off)
 	LOCK_SCOPE(&d->lock);
 	len = snprintf(text, sizeof(text),
 		"reads %" PRIu64 " writes %" PRIu64 " flushes %" PRIu64 " failed %" PRIu64
-		" pending %zu bytes %" PRIu64 "%s%s\n",
+		" pending %zu bytes %" PRIu64 " bad %" PRIu64 "%s%s\n",
 		d->done[KIND_READ], d->done[KIND_WRITE], d->done[KIND_FLUSH], d->failed, d->count,
-		d->bytes, d->off ? " off" : "", d->lie ? " lies" : "");
+		d->bytes, d->bad_count, d->off ? " off" : "", d->lie ? " lies" : "");
 	if (off)
 		return 0;
 	len = (int)MIN((size_t)len, size);
@@ -385,6 +417,10 @@ static int disk_read(const char *path, char *buf, size_t size, off_t off, struct
 	size = MIN(size, (size_t)(d->size - off));
 	LOCK_SCOPE(&d->lock);
 	ret = begin(d, KIND_READ);
+	if (!ret && any_bad(d, off, size)) {
+		d->failed++;
+		ret = -EIO;
+	}
 	if (!ret)
 		memcpy(buf, d->view + off, size);
 	return ret ? ret : (int)size;
@@ -406,8 +442,10 @@ static int disk_write(
 		return -ENOSPC;
 	LOCK_SCOPE(&d->lock);
 	ret = begin(d, KIND_WRITE);
-	if (!ret)
+	if (!ret) {
 		keep_write(d, buf, size, off);
+		set_bad(d, off, size, false);
+	}
 	return ret ? ret : (int)size;
 }
 
@@ -472,7 +510,8 @@ int main(int argc, char **argv)
 	d.size = st.st_size;
 	d.view = mmap(
 		NULL, (size_t)d.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, d.fd, 0);
-	if (d.view == MAP_FAILED) {
+	d.bad = calloc((size_t)d.size / SECTOR + 1, 1);
+	if (d.view == MAP_FAILED || !d.bad) {
 		perror("mmap");
 		return 1;
 	}

@@ -5,6 +5,7 @@
  *   spoil find DIRECTORY FILE     prints the first file below the directory that holds FILE's first 4 KiB
  *                                 at a multiple of 4 KiB, and at which one (0, 1, ...)
  *   spoil flip FILE OFFSET [BIT]  flips a bit (4) of the byte there; negative: from the end
+ *   spoil disk FILE OFFSET        prints where on the device below the filesystem the block with that byte lies
  *   spoil version FILE NUMBER     the version of a record or facts file, its checksum made right
  *   spoil send SOCKET [MS]        standard input to a unix socket, what comes back to standard output;
  *                                 ends with the connection, or with status 3 after MS (3000)
@@ -12,12 +13,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -35,6 +39,22 @@ static void die(const char *what)
 	exit(1);
 }
 
+/* As pread; where the disk cannot read it all, what is before that, and at the spot itself a block of zeros. */
+static ssize_t read_some(int fd, uint8_t *buf, size_t len, off_t at)
+{
+	ssize_t n = pread(fd, buf, len, at), have = 0;
+
+	if (n >= 0 || errno != EIO)
+		return n;
+	while (have < (ssize_t)len && pread(fd, buf + have, BLOCK, at + have) == BLOCK)
+		have += BLOCK;
+	if (!have) {
+		memset(buf, 0, BLOCK);
+		have = BLOCK;
+	}
+	return have;
+}
+
 /* Whole blocks only; holes are not read. */
 static int look_into(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -49,7 +69,7 @@ static int look_into(const char *path, const struct stat *st, int type, struct F
 	if (fd < 0)
 		die(path);
 	while ((at = lseek(fd, at, SEEK_DATA)) >= 0 && (at -= at % BLOCK) >= 0 &&
-		(n = pread(fd, buf, sizeof(buf), at)) > 0) {
+		(n = read_some(fd, buf, sizeof(buf), at)) > 0) {
 		for (ssize_t i = 0; i + (ssize_t)BLOCK <= n; i += BLOCK) {
 			if (memcmp(buf + i, wanted, BLOCK) != 0)
 				continue;
@@ -91,6 +111,27 @@ static int flip(const char *file, long long at, int bit)
 	if (pwrite(fd, &b, 1, at) != 1 || fsync(fd))
 		die(file);
 	close(fd);
+	return 0;
+}
+
+static int on_disk(const char *file, long long at)
+{
+	struct {
+		struct fiemap map;
+		struct fiemap_extent extent;
+	} m = {.map = {.fm_start = (uint64_t)at,
+		       .fm_length = 1,
+		       .fm_flags = FIEMAP_FLAG_SYNC,
+		       .fm_extent_count = 1}};
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, FS_IOC_FIEMAP, &m.map))
+		die(file);
+	close(fd);
+	if (m.map.fm_mapped_extents != 1 || m.extent.fe_flags & FIEMAP_EXTENT_UNKNOWN)
+		return 1;
+	at = at - at % BLOCK - (long long)m.extent.fe_logical;
+	printf("%lld\n", (long long)m.extent.fe_physical + at);
 	return 0;
 }
 
@@ -165,10 +206,12 @@ int main(int argc, char **argv)
 		return find(argv[2], argv[3]);
 	if ((argc == 4 || argc == 5) && !strcmp(argv[1], "flip"))
 		return flip(argv[2], atoll(argv[3]), argc == 5 ? atoi(argv[4]) : 4);
+	if (argc == 4 && !strcmp(argv[1], "disk"))
+		return on_disk(argv[2], atoll(argv[3]));
 	if (argc == 4 && !strcmp(argv[1], "version"))
 		return set_version(argv[2], atoi(argv[3]));
 	if ((argc == 3 || argc == 4) && !strcmp(argv[1], "send"))
 		return send_to(argv[2], argc == 4 ? atoi(argv[3]) : 3000);
-	fprintf(stderr, "usage: spoil find|flip|version|send ...\n");
+	fprintf(stderr, "usage: spoil find|flip|disk|version|send ...\n");
 	return 2;
 }
