@@ -9,7 +9,8 @@
  * abort() is a programmer's error and ends the process, for its supervisor to start it.
  *
  * Failure modes: a disk that fails whatever is written makes each start bad: a process ends no sooner than
- * DIED_NS after it began, and the next one keeps its peers waiting as long (volume.c).
+ * DIED_NS after it began, and the next one keeps its peers waiting as long (volume.c). An exec that fails
+ * (no /proc, no memory) ends the process with status 1 and a line on standard error.
  */
 #include "volume_impl.h"
 
@@ -36,6 +37,9 @@ static char **abort_env;
 
 static _Noreturn void exec_again(struct volume *v, char **env)
 {
+	static const char failed[] =
+		"tandemfs: this process could not start itself again (/proc/self/exe): it ends, "
+		"and its supervisor has to start it\n";
 	sigset_t none;
 
 	/* A dead mount must not stay in the way of whoever serves next. The descriptors close with
@@ -45,6 +49,9 @@ static _Noreturn void exec_again(struct volume *v, char **env)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execve("/proc/self/exe", v->argv, env);
+	/* Not the log: this may be a signal handler, or RocksDB's thread with any lock held. */
+	if (write(STDERR_FILENO, failed, sizeof(failed) - 1) < 0)
+		_exit(1); /* nothing to be done about it */
 	_exit(1);
 }
 
