@@ -277,7 +277,7 @@ int ctl_operate(struct ctl *c, struct ctl_volumes *vs, struct json *request, int
 		}
 	}
 	if (vs->count > 1 || skipped) {
-		fprintf(c->out, "%u volumes: %u done", vs->count, done);
+		fprintf(c->out, "%u volume%s: %u done", vs->count, vs->count == 1 ? "" : "s", done);
 		if (skipped)
 			fprintf(c->out, ", %u not concerned", skipped);
 		if (open)
