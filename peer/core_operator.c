@@ -274,8 +274,34 @@ static void deactivate(struct core *c, const struct core_operator *op, struct co
 
 /* --- activate --- */
 
+/* A connected replica of the domain, or this one of it, holds another history: it cannot catch up. */
+static bool refused_fork(struct core *c, const struct core_operator *op, struct core_origin *o)
+{
+	const char *own = core_domain(c, c->self), *volume = c->cfg.volume_name;
+
+	for_each_peer (c, i) {
+		const char *name = core_domain(c, i);
+
+		if (!c->peers[i].up || !c->peers[i].fork ||
+			(strcmp(op->domain, name) && strcmp(op->domain, own)))
+			continue;
+		core_answer(c, o, -EINVAL,
+			core_text(c,
+				"fork: %s and %s were changed without each other, so %s cannot "
+				"catch up, and nothing was changed now. Decide which side is to be "
+				"kept: to keep %s, type here 'tandemctl resync %s --from %s'; to "
+				"keep %s, type at %s 'tandemctl resync %s --from %s'; with "
+				"'--preview' it lists what is given up",
+				own, name, op->domain, name, volume, name, own, name, volume, own));
+		return true;
+	}
+	return false;
+}
+
 static void activate(struct core *c, const struct core_operator *op, struct core_origin *o)
 {
+	if (refused_fork(c, op, o))
+		return;
 	if (!record_domain_inactive(c->rec, op->domain)) {
 		core_answer(c, o, CORE_ANSWER_OK, core_text(c, "%s is not inactive", op->domain));
 		return;

@@ -23,7 +23,11 @@ for s in a b; do
 	[[ ! -e $(mnt $s)/only-$(other $s) ]] || fail "site $s has the other one's file"
 	expect_eq "its own file at site $s" "$(cat "$(mnt $s)/only-$s")" $s
 done
-step "both say that they differ"
+for s in a b; do
+	expect_fail ctl $s activate clusterdomain "$(domain "$(other $s)")"
+	expect_match "activate at site $s" "$OUT" "fork.*type here 'tandemctl resync $VOLUME --from $(domain "$(other $s)")'"
+done
+step "both say that they differ, also to activate"
 site_stop b
 mv "$(replica_of b)" "$(replica_of b).kept"
 "$BIN/tandemfs" format --join "$(replica_of b).kept/volume" --config "$WORK/b/conf" >>"$WORK/b/log" 2>&1 ||

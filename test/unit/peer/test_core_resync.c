@@ -93,6 +93,25 @@ Test(core_resync, a_preview_and_a_question_change_nothing)
 	rig_free(r);
 }
 
+Test(core_resync, activate_during_a_fork_names_the_command_that_ends_it_and_changes_nothing)
+{
+	struct rig *r = forked();
+	uint64_t version = r->node[A].record.version.number;
+
+	cr_assert_eq(rig_type(r, A, OPERATOR_ACTIVATE, 0, "site-b"), -EINVAL);
+	says(r, A, "fork");
+	says(r, A, "type here 'tandemctl resync data --from site-b'");
+	says(r, A, "type at site-b 'tandemctl resync data --from site-a'");
+	cr_assert_eq(rig_type(r, B, OPERATOR_ACTIVATE, 0, "site-b"), -EINVAL);
+	says(r, B, "type here 'tandemctl resync data --from site-a'");
+	cr_assert_eq(r->node[A].record.version.number, version);
+	rig_type(r, B, OPERATOR_RESYNC, OPERATOR_YES, "site-a");
+	again(r, B);
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_IN_SYNC);
+	cr_assert_eq(rig_type(r, A, OPERATOR_ACTIVATE, 0, "site-b"), CORE_ANSWER_OK);
+	rig_free(r);
+}
+
 Test(core_resync, it_is_refused_at_the_side_that_is_kept_and_without_a_fork)
 {
 	struct rig *r = forked(), *pair = rig_pair();
