@@ -243,8 +243,7 @@ static int report(const struct volume *v, const struct err *e, int r)
 	char advice[1500] = "";
 
 	fprintf(stderr, "tandemfs: %s\n", e->msg[0] ? e->msg : strerror(-r));
-	if (v->cfg)
-		volume_advise(v, r, advice, sizeof(advice));
+	volume_advise(v, r, advice, sizeof(advice));
 	if (advice[0])
 		fprintf(stderr, "tandemfs: %s\n", advice);
 	return r == -EINVAL && !advice[0] ? 2 : 1;
@@ -277,8 +276,11 @@ int cmd_check(const struct options *opt)
 	c.ctx = o;
 	c.extent = opt->data ? check_extent : NULL;
 	r = config_load(opt->config, &cfg, &e);
-	if (!r)
-		r = offline_open(o, &cfg, &e);
+	if (r) {
+		fprintf(stderr, "tandemfs: %s\n", e.msg);
+		return cmd_config_status(r);
+	}
+	r = offline_open(o, &cfg, &e);
 	if (!r) {
 		r = ring_walk(o->v.ring, o->data_seq, replay, o);
 		if (r)
@@ -354,8 +356,11 @@ int cmd_dump(const struct options *opt)
 	int r;
 
 	r = config_load(opt->config, &cfg, &e);
-	if (!r)
-		r = offline_open(o, &cfg, &e);
+	if (r) {
+		fprintf(stderr, "tandemfs: %s\n", e.msg);
+		return cmd_config_status(r);
+	}
+	r = offline_open(o, &cfg, &e);
 	if (r)
 		return report(&o->v, &e, r);
 	dump_record(&o->v.record);

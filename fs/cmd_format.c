@@ -151,8 +151,11 @@ int cmd_format(const struct options *o)
 	int r;
 
 	r = config_load(o->config, &cfg, &e);
-	if (!r)
-		r = o->join ? load_descriptor(o, &d, &e) : draw_descriptor(&cfg, o, &d, &e);
+	if (r) {
+		fprintf(stderr, "tandemfs: %s\n", e.msg);
+		return cmd_config_status(r);
+	}
+	r = o->join ? load_descriptor(o, &d, &e) : draw_descriptor(&cfg, o, &d, &e);
 	if (!r)
 		r = find_self(&cfg, &d, &self, &e);
 	if (!r)

@@ -204,10 +204,18 @@ static int load_volume(const struct conf *c, struct config *r, struct err *e)
 			"'async' is not built yet; 'op' (each operation is on both sites before it "
 			"returns) and 'fsync' (what is synced is) can be used");
 	r->ack = ack;
-	if (strcmp(r->directory, r->mount) == 0 ||
-		(strncmp(r->directory, r->mount, strlen(r->mount)) == 0 &&
-			r->directory[strlen(r->mount)] == '/'))
-		return conf_error(c, s, "directory", e, "must not lie at or below the mount");
+	switch (config_places(r->directory, r->mount)) {
+	case PLACES_DIRECTORY_IN_MOUNT:
+		return conf_error(c, s, "directory", e,
+			"the replica must not lie at or below its own mount point '%.100s'",
+			r->mount);
+	case PLACES_MOUNT_IN_DIRECTORY:
+		return conf_error(c, s, "mount", e,
+			"the mount point must not lie in the replica's directory '%.100s'",
+			r->directory);
+	case PLACES_APART:
+		break;
+	}
 	return 0;
 }
 

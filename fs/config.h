@@ -81,6 +81,11 @@ struct config {
 	char run_dir[4096]; /* from the command line; default CONTROL_RUN_DIR */
 };
 
+/* A replica and its own mount point must not contain each other. Both paths are absolute; they need not
+ * exist. Links are followed. */
+enum places { PLACES_APART, PLACES_DIRECTORY_IN_MOUNT, PLACES_MOUNT_IN_DIRECTORY };
+enum places config_places(const char *directory, const char *mount);
+
 int config_load(const char *path, struct config *ret_c, struct err *e);
 
 /* The descriptor that format writes and format --join reads: what all replicas must agree on. A

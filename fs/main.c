@@ -54,6 +54,12 @@ static int usage_error(const char *text)
 	return 2;
 }
 
+int cmd_config_status(int code)
+{
+	return code == -ENOMEM || code == -EIO || code == -ENFILE || code == -EMFILE ? 1
+										     : EXIT_CONFIG;
+}
+
 /* A standby needs its mount point only when it is promoted, and that is no time to miss it. A mount
  * that a dead process left there answers ENOTCONN, and is taken away later. */
 static int check_mount_point(const char *path)
@@ -73,9 +79,10 @@ static int cmd_run(const struct options *o, char **argv)
 
 	if (o->verbose)
 		log_set_level(LOG_LEVEL_DEBUG);
-	if (config_load(o->config, &cfg, &e)) {
+	r = config_load(o->config, &cfg, &e);
+	if (r) {
 		fprintf(stderr, "tandemfs: %s\n", e.msg);
-		return 2;
+		return cmd_config_status(r);
 	}
 	r = check_mount_point(cfg.mount);
 	if (r) {
@@ -83,7 +90,7 @@ static int cmd_run(const struct options *o, char **argv)
 			"tandemfs: %s: mount: '%s': %s: the volume is mounted there while "
 			"active\n",
 			o->config, cfg.mount, strerror(-r));
-		return 2;
+		return cmd_config_status(r);
 	}
 	snprintf(cfg.run_dir, sizeof(cfg.run_dir), "%s", o->run_dir ? o->run_dir : CONTROL_RUN_DIR);
 	return volume_run(&cfg, argv);

@@ -16,7 +16,7 @@ refused() { # what, regular expression, command...
 	shift 2
 	expect_fail timeout 20 "$@"
 	expect_match "$what" "$OUT" "$re"
-	[[ $STATUS -le 2 ]] || fail "$what: status $STATUS"
+	[[ $STATUS -le 2 || $STATUS = 78 ]] || fail "$what: status $STATUS"
 	step "$what: $(head -n 1 <<<"$OUT")"
 }
 edited() { # sed expression: site a's configuration, changed
@@ -26,6 +26,7 @@ bad_config() { # what, sed expression, regular expression
 	edited "$2"
 	refused "$1" "edited.conf:[0-9]+.*($3)|($3).*edited.conf" \
 		nsenter --net="/run/netns/$TAG-a" -- "$t" run --config "$WORK/edited.conf" --run-dir "$WORK/a/run"
+	expect_eq "$1: status" "$STATUS" 78 # a supervisor must not try again and again
 }
 bad_run() { # what, sed expression, regular expression
 	edited "$2"
@@ -48,6 +49,7 @@ bad_config "no peer" '/^\[peer/d; /^address/d' "peer"
 bad_config "a line that is none" 's/^\[limits\]/&\nwhat is this/' "what is this|=|line"
 bad_config "tls without a key" '/^key = /d' "key"
 refused "a missing file" "nowhere.conf" "$t" run --config "$WORK/nowhere.conf"
+expect_eq "a missing file: status" "$STATUS" 78
 refused "no configuration" "config" "$t" run
 refused "an unknown command" "unknown command" "$t" frobnicate --config "$WORK/a/conf"
 refused "an unknown command alone" "unknown command" "$t" frobnicate
@@ -56,9 +58,31 @@ refused "an unknown command alone" "unknown command" "$t" frobnicate
 bad_run "a missing certificate" 's|^ca = .*|ca = /nonexistent.pem|' "/nonexistent.pem"
 bad_run "a key that is none" "s|^key = .*|key = $WORK/pki/ca.pem|" "key|ca.pem"
 bad_run "a missing mount point" 's|^mount = .*|mount = /nonexistent/mnt|' "/nonexistent/mnt"
+expect_eq "a missing mount point: status" "$STATUS" 78
 bad_run "a replica of another volume" 's/^name = .*/name = other/' "other|$VOLUME"
 bad_run "a replica of another domain" 's/^domain = site-a/domain = site-c/' "site-c|site-a"
 bad_run "a directory that is not formatted" "s|^directory = .*|directory = $WORK/empty|" "format|$WORK/empty"
+
+# The replica and its mount point inside each other, also through links; nothing is made or changed.
+ln -s "$WORK/a/replica" "$WORK/link-to-replica"
+ln -s "$WORK/a/mnt" "$WORK/link-to-mnt"
+mkdir "$WORK/a/replica/inside"
+for at in "$WORK/a/replica" "$WORK/a/replica/inside" "$WORK/link-to-replica/inside" "$WORK/link-to-replica"; do
+	bad_config "the mount point $at" "s|^mount = .*|mount = $at|" "(mount|directory): the (mount point|replica) must not lie"
+done
+rmdir "$WORK/a/replica/inside"
+for at in "$WORK/a/mnt" "$WORK/a/mnt/new" "$WORK/link-to-mnt/new"; do
+	bad_config "the replica $at" "s|^directory = .*|directory = $at|" "directory: the replica must not lie at or below"
+	refused "format of the replica $at" "directory: the replica must not lie at or below" "$t" format \
+		--config "$WORK/edited.conf" --size 256M --descriptor "$WORK/new.desc"
+done
+edited "s|^directory = .*|directory = $WORK/outer|; s|^mount = .*|mount = $WORK/outer/mnt|"
+refused "format around the mount point" "mount: the mount point must not lie" "$t" format \
+	--config "$WORK/edited.conf" --size 256M --descriptor "$WORK/new.desc"
+[[ -z $(ls "$WORK/a/mnt") && ! -e $WORK/outer && ! -e $WORK/new.desc ]] || fail "a refused format left something"
+edited "s|^directory = .*|directory = $WORK/a/mnt-2|" # a name that only begins the same
+refused "no replica beside the mount point" "mnt-2" \
+	nsenter --net="/run/netns/$TAG-a" -- "$t" run --config "$WORK/edited.conf" --run-dir "$WORK/a/run"
 
 # Formatting.
 refused "format over a replica" "exists|already|replica" "$t" format --config "$WORK/a/conf" --size 1G \

@@ -136,7 +136,11 @@ Test(config, wrong_values_are_named_with_their_line)
 	refuse("[volume]\nname = db\ndirectory = /d\nmount = /\n" SITE PEER PLAIN,
 		"4: mount: must not be the root directory");
 	refuse("[volume]\nname = db\ndirectory = /m/d\nmount = /m\n" SITE PEER PLAIN,
-		"3: directory: must not lie at or below the mount");
+		"3: directory: the replica must not lie at or below its own mount point '/m'");
+	refuse("[volume]\nname = db\ndirectory = /m\nmount = /m\n" SITE PEER PLAIN,
+		"3: directory: the replica must not lie at or below");
+	refuse("[volume]\nname = db\ndirectory = /d\nmount = /d/m\n" SITE PEER PLAIN,
+		"4: mount: the mount point must not lie in the replica's directory '/d'");
 	refuse(VOLUME "threads = 0\n" SITE PEER PLAIN, "5: threads: 0 is not between 1 and 64");
 	refuse(VOLUME SITE PEER PLAIN "[journal]\nsize = 1M\n", "13: size: 1M is not between");
 	refuse(VOLUME SITE PEER PLAIN "[journal]\nsize = 33554433\n",
