@@ -125,6 +125,8 @@ static void keep_write(struct disk *d, const void *bytes, size_t len, off_t off)
 
 static void drop_writes(struct disk *d, size_t count)
 {
+	if (!count)
+		return;
 	for (size_t i = 0; i < count; i++) {
 		d->bytes -= d->writes[i].len;
 		free(d->writes[i].bytes);
