@@ -7,6 +7,10 @@
  *
  * It is written to a temporary name, synced, and renamed without replacing: a descriptor is there as
  * a whole or not at all, and an existing one is never overwritten.
+ *
+ * The last line is a comment with the CRC-32C of all before it, so that a flipped byte in a name or a
+ * number is noticed as well: `# checksum 0123abcd`. Descriptors were once written without it, and builds
+ * of that time read this one: to them it is a comment.
  */
 #include "config.h"
 
@@ -21,8 +25,12 @@
 
 #include "cleanup.h"
 #include "conf.h"
+#include "crc32c.h"
 
 #define TEXT_SIZE_MAX 4096u /* bytes */
+#define FILE_SIZE_MAX (64u << 10) /* what people may have added to it, before it had a checksum */
+#define CHECKSUM_LINE "# checksum %08x\n"
+#define CHECKSUM_SIZE strlen("# checksum 01234567\n")
 
 static const struct conf_key descriptor_keys[] = {
 	{"volume", "name", true},
@@ -145,6 +153,35 @@ static int take_root(
 	return 0;
 }
 
+/* A last line that is a comment is the checksum, or was. */
+static int check_sum(const char *path, struct err *e)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_free char *text = malloc(FILE_SIZE_MAX + 1);
+	char expected[32];
+	size_t len = 0, last;
+	ssize_t n;
+
+	if (!text)
+		return err_set(e, -ENOMEM, "'%s': out of memory", path);
+	while (fd >= 0 && (n = read(fd, text + len, FILE_SIZE_MAX - len)) > 0)
+		len += (size_t)n;
+	if (fd < 0 || n < 0)
+		return err_set(e, -errno, "cannot read '%s': %s", path, strerror(errno));
+	for (last = len; last && (last == len || text[last - 1] != '\n'); last--)
+		;
+	if (!len || text[last] != '#')
+		return 0;
+	snprintf(expected, sizeof(expected), CHECKSUM_LINE, crc32c(0, text, last));
+	if (len - last == CHECKSUM_SIZE && !memcmp(text + last, expected, CHECKSUM_SIZE))
+		return 0;
+	return err_set(e, -EBADMSG,
+		"'%s' is damaged, or was changed by hand: its last line is not '%.*s', the "
+		"checksum of "
+		"what is before it",
+		path, (int)CHECKSUM_SIZE - 1, expected);
+}
+
 int descriptor_load(const char *path, struct descriptor *ret_d, struct err *e)
 {
 	struct descriptor d = {0};
@@ -178,6 +215,8 @@ int descriptor_load(const char *path, struct descriptor *ret_d, struct err *e)
 	if (!ret)
 		ret = take_hex(c, conf_section(c, "record"), "version_id", &d.record_id, e);
 	conf_free(c);
+	if (!ret)
+		ret = check_sum(path, e);
 	if (ret)
 		return ret;
 	*ret_d = d;
@@ -212,6 +251,8 @@ static size_t descriptor_text(const struct descriptor *d, char *buf, size_t size
 	if (n < size)
 		n += (size_t)snprintf(buf + n, size - n,
 			"\n[record]\nversion_id = %016" PRIx64 "\n", d->record_id);
+	if (n < size)
+		n += (size_t)snprintf(buf + n, size - n, CHECKSUM_LINE, crc32c(0, buf, n));
 	return n < size ? n : 0;
 }
 

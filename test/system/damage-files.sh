@@ -64,6 +64,13 @@ sum_before=$("$BIN/tandemfs" check --config "$WORK/a/conf" --data --digest | gre
 # The small files.
 flip volume 0
 refused "a flipped byte in the descriptor" "replica/volume:1" "$copy"
+at=$(grep -bo '^uuid = ' "$replica/volume" | tail -n 1 | cut -d: -f1) # of a replica
+flip volume $((at + 12))
+refused "a flipped digit in the descriptor" "replica/volume' is damaged|replica/volume:[0-9]+" "$copy"
+flip volume -2
+refused "a flipped digit in the descriptor's checksum" "replica/volume' is damaged" "$copy"
+sed -i '/^# checksum/d' "$replica/volume"
+harmless "a descriptor of the time without a checksum"
 truncate -s 200 "$replica/volume"
 refused "half a descriptor" "replica/volume:[0-9]+" "$copy"
 : >"$replica/volume"

@@ -278,6 +278,7 @@ Test(descriptor, an_old_one_without_mode_and_owner_means_the_defaults)
 	cr_assert(ne(ptr, line, NULL));
 	cr_assert(ne(ptr, end, NULL));
 	memmove(line, end, strlen(end) + 1);
+	*strstr(text, "# checksum ") = '\0'; /* that came later as well */
 	scratch_write(scratch_path("old"), text);
 	cr_assert(zero(int, descriptor_load(scratch_path("old"), &got, &e)), "%s", e.msg);
 	cr_assert(eq(u32, got.mode, 0755));
@@ -335,6 +336,37 @@ Test(descriptor, a_damaged_one_is_refused)
 			changes[i][1]);
 		cr_assert(eq(uint, got.nreplicas, 77), "untouched on failure");
 	}
+}
+
+Test(descriptor, each_byte_of_it_is_checked)
+{
+	struct descriptor d = sample(), got;
+	const char *path = scratch_path("db.volume");
+	char text[4096];
+	struct err e = {0};
+	FILE *f;
+	size_t n;
+
+	cr_assert(zero(int, descriptor_store(path, &d, &e)), "%s", e.msg);
+	f = fopen(path, "r");
+	n = fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	text[n] = '\0';
+	for (size_t at = 0; at < n; at++) {
+		for (unsigned bit = 0; bit < 8; bit++) {
+			text[at] ^= (char)(1 << bit);
+			if (text[at]) { /* the file as a string */
+				scratch_write(scratch_path("bad"), text);
+				cr_assert(
+					ne(int, descriptor_load(scratch_path("bad"), &got, &e), 0),
+					"bit %u of byte %zu", bit, at);
+			}
+			text[at] ^= (char)(1 << bit);
+		}
+	}
+	text[n - 1] = '\0';
+	scratch_write(scratch_path("bad"), text);
+	cr_assert(eq(int, descriptor_load(scratch_path("bad"), &got, &e), -EBADMSG));
 }
 
 Test(descriptor, its_record_has_all_in_sync_and_the_first_active)
