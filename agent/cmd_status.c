@@ -376,6 +376,14 @@ static void print_volume(FILE *f, const struct ctl_volume *v, bool wide)
 		print_text(f, "trouble", ctl_text(v));
 		return;
 	}
+	if (!strcmp(json_get_string(j, "role", ""), "recovering")) { /* it knows no more yet */
+		fprintf(f,
+			"volume %s\n  role       recovering its journal in %s for %s, not "
+			"mounted\n",
+			json_get_string(j, "volume", v->name), json_get_string(j, "domain", "?"),
+			duration_text(json_get_double(j, "uptime_s", 0), buf, sizeof(buf)));
+		return;
+	}
 	print_head(f, v, wide);
 	print_text(f, "trouble", json_get_string(j, "trouble", ""));
 	print_history(f, j);

@@ -255,15 +255,13 @@ static int open_world(struct volume *v, const struct core_log *log, struct err *
 		.pos_ctx = v};
 	struct net_callbacks cb;
 	struct net_config *n;
-	char path[4200];
 	int r;
 
 	snprintf(cc.volume_name, sizeof(cc.volume_name), "%s", v->cfg->name);
 	r = core_new(&cc, &v->record, &v->facts, log, clock_mono_ns(), &v->core);
 	if (r)
 		return err_set(e, r, "the record does not fit this replica: %s", strerror(-r));
-	snprintf(path, sizeof(path), "%s/%s.sock", v->cfg->run_dir, v->cfg->name);
-	r = control_listen(v->loop, path, control_handle, v, &v->control, e);
+	r = recovering_hand_over(v, e);
 	if (r)
 		return r;
 	n = calloc(1, sizeof(*n));
@@ -379,6 +377,8 @@ int volume_run(const struct config *cfg, char **argv)
 	if (r) {
 		char advice[1500];
 
+		recovering_stop(v);
+		control_close(v->control);
 		log_error("%s", e.code ? e.msg : strerror(-r));
 		volume_advise(v, r, advice, sizeof(advice));
 		if (advice[0])

@@ -207,6 +207,7 @@ struct volume {
 	struct net *net;
 	struct core *core;
 	struct control_server *control;
+	struct recovering *recovering; /* until the control socket is the loop's */
 	struct store *store;
 	struct tree *tree;
 	struct segments *segments;
@@ -487,6 +488,11 @@ void volume_serve_work(struct volume *v);
 void volume_fence(struct volume *v, const char *text);
 void volume_stop(struct volume *v);
 void volume_stop_work(struct volume *v);
+
+/* recovering.c */
+int recovering_start(struct volume *v, struct err *e);
+int recovering_hand_over(struct volume *v, struct err *e);
+void recovering_stop(struct volume *v);
 
 /* control_server.c */
 void control_handle(void *ctx, struct control_request *r);

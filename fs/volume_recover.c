@@ -313,6 +313,8 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 
 	r = volume_lock(v->cfg, &v->lock_fd, e);
 	if (!r)
+		r = recovering_start(v, e);
+	if (!r)
 		r = resync_recover(v->cfg->directory, e);
 	if (!r)
 		r = volume_identify(v->cfg, &v->desc, &v->self, e);

@@ -481,6 +481,28 @@ int control_listen(struct loop *l, const char *path,
 	return 0;
 }
 
+int control_move(struct control_server *s, struct loop *l,
+	void (*handler)(void *ctx, struct control_request *r), void *ctx)
+{
+	struct client *c, *next;
+
+	loop_remove(s->loop, &s->source);
+	for (c = s->clients; c; c = next) {
+		next = c->next;
+		ensure(!c->busy && !c->first);
+		loop_remove(c->loop, &c->source);
+		c->loop = l;
+		c->busy++;
+		if (loop_add(l, &c->source) < 0)
+			client_end(c);
+		client_leave(c);
+	}
+	s->loop = l;
+	s->handler = handler;
+	s->ctx = ctx;
+	return loop_add(l, &s->source);
+}
+
 void control_close(struct control_server *s)
 {
 	struct stat st;

@@ -42,6 +42,11 @@ struct control_request {
 int control_listen(struct loop *l, const char *path,
 	void (*handler)(void *ctx, struct control_request *r), void *ctx,
 	struct control_server **ret_server, struct err *e);
+/* Another loop and another handler from now on, for a server none of whose requests is open; nobody runs
+ * either loop meanwhile. Clients stay connected, and what they have asked meanwhile is answered then. On an
+ * error (-errno of loop_add()) it is still open and answers nobody. */
+int control_move(struct control_server *s, struct loop *l,
+	void (*handler)(void *ctx, struct control_request *r), void *ctx);
 /* Takes `answer`; "code" and "text" are added to it (answer may be NULL). Frees the request. */
 void control_answer(struct control_request *r, int code, const char *text, struct json *answer);
 /* Closes clients (open requests may still be answered, the answers vanish) and unlinks the socket. */

@@ -408,6 +408,35 @@ Test(control, closing_the_server_in_a_handler_is_survived)
 	close(other);
 }
 
+static void successor(void *ctx, struct control_request *r)
+{
+	cr_assert_eq(ctx, &nheld);
+	control_answer(r, 0, "the successor", NULL);
+}
+
+Test(control, a_server_that_moves_to_another_loop_takes_its_clients_along)
+{
+	struct loop *first = l;
+	int fd = raw_connect(), late;
+	char buf[256];
+
+	raw_send(fd, "{\"verb\":\"echo\"}\n{\"verb\":");
+	raw_read(fd, buf, sizeof(buf), 1);
+	cr_assert(strstr(buf, "echoed"), "%s", buf);
+	late = raw_connect(); /* not accepted yet */
+	raw_send(late, "{\"verb\":\"echo\"}\n");
+	cr_assert_eq(loop_new(&l), 0);
+	cr_assert_eq(control_move(server, l, successor, &nheld), 0);
+	loop_free(first);
+	raw_send(fd, "\"echo\"}\n");
+	raw_read(fd, buf, sizeof(buf), 1);
+	cr_assert(strstr(buf, "the successor"), "%s", buf);
+	raw_read(late, buf, sizeof(buf), 1);
+	cr_assert(strstr(buf, "the successor"), "%s", buf);
+	close(fd);
+	close(late);
+}
+
 Test(control, the_socket_is_for_its_owner_only)
 {
 	struct stat st;
