@@ -74,7 +74,7 @@ TEST_GROUPS := build lint units sim san-units san-sim san-system race fuzz syste
 test: setup
 	$(SUITE) $(TEST_GROUPS)
 test-long: setup
-	+@B=$(B) SIM_STEPS=1000000 SIM_SEEDS=100 SIM_SEED=$$(date +%s) SAN_SIM_STEPS=200000 SAN_ROUNDS=20 FUZZ_SECONDS=$(or $(FUZZ_LONG),120) \
+	+@B=$(B) SIM_STEPS=1000000 SIM_SEEDS=100 SIM_SEED=$$(date +%s) SAN_SIM_STEPS=200000 SAN_ROUNDS=40 FUZZ_SECONDS=$(or $(FUZZ_LONG),120) \
 		ROUNDS=$(or $(ROUNDS),200) SEEDS=$(or $(SEEDS),1000) SOAK=$(or $(SOAK),3600) CI_LONG=1 \
 		UNIT_TIMEOUT=1800 SIM_TIMEOUT=7200 test/suite.sh $(TEST_GROUPS) sim-long
 

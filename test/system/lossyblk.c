@@ -499,6 +499,7 @@ int main(int argc, char **argv)
 	struct disk d = {.lock = PTHREAD_MUTEX_INITIALIZER};
 	char *args[] = {argv[0], "-f", "-o", "fsname=lossyblk", argc == 3 ? argv[2] : NULL, NULL};
 	struct stat st;
+	int ret;
 
 	if (argc != 3) {
 		fprintf(stderr, "usage: lossyblk IMAGE MOUNTPOINT\n");
@@ -517,5 +518,9 @@ int main(int argc, char **argv)
 		perror("mmap");
 		return 1;
 	}
-	return fuse_main(5, args, &operations, &d);
+	ret = fuse_main(5, args, &operations, &d);
+	drop_writes(&d, d.count);
+	free(d.writes);
+	free(d.bad);
+	return ret;
 }
