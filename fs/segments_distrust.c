@@ -36,13 +36,19 @@ int segments_distrust(struct segments *s, uint32_t from)
 {
 	for (unsigned i = 0; i < s->nepochs; i++) {
 		struct seg_epoch *e = s->epochs[i];
+		int dirfd;
 
-		for (unsigned number = 0; e->epoch.num >= from; number++) {
+		if (e->epoch.num < from)
+			continue;
+		dirfd = seg_epoch_dir(s, e);
+		if (dirfd < 0)
+			return dirfd;
+		for (unsigned number = 0;; number++) {
 			cleanup_close int fd = -1;
 			char name[16];
 
 			snprintf(name, sizeof(name), "%06u", number);
-			fd = openat(e->dirfd, name, O_RDWR | O_CLOEXEC);
+			fd = openat(dirfd, name, O_RDWR | O_CLOEXEC);
 			if (fd < 0 && errno == ENOENT)
 				break;
 			if (fd < 0)
@@ -50,7 +56,7 @@ int segments_distrust(struct segments *s, uint32_t from)
 			forget(fd, e->epoch, number);
 		}
 		/* The last process may have made a file and died before its name was durable. */
-		if (e->epoch.num >= from && fsync(e->dirfd))
+		if (fsync(dirfd))
 			return -errno;
 	}
 	return 0;

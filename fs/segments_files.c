@@ -121,19 +121,33 @@ struct seg_epoch *seg_epoch_find(struct segments *s, uint32_t num)
 	return e;
 }
 
-/* Takes dirfd, also on failure. */
-static int epoch_insert(struct segments *s, struct epoch epoch, int dirfd, struct seg_epoch **ret_e)
+int seg_epoch_dir(struct segments *s, struct seg_epoch *e)
+{
+	int fd = atomic_load(&e->dirfd), none = -1;
+	char name[EPOCH_NAME_SIZE];
+
+	if (fd >= 0)
+		return fd;
+	epoch_name(e->epoch, name);
+	fd = openat(s->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (atomic_compare_exchange_strong(&e->dirfd, &none, fd))
+		return fd;
+	close(fd); /* another thread came first */
+	return none;
+}
+
+static int epoch_insert(struct segments *s, struct epoch epoch, struct seg_epoch **ret_e)
 {
 	struct seg_epoch *e = calloc(1, sizeof(*e)), **grown;
 	int ret = 0;
 	unsigned i;
 
-	if (!e) {
-		close(dirfd);
+	if (!e)
 		return -ENOMEM;
-	}
 	e->epoch = epoch;
-	e->dirfd = dirfd;
+	atomic_init(&e->dirfd, -1);
 	pthread_rwlock_wrlock(&s->table_lock);
 	if (s->nepochs == s->cap) {
 		grown = realloc(s->epochs, (s->cap * 2 + 16) * sizeof(*grown));
@@ -154,7 +168,6 @@ static int epoch_insert(struct segments *s, struct epoch epoch, int dirfd, struc
 	}
 	pthread_rwlock_unlock(&s->table_lock);
 	if (ret) {
-		close(dirfd);
 		free(e);
 		return ret;
 	}
@@ -166,7 +179,7 @@ int segments_add_epoch(struct segments *s, struct epoch epoch, struct err *err)
 {
 	char name[EPOCH_NAME_SIZE];
 	struct seg_epoch *e;
-	int fd, ret;
+	int ret;
 
 	LOCK_SCOPE(&s->create_lock);
 	e = seg_epoch_find(s, epoch.num);
@@ -180,15 +193,9 @@ int segments_add_epoch(struct segments *s, struct epoch epoch, struct err *err)
 	epoch_name(epoch, name);
 	if (mkdirat(s->dirfd, name, 0700) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "cannot make '%s/%s': %m", s->dir, name);
-	fd = openat(s->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return err_set(err, -errno, "cannot open '%s/%s': %m", s->dir, name);
-	if (fsync(s->dirfd) < 0) {
-		ret = -errno;
-		close(fd);
-		return err_set(err, ret, "cannot sync '%s': %s", s->dir, strerror(-ret));
-	}
-	ret = epoch_insert(s, epoch, fd, &e);
+	if (fsync(s->dirfd) < 0)
+		return err_set(err, -errno, "cannot sync '%s': %m", s->dir);
+	ret = epoch_insert(s, epoch, &e);
 	if (ret)
 		return err_set(err, ret, "epoch %u: %s", epoch.num, strerror(-ret));
 	return 0;
@@ -214,26 +221,28 @@ int seg_file_make(struct segments *s, struct seg_epoch *e, unsigned number)
 {
 	char name[SEG_FILE_NAME_SIZE], temporary[SEG_FILE_NAME_SIZE + 8];
 	cleanup_close int fd = -1;
+	int ret, dirfd = seg_epoch_dir(s, e);
 	struct stat st;
-	int ret;
 
+	if (dirfd < 0)
+		return dirfd;
 	seg_file_name(number, name);
-	if (fstatat(e->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		note_made(e, number);
 		return 0;
 	}
 	snprintf(temporary, sizeof(temporary), "%s.new", name);
-	fd = openat(e->dirfd, temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	fd = openat(dirfd, temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
 	ret = ftruncate(fd, DATA_SEGMENT_SIZE) < 0 || fsync(fd) < 0 ? -errno : 0;
-	if (!ret && renameat(e->dirfd, temporary, e->dirfd, name) < 0)
+	if (!ret && renameat(dirfd, temporary, dirfd, name) < 0)
 		ret = -errno;
 	if (ret) {
-		unlinkat(e->dirfd, temporary, 0);
+		unlinkat(dirfd, temporary, 0);
 		return ret;
 	}
-	if (fsync(e->dirfd) < 0)
+	if (fsync(dirfd) < 0)
 		return seg_fail(s, -errno, "syncing the directory",
 			(struct addr){(uint64_t)number * DATA_SEGMENT_BLOCKS, e->epoch.num});
 	note_made(e, number);
@@ -244,21 +253,25 @@ int seg_file_make(struct segments *s, struct seg_epoch *e, unsigned number)
 static int file_open(
 	struct segments *s, struct seg_epoch *e, unsigned number, struct seg_file **ret_f)
 {
-	struct seg_file *f = calloc(1, sizeof(*f)), **grown;
+	struct seg_file *f, **grown;
 	char name[SEG_FILE_NAME_SIZE];
+	int dirfd = seg_epoch_dir(s, e);
 	unsigned n;
 
+	if (dirfd < 0)
+		return dirfd;
+	f = calloc(1, sizeof(*f));
 	if (!f)
 		return -ENOMEM;
 	seg_file_name(number, name);
-	f->fd = openat(e->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	f->fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (f->fd < 0) {
 		int ret = -errno;
 
 		free(f);
 		return ret;
 	}
-	f->direct_fd = openat(e->dirfd, name, O_RDWR | O_DIRECT | O_CLOEXEC | O_NOFOLLOW);
+	f->direct_fd = openat(dirfd, name, O_RDWR | O_DIRECT | O_CLOEXEC | O_NOFOLLOW);
 	if (f->direct_fd < 0)
 		f->direct_fd = f->fd;
 	pthread_rwlock_wrlock(&s->table_lock);
@@ -347,14 +360,14 @@ uint64_t segments_disk_bytes(struct segments *s)
 /* --- opening --- */
 
 /* Counts what is there and removes temporaries that a crash left. */
-static int scan_epoch(struct segments *s, struct seg_epoch *e, struct err *err)
+static int scan_epoch(struct segments *s, const char *name, struct seg_epoch *e, struct err *err)
 {
-	int fd = openat(e->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(s->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *de;
 
 	if (!d)
-		return err_set(err, -errno, "cannot read '%s/%08x-...': %m", s->dir, e->epoch.num);
+		return err_set(err, -errno, "cannot read '%s/%s': %m", s->dir, name);
 	while ((de = readdir(d))) {
 		unsigned number;
 		struct stat st;
@@ -365,12 +378,12 @@ static int scan_epoch(struct segments *s, struct seg_epoch *e, struct err *err)
 		if (sscanf(de->d_name, "%6u%n", &number, &end) != 1)
 			continue;
 		if (strcmp(de->d_name + end, ".new") == 0) {
-			unlinkat(e->dirfd, de->d_name, 0);
+			unlinkat(fd, de->d_name, 0);
 			continue;
 		}
 		if (end != 6 || de->d_name[end])
 			continue;
-		if (fstatat(e->dirfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		if (fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			atomic_fetch_add(&s->disk_bytes, (uint64_t)st.st_blocks * 512);
 		note_made(e, number);
 	}
@@ -391,24 +404,18 @@ static int scan_epochs(struct segments *s, struct err *err)
 		struct epoch epoch;
 		struct seg_epoch *e;
 		char name[EPOCH_NAME_SIZE];
-		int dirfd;
 
 		if (sscanf(de->d_name, "%8x-%16" SCNx64, &epoch.num, &epoch.id) != 2 || !epoch.num)
 			continue;
 		epoch_name(epoch, name);
 		if (strcmp(name, de->d_name) != 0)
 			continue;
-		dirfd = openat(s->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (dirfd < 0) {
-			ret = err_set(err, -errno, "cannot open '%s/%s': %m", s->dir, name);
-			break;
-		}
-		ret = epoch_insert(s, epoch, dirfd, &e);
+		ret = epoch_insert(s, epoch, &e);
 		if (ret)
 			err_set(err, ret == -EEXIST ? -EBADMSG : ret,
 				"'%s' holds two epochs with number %u", s->dir, epoch.num);
 		else
-			ret = scan_epoch(s, e, err);
+			ret = scan_epoch(s, name, e, err);
 	}
 	closedir(d);
 	return ret ? err->code : 0;
@@ -440,7 +447,8 @@ static void free_tables(struct segments *s)
 			close(f->fd);
 			free(f);
 		}
-		close(e->dirfd);
+		if (atomic_load(&e->dirfd) >= 0)
+			close(atomic_load(&e->dirfd));
 		free(e->files);
 		free(e);
 	}

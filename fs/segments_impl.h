@@ -35,7 +35,8 @@ struct seg_file {
 
 struct seg_epoch {
 	struct epoch epoch;
-	int dirfd;
+	atomic_int
+		dirfd; /* -1 until it is needed: most epochs of a long life hold nothing any more */
 	struct seg_file **files; /* by file number, NULL where not open; table_lock */
 	unsigned nfiles; /* table_lock */
 	atomic_bool trimmed; /* by segments_trim(), since the start */
@@ -119,6 +120,8 @@ static inline uint64_t seg_file_offset(struct addr a)
 /* segments_files.c */
 void seg_file_name(unsigned number, char buf[SEG_FILE_NAME_SIZE]);
 struct seg_epoch *seg_epoch_find(struct segments *s, uint32_t num);
+/* The directory of an epoch, open until segments_close(); or -errno. Any thread, no lock. */
+int seg_epoch_dir(struct segments *s, struct seg_epoch *e);
 /* The open file that holds a. -ENOENT when it is missing and create is false. */
 int seg_file_get(struct segments *s, struct addr a, bool create, struct seg_file **ret_f);
 int seg_file_make(struct segments *s, struct seg_epoch *e, unsigned number);

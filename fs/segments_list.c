@@ -28,18 +28,19 @@ unsigned segments_epochs(struct segments *s, struct epoch *epochs, unsigned max)
 	return n;
 }
 
-/* Files are never removed while the volume is open, so what is listed may be looked at without the lock. */
-static uint64_t epoch_bytes(struct seg_epoch *e)
+/* A file that is removed meanwhile (segments_trim()) holds nothing: it may be looked at without the lock. */
+static uint64_t epoch_bytes(struct segments *s, struct seg_epoch *e)
 {
 	unsigned upto = atomic_load(&e->made_upto);
+	int dirfd = upto ? seg_epoch_dir(s, e) : -1;
 	uint64_t bytes = 0;
 
-	for (unsigned number = 0; number < upto; number++) {
+	for (unsigned number = 0; dirfd >= 0 && number < upto; number++) {
 		char name[SEG_FILE_NAME_SIZE];
 		struct stat st;
 
 		seg_file_name(number, name);
-		if (!fstatat(e->dirfd, name, &st, AT_SYMLINK_NOFOLLOW))
+		if (!fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW))
 			bytes += (uint64_t)st.st_blocks * 512;
 	}
 	return bytes;
@@ -58,7 +59,7 @@ void segments_measure(struct segments *s)
 		pthread_rwlock_unlock(&s->table_lock);
 		if (!e)
 			break;
-		bytes += epoch_bytes(e);
+		bytes += epoch_bytes(s, e);
 	}
 	atomic_store(&s->disk_bytes, bytes);
 }

@@ -70,6 +70,52 @@ static int trim_file(struct segments *s, int fd)
 	return r;
 }
 
+/*
+ * Files of an epoch in which nobody writes any more, and none of which holds a byte: a missing file reads like
+ * a hole, so they may go. From the last one on, so that what a crash leaves has no gap. What this process
+ * has opened stays until the next one. The directory stays: its name is the epoch's id, without which
+ * nothing that was lost here could be asked for. create_lock: nobody opens one meanwhile.
+ */
+static int remove_empty(struct segments *s, struct seg_epoch *e, int dirfd, unsigned nfiles)
+{
+	char name[SEG_FILE_NAME_SIZE];
+
+	LOCK_SCOPE(&s->create_lock);
+	for (unsigned i = 0; i < e->nfiles; i++) /* changes under create_lock alone */
+		if (e->files[i])
+			return 0;
+	while (nfiles--) {
+		seg_file_name(nfiles, name);
+		if (unlinkat(dirfd, name, 0) && errno != ENOENT)
+			return -errno;
+	}
+	atomic_store(&e->made_upto, 0);
+	return 0;
+}
+
+static int trim_epoch(struct segments *s, struct seg_epoch *e)
+{
+	int r = 0, dirfd = seg_epoch_dir(s, e);
+	unsigned number;
+	bool empty = true;
+
+	for (number = 0; dirfd >= 0 && !r; number++) {
+		cleanup_close int fd = -1;
+		char name[SEG_FILE_NAME_SIZE];
+
+		seg_file_name(number, name);
+		fd = openat(dirfd, name, O_RDWR | O_CLOEXEC);
+		if (fd < 0 && errno == ENOENT)
+			break;
+		r = fd < 0 ? -errno : trim_file(s, fd);
+		if (!r && (lseek(fd, 0, SEEK_DATA) >= 0 || errno != ENXIO))
+			empty = false;
+	}
+	if (dirfd < 0)
+		return dirfd;
+	return r || !empty || !number ? r : remove_empty(s, e, dirfd, number);
+}
+
 int segments_trim(struct segments *s, uint32_t before)
 {
 	int r = 0;
@@ -85,16 +131,8 @@ int segments_trim(struct segments *s, uint32_t before)
 			break;
 		if (e->epoch.num >= before || atomic_exchange(&e->trimmed, true))
 			continue;
-		for (unsigned number = 0; !r; number++) {
-			cleanup_close int fd = -1;
-			char name[16];
-
-			snprintf(name, sizeof(name), "%06u", number);
-			fd = openat(e->dirfd, name, O_RDWR | O_CLOEXEC);
-			if (fd < 0 && errno == ENOENT)
-				break;
-			r = fd < 0 ? -errno : trim_file(s, fd);
-		}
+		if (atomic_load(&e->made_upto))
+			r = trim_epoch(s, e);
 	}
 	return r;
 }

@@ -37,13 +37,16 @@ uint64_t segments_damage(struct segments *s, struct addr a, uint32_t blocks, con
 static int open_again(struct segments *s, struct addr a)
 {
 	struct seg_epoch *e = seg_epoch_find(s, a.epoch);
+	int fd, dirfd = seg_epoch_dir(s, e);
 	char name[SEG_FILE_NAME_SIZE];
-	int fd;
+
+	if (dirfd < 0)
+		return dirfd;
 
 	seg_file_name((unsigned)(a.block / DATA_SEGMENT_BLOCKS), name);
-	fd = openat(e->dirfd, name, O_WRONLY | O_DIRECT | O_DSYNC | O_CLOEXEC | O_NOFOLLOW);
+	fd = openat(dirfd, name, O_WRONLY | O_DIRECT | O_DSYNC | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 && errno == EINVAL)
-		fd = openat(e->dirfd, name, O_WRONLY | O_DSYNC | O_CLOEXEC | O_NOFOLLOW);
+		fd = openat(dirfd, name, O_WRONLY | O_DSYNC | O_CLOEXEC | O_NOFOLLOW);
 	return fd < 0 ? -errno : fd;
 }
 

@@ -433,3 +433,86 @@ Test(segments, a_fault_in_the_future_does_not_fail_what_comes_before)
 	announce(1, 1, 2);
 	cr_assert(eq(int, segments_sync(s), -EIO), "write 3, sync 4");
 }
+
+static unsigned names_in(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *de;
+	unsigned n = 0;
+
+	cr_assert(ne(ptr, d, NULL), "%s", dir);
+	while ((de = readdir(d)))
+		n += de->d_name[0] != '.';
+	closedir(d);
+	return n;
+}
+
+static unsigned files_of_one(void)
+{
+	return names_in(scratch_path("00000001-1111222233334444"));
+}
+
+static void start_again(void)
+{
+	segments_close(s);
+	open_segments();
+}
+
+Test(segments, files_of_an_old_epoch_that_hold_nothing_any_more_are_removed_with_the_next_start)
+{
+	const uint64_t far = DATA_SEGMENT_BLOCKS + 7; /* in the second file */
+	struct addr a = {.block = far, .epoch = 1};
+	struct err e = {0};
+
+	cr_assert(zero(int, segments_prepare(s, at(0), 1)));
+	announce(0, 4, 1);
+	announce(far, 2, 2);
+	cr_assert(zero(int, segments_sync(s)));
+	cr_assert(zero(int, segments_trim(s, 1)), "the epoch that is written in");
+	cr_assert(eq(uint, files_of_one(), 2));
+	start_again();
+	cr_assert(zero(int, segments_trim(s, 2)));
+	cr_assert(eq(uint, files_of_one(), 2), "both hold something");
+	check_ok(0, 4);
+	check_ok(far, 2);
+	cr_assert(zero(int, segments_punch(s, at(0), 4)));
+	start_again();
+	cr_assert(zero(int, segments_trim(s, 2)));
+	cr_assert(eq(uint, files_of_one(), 2), "the second one does, and no gap is made");
+	check_ok(far, 2);
+	cr_assert(zero(int, segments_punch(s, a, 2)));
+	cr_assert(zero(int, segments_trim(s, 2)));
+	cr_assert(eq(uint, files_of_one(), 2), "open in this process");
+	start_again();
+	cr_assert(zero(int, segments_trim(s, 2)));
+	cr_assert(eq(uint, files_of_one(), 0));
+
+	/* What is written there again (by a recovery, or a repair) makes them again. */
+	cr_assert(zero(int, segments_add_epoch(s, one, &e)), "%s", e.msg);
+	cr_assert(eq(uint, files_of_one(), 0));
+	announce(far, 2, 3);
+	cr_assert(zero(int, segments_sync(s)));
+	check_ok(far, 2);
+	start_again();
+	check_ok(far, 2);
+}
+
+Test(segments, an_epoch_without_files_costs_no_descriptor)
+{
+	unsigned before;
+	struct epoch epoch;
+
+	start_again();
+	before = names_in("/proc/self/fd");
+	for (uint32_t n = 2; n < 200; n++) {
+		struct epoch more = {.num = n, .id = n};
+		struct err e = {0};
+
+		cr_assert(zero(int, segments_add_epoch(s, more, &e)), "%s", e.msg);
+	}
+	start_again();
+	cr_assert(zero(int, segments_trim(s, 150)));
+	cr_assert(le(uint, names_in("/proc/self/fd"), before));
+	cr_assert(zero(int, segments_epoch(s, 77, &epoch)), "it is still known");
+	cr_assert(eq(u64, epoch.id, 77));
+}
