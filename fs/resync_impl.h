@@ -21,6 +21,7 @@ struct changed {
 	char *path;
 	bool dir;
 	uint64_t bytes;
+	uint64_t bytes_behind; /* of them, in entries that are not applied yet */
 };
 
 struct dir_todo {
@@ -33,7 +34,7 @@ struct preview {
 	struct job job;
 	uint64_t id;
 	unsigned peer;
-	uint64_t since, end;
+	uint64_t since, applied, end;
 	uint64_t reaches; /* the journal is read from here on */
 	struct changed *table; /* open addressing, by inode */
 	size_t n, size;

@@ -7,7 +7,8 @@
  * The journal tells which inodes were changed and how; a walk over the names tells where they are; an extent
  * remembers the seq of its birth, so the block maps tell what was written since. A file that was made and
  * removed again is not listed: nothing of it is lost. One that replaced another of the same name counts
- * as a change of that name.
+ * as a change of that name. The end of the journal may not be applied yet (a crash, before its commit index was
+ * known): there the entries themselves tell what was written, and where a new name is.
  *
  * Failure modes: the journal does not reach back to the common point (or it is overwritten meanwhile): then
  * the block maps of all files are looked at, and the answer says that it lists for that time only files
@@ -86,16 +87,33 @@ static void note_name(struct preview *p, uint64_t ino, unsigned what, uint64_t p
 
 /* --- the journal --- */
 
+/* Bytes of data in an entry that the block maps do not show yet. */
+static uint64_t bytes_in(const struct body_change *b)
+{
+	uint64_t end = b->mask & BODY_SET_SIZE ? b->size : UINT64_MAX, bytes = 0;
+
+	for (unsigned i = 0; i < b->nruns; i++) {
+		uint64_t from = b->runs[i].file_block * BLOCK_SIZE;
+		uint64_t to = from + (uint64_t)b->runs[i].blocks * BLOCK_SIZE;
+
+		bytes += MIN(to, end) - MIN(from, end);
+	}
+	return bytes;
+}
+
 static int note_change(struct preview *p, const struct entry *e)
 {
+	struct changed *c;
 	struct body_change b;
 
 	if (body_decode_change(e->body, e->h.body_len, &b))
 		return -EBADMSG;
-	note(p, b.ino,
+	c = note(p, b.ino,
 		b.flags & (BODY_DATA | BODY_HOLE | BODY_DEAD) || b.mask & BODY_SET_SIZE
 			? CHANGED_DATA
 			: CHANGED_ATTR);
+	if (e->h.seq > p->applied)
+		c->bytes_behind += bytes_in(&b);
 	return 0;
 }
 
@@ -124,6 +142,7 @@ static int note_entry(struct preview *p, const struct entry *e)
 		if (body_decode_create(e->body, e->h.body_len, &create))
 			return -EBADMSG;
 		note_name(p, create.ino, CHANGED_NEW, create.parent, create.name, create.nlen);
+		preview_find(p, create.ino)->dir = S_ISDIR(create.mode);
 		return 0;
 	case OP_UNLINK:
 	case OP_RMDIR:
@@ -154,8 +173,11 @@ static int note_entry(struct preview *p, const struct entry *e)
 static int read_journal(struct preview *p, struct volume *v)
 {
 	uint64_t from = p->reaches;
+	struct tree_info info;
 	int r = 0;
 
+	tree_info(v->tree, &info);
+	p->applied = info.applied.seq;
 	while (from <= p->end && !r) {
 		struct batch_header h;
 		struct entry e;
@@ -216,10 +238,12 @@ static int measure(struct preview *p, struct tree *t, struct changed *c)
 	struct inode i;
 	int r = tree_inode(t, c->ino, &i);
 
-	if (r)
-		return r == -ENOENT ? 0 : r; /* removed this moment, or not applied yet */
-	c->dir = S_ISDIR(i.mode);
-	return S_ISREG(i.mode) ? bytes_since(p, t, &i, &c->bytes) : 0;
+	if (!r) {
+		c->dir = S_ISDIR(i.mode);
+		r = S_ISREG(i.mode) ? bytes_since(p, t, &i, &c->bytes) : 0;
+	}
+	c->bytes += c->bytes_behind;
+	return r == -ENOENT ? 0 : r; /* removed this moment, or not applied yet */
 }
 
 /* --- the paths --- */

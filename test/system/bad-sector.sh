@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # group: damage
-# budget: 120
+# budget: 200
 # Sectors of a data segment that the disk cannot read any more, until they are written: the application gets
 # its bytes from the peer and sees nothing, and the sectors are written. Without a good copy it is an error
 # for those blocks alone. check names them; a peer that catches up is not sent what nobody has.

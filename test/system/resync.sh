@@ -162,22 +162,26 @@ step "beyond the journal: what is known is listed, and it comes back"
 order a deactivate clusterdomain site-b --yes
 wait_for 10 "site b knows" eval '[[ $(status b ".inactive[]") = site-b ]]'
 echo alone >"$(mnt a)/alone"
-site_stop a
+mkdir "$(mnt a)/alone-dir"
+echo alone too >"$(mnt a)/alone-dir/file"
+site_kill9 a # the last of it is in its journal and nowhere else, and nothing says that it is committed
 order b promote $VOLUME --accept-data-loss --yes
 site_wait_active b
 echo after >"$(mnt b)/after"
 site_start a
 wait_for 20 "both sites see the fork" is_fork
-expect_eq "what the side that was left out has alone" "$(previewed "$(preview a)")" "new /alone 6"
+expect_eq "what the side that was left out has alone" "$(previewed "$(preview a)")" $'new /alone 6\nnew /alone-dir/ 0\nnew /alone-dir/file 10'
 order a resync $VOLUME --from site-b --yes
 site_wait_in_sync b 60
 aside_check a
 rm -rf "$(asides a)"
-[[ ! -e $(mnt b)/alone && $(cat "$(mnt b)/after") = after ]] || fail "site b is not as it was"
+[[ ! -e $(mnt b)/alone && ! -e $(mnt b)/alone-dir && $(cat "$(mnt b)/after") = after ]] || fail "site b is not as it was"
 step "left out by force: it comes back the same way"
 
 # Killed in the middle, of pulling too: no journal reaches back to the beginning.
-dd if=/dev/urandom of="$(mnt b)/filler" bs=1M count=64 conv=notrunc,fsync status=none
+wait_for 60 "no journal reaches back to the beginning" eval '
+	[[ $(status a .journal.first_seq) -gt 1 && $(status b .journal.first_seq) -gt 1 ]] ||
+	{ dd if=/dev/urandom of="$(mnt b)/filler" bs=4k count=1000 conv=notrunc oflag=direct status=none; false; }'
 gave_up() { [[ -n $(asides "$1") && $(peer_state "$1") != fork ]]; }
 # A person who looks at the status and types what it says until it is done.
 mend() { # loser winner
