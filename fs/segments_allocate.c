@@ -37,13 +37,16 @@ static int allocate_run(
 	off_t off = (off_t)(block % DATA_SEGMENT_BLOCKS) * BLOCK_SIZE;
 	char name[SEG_FILE_NAME_SIZE];
 	cleanup_close int fd = -1;
-	int ret;
+	int ret, dirfd;
 
 	ret = segments_prepare(s, (struct addr){.block = block, .epoch = e->epoch.num}, 0);
 	if (ret)
 		return ret;
+	dirfd = seg_epoch_dir(s, e);
+	if (dirfd < 0)
+		return dirfd;
 	seg_file_name(number, name);
-	fd = openat(e->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (durable ? O_SYNC : 0));
+	fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (durable ? O_SYNC : 0));
 	if (fd < 0)
 		return -errno;
 	return allocate(fd, off, (off_t)blocks * BLOCK_SIZE);
