@@ -117,7 +117,7 @@ Test(config, ack_async_is_refused_until_it_is_built)
 {
 	struct err e = {0};
 
-	cr_assert(zero(int, load(VOLUME "ack = fsync\n" SITE PEER PLAIN, &c, &e)), "%s", e.msg);
+	cr_assert(zero(int, load(VOLUME "ack = fsync\n" SITE PEER PLAIN, &e)), "%s", e.msg);
 	cr_assert_eq(c.ack, CONFIG_ACK_FSYNC);
 	refuse(VOLUME "ack = async\n" SITE PEER PLAIN, "5: ack: 'async' is not built yet");
 	refuse(VOLUME "ack = never\n" SITE PEER PLAIN, "5: ack: 'never' is none of");
