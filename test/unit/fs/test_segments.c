@@ -473,6 +473,9 @@ Test(segments, files_of_an_old_epoch_that_hold_nothing_any_more_are_removed_with
 	start_again();
 	cr_assert(zero(int, segments_trim(s, 2)));
 	cr_assert(eq(uint, files_of_one(), 2), "both hold something");
+	start_again();
+	segments_measure(s);
+	cr_assert(ge(u64, segments_disk_bytes(s), 6ull * BLOCK_SIZE), "with no directory open yet");
 	check_ok(0, 4);
 	check_ok(far, 2);
 	cr_assert(zero(int, segments_punch(s, at(0), 4)));
