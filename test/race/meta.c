@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The filesystem's state under ThreadSanitizer: one thread decides and applies, and flushes now and
- * then; others read names, attributes and maps, and warm operations up. Ends with 0 when nothing was
+ * then; others read names, attributes and maps, and warm operations up; one reads what was freed, as the job
+ * that punches does, and the first one takes it off the lists. Ends with 0 when nothing was
  * reported and every reader saw only what can be. RocksDB itself is not instrumented; what is called
  * from it is left out.
  */
@@ -30,6 +31,8 @@ const char *__tsan_default_suppressions(void)
 static struct rig r;
 static atomic_bool stop;
 static atomic_uint reads;
+static atomic_ullong flushed, punched; /* seqs; 0: nothing new */
+static atomic_ullong told; /* blocks */
 
 static void must(bool cond, const char *what)
 {
@@ -100,6 +103,36 @@ static void *reader(void *arg)
 	return NULL;
 }
 
+static int punch_one(void *ctx, struct addr a, uint32_t blocks)
+{
+	must(a.epoch && blocks, "a freed run");
+	atomic_fetch_add(&told, blocks);
+	return 0;
+}
+
+static void *puncher(void *arg)
+{
+	while (!atomic_load(&stop)) {
+		uint64_t seq = atomic_load(&punched) ? 0 : atomic_exchange(&flushed, 0);
+
+		if (!seq) {
+			usleep(500);
+			continue;
+		}
+		must(!tree_freed(r.tree, seq, punch_one, NULL), "reading what was freed");
+		atomic_store(&punched, seq);
+	}
+	return NULL;
+}
+
+static void take_off_the_lists(void)
+{
+	uint64_t seq = atomic_exchange(&punched, 0);
+
+	if (seq)
+		must(!tree_freed_done(r.tree, seq), "taking it off");
+}
+
 static void change(uint64_t *seed)
 {
 	char name[16], bytes[3000];
@@ -131,25 +164,33 @@ static void change(uint64_t *seed)
 
 int main(void)
 {
-	pthread_t threads[READERS];
-	uint64_t seed = 1;
+	pthread_t threads[READERS], punch;
+	uint64_t seed = 1, data_seq;
+	struct pos pos;
 
 	rig_open_disk(&r, 1 << 20);
 	for (unsigned i = 0; i < READERS; i++)
 		must(!pthread_create(&threads[i], NULL, reader, (void *)(uintptr_t)(i + 5)),
 			"thread");
+	must(!pthread_create(&punch, NULL, puncher, NULL), "thread");
 	for (unsigned i = 0; i < OPS; i++) {
 		change(&seed);
 		if (i % 500 == 499) {
 			tree_write_freed(r.tree);
 			rig_flush(&r);
+			must(!tree_persisted(r.tree, &pos, &data_seq), "the flushed position");
+			atomic_store(&flushed, pos.seq);
 		}
+		take_off_the_lists();
 	}
 	atomic_store(&stop, true);
 	for (unsigned i = 0; i < READERS; i++)
 		pthread_join(threads[i], NULL);
+	pthread_join(punch, NULL);
 	rig_check(&r);
-	printf("%u changes, %u reads\n", OPS, atomic_load(&reads));
+	must(atomic_load(&told), "nothing was ever freed");
+	printf("%u changes, %u reads, %llu blocks freed\n", OPS, atomic_load(&reads),
+		(unsigned long long)atomic_load(&told));
 	rig_close(&r);
 	return 0;
 }

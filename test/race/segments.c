@@ -2,7 +2,8 @@
 /*
  * Data segments and payloads under ThreadSanitizer: one thread announces small and large writes, as
  * the commit thread does, two read what was announced, one syncs, one adds epochs and makes files, two
- * repair old blocks, one allocates ahead and looks how much is allocated.
+ * repair old blocks, one allocates ahead and looks how much is allocated, one punches what is old and takes
+ * the files of old epochs away.
  * Ends with 0 when nothing was reported and every read found what was announced.
  */
 #include <pthread.h>
@@ -18,10 +19,14 @@
 
 #define WRITES 3000u
 #define WINDOW 64u /* blocks that readers look back */
+#define EPOCH 100u /* that is written in */
+#define REPAIRED 8u /* the first blocks of each window are repaired, the others punched */
 
 static struct segments *s;
 static struct payload_pool *pool;
 static atomic_ulong upto; /* blocks announced */
+static atomic_ulong punched; /* blocks below this may be holes */
+static atomic_uint last_epoch; /* of those that hold nothing */
 static atomic_bool stop;
 static atomic_uint wrong;
 
@@ -45,8 +50,9 @@ static void *reader_main(void *arg)
 			fill(want, n);
 			crcs[n - from] = crc32c(0, want, BLOCK_SIZE);
 		}
-		if (segments_read(s, (struct addr){.block = from, .epoch = 1},
-			    (uint32_t)(end - from), buf, crcs, &bad))
+		if (segments_read(s, (struct addr){.block = from, .epoch = EPOCH},
+			    (uint32_t)(end - from), buf, crcs, &bad) &&
+			atomic_load(&punched) <= from) /* it was not overtaken */
 			atomic_fetch_add(&wrong, 1);
 	}
 	free(buf);
@@ -79,8 +85,8 @@ static void *repair_main(void *arg)
 		if (end < 4 * WINDOW)
 			continue;
 		state = state * 6364136223846793005ull + 1442695040888963407ull;
-		n = (state >> 33) % 8 + (end / WINDOW - 3) * WINDOW;
-		a = (struct addr){.block = n, .epoch = 1};
+		n = (state >> 33) % REPAIRED + (end / WINDOW - 3) * WINDOW;
+		a = (struct addr){.block = n, .epoch = EPOCH};
 		p = payload_new(NULL, BLOCK_SIZE);
 		fill(p->data, n);
 		crc = crc32c(0, p->data, BLOCK_SIZE);
@@ -103,11 +109,32 @@ static void *allocate_main(void *arg)
 	while (!atomic_load(&stop)) {
 		uint64_t end = atomic_load(&upto) + 1024;
 
-		if (at < end && segments_allocate(s, (struct addr){.block = at, .epoch = 1}, end,
-					end % 2, &at))
+		if (at < end && segments_allocate(s, (struct addr){.block = at, .epoch = EPOCH},
+					end, end % 2, &at))
 			atomic_fetch_add(&wrong, 1);
 		segments_measure(s);
 		usleep(1000);
+	}
+	return NULL;
+}
+
+static void *punch_main(void *arg)
+{
+	uint64_t at = 0;
+
+	while (!atomic_load(&stop)) {
+		struct addr a = {.block = at + REPAIRED, .epoch = EPOCH};
+
+		if (segments_trim(s, atomic_load(&last_epoch)))
+			atomic_fetch_add(&wrong, 1);
+		if (at + 8 * WINDOW > atomic_load(&upto)) {
+			usleep(500);
+			continue;
+		}
+		at += WINDOW;
+		atomic_store(&punched, at);
+		if (segments_punch(s, a, WINDOW - REPAIRED))
+			atomic_fetch_add(&wrong, 1);
 	}
 	return NULL;
 }
@@ -121,6 +148,7 @@ static void *epoch_main(void *arg)
 			atomic_fetch_add(&wrong, 1);
 		if (n % 6 == 0 && segments_prepare(s, (struct addr){.epoch = n}, 0))
 			atomic_fetch_add(&wrong, 1);
+		atomic_store(&last_epoch, n);
 		segments_disk_bytes(s);
 		usleep(2000);
 	}
@@ -131,7 +159,7 @@ static void *epoch_main(void *arg)
 static void announce(uint64_t first, uint32_t blocks, uint64_t seq)
 {
 	struct payload *p = payload_new(pool, (size_t)blocks * BLOCK_SIZE);
-	struct addr a = {.block = first, .epoch = 1};
+	struct addr a = {.block = first, .epoch = EPOCH};
 	uint64_t off;
 	int fd;
 
@@ -158,14 +186,14 @@ static void announce(uint64_t first, uint32_t blocks, uint64_t seq)
 int main(void)
 {
 	void *(*const mains[])(void *) = {reader_main, reader_main, sync_main, epoch_main,
-		repair_main, repair_main, allocate_main};
+		repair_main, repair_main, allocate_main, punch_main};
 	pthread_t t[ARRAY_SIZE(mains)];
 	struct err e = {0};
 	uint64_t next = 0;
 
 	if (payload_pool_new(64u << 20, NULL, NULL, &pool) ||
 		segments_open(scratch_dir(), &s, &e) ||
-		segments_add_epoch(s, (struct epoch){.num = 1, .id = 1}, &e)) {
+		segments_add_epoch(s, (struct epoch){.num = EPOCH, .id = 1}, &e)) {
 		fprintf(stderr, "segments: %s\n", e.msg);
 		return 1;
 	}
