@@ -164,6 +164,11 @@ uint64_t space_meta_bytes(const struct volume *v)
 	return have > need ? have - need : 0;
 }
 
+bool space_exhausted(const struct volume *v)
+{
+	return atomic_load(&v->space.meta_full) && !space_meta_bytes(v);
+}
+
 /* --- admission --- */
 
 enum class { CLASS_TAKES, CLASS_CHANGES, CLASS_FREES };

@@ -27,6 +27,7 @@
 #define APPLY_GATHER_NS (5 * NS_PER_MS)
 #define APPLY_GATHER_ENTRIES 512u /* so many do not wait */
 #define APPLY_GATHER_BYTES (1u << 20)
+#define APPLY_FLUSH_MIN (1u << 20) /* bytes: a checkpoint for less makes no room */
 
 /* Applies the entries of a verified batch up to a seq. The payload, if given, holds the batch's
  * memory: inline payloads are then written by the segments' writer from there. */
@@ -180,6 +181,23 @@ static int batch_get(struct volume *v, uint64_t seq, struct batch_header *ret_h,
 	return 0;
 }
 
+/* What is applied must be flushed one day. Outside of the set nobody asks for a grant before more comes: on a full
+ * disk it stays in the ring until there is room, or this is the room that a checkpoint makes. */
+static bool must_wait_for_room(struct volume *v, int *ret_r)
+{
+	struct timespec pause = {.tv_nsec = 200 * 1000 * 1000};
+
+	if (!space_exhausted(v))
+		return false;
+	if (store_unflushed_bytes(v->store) > APPLY_FLUSH_MIN) {
+		*ret_r = checkpoint_make(v);
+		if (*ret_r || !space_exhausted(v))
+			return *ret_r != 0;
+	}
+	nanosleep(&pause, NULL);
+	return true;
+}
+
 static void apply_upto(struct volume *v, uint64_t target)
 {
 	struct apply *a = &v->apply;
@@ -199,6 +217,14 @@ static void apply_upto(struct volume *v, uint64_t target)
 		if (stop) {
 			payload_unref(p);
 			return;
+		}
+		if (!r && must_wait_for_room(v, &r)) {
+			payload_unref(p);
+			if (r) {
+				apply_fail(v, r, "a checkpoint", next - 1);
+				return;
+			}
+			continue;
 		}
 		if (r == -ENOENT || r == -ENOMEM) { /* written, its completion not seen yet */
 			nanosleep(&pause, NULL);

@@ -469,6 +469,8 @@ uint64_t space_meta_reserve(const struct volume *v);
 void space_make_way(struct volume *v, uint64_t bytes);
 /* What can surely be flushed beyond what is applied. */
 uint64_t space_meta_bytes(const struct volume *v);
+/* The disk is full, and no more metadata than there is can surely be flushed. Any thread. */
+bool space_exhausted(const struct volume *v);
 /* May this operation be staged, as far as metadata is concerned? 0, -ENOSPC, -ENOBUFS (not now). */
 int space_admits(struct volume *v, const struct op *op);
 /* The disk is full here, or nearly so. */

@@ -160,5 +160,21 @@ for s in a b; do
 	wait_for 30 "site $s has room again" has_room $s
 	step "site $s started on a full disk"
 done
+# A standby that comes back to a full disk waits outside of the set, and says why.
+order a deactivate clusterdomain site-b --yes
+"$TOOLS/many" create "$m/alone" 60000 || fail "files could not be made"
+write_soon more 48
+fill_disk b
+mark
+order a activate clusterdomain site-b
+wait_for 20 "site b says that it is full" is_full b
+pause_ms 3000
+expect_eq "the set while site b is full" "$(in_sync_count a)" 1
+touch "$m/goes-on"
+daemons_live
+step "site b waits: $(status b .trouble); $(status a '.peers[0].text')"
+free_disk b
+site_wait_in_sync a 60
+wait_for 30 "site b has room again" has_room b
 wait_for 30 "files can be made again" touch "$m/file"
 sites_stop_and_compare
