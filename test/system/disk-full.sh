@@ -15,10 +15,16 @@ net_new
 echo "seed $SEED"
 IMAGES=$(mktemp -d "/dev/shm/$TAG.XXXXXX")
 replica_of() { echo "$WORK/$1/disk/replica"; }
+# One on ext4 and one on xfs, the other way round in every second run.
+n=$SEED
 for s in a b; do
 	mkdir -p "$WORK/$s/disk"
 	truncate -s ${DISK_MIB}M "$IMAGES/$s"
-	mkfs.ext4 -q -F -J size=8 -m 0 -E nodiscard "$IMAGES/$s"
+	if ((n++ % 2)); then
+		mkfs.xfs -q -f -K "$IMAGES/$s"
+	else
+		mkfs.ext4 -q -F -J size=8 -m 0 -E nodiscard "$IMAGES/$s"
+	fi
 	mount -o loop,noatime "$IMAGES/$s" "$WORK/$s/disk"
 done
 disks_cleanup() {
@@ -34,7 +40,7 @@ disks_cleanup() {
 }
 sites_format 1G
 sites_start
-step "both sites are up on disks of $DISK_MIB MiB"
+step "both sites are up on disks of $DISK_MIB MiB: $(df --output=fstype "$WORK/a/disk" | tail -n 1) and $(df --output=fstype "$WORK/b/disk" | tail -n 1)"
 
 m=$(mnt a)
 free_kib() { df -k --output=avail "$WORK/$1/disk" | tail -n 1 | tr -d ' '; }
