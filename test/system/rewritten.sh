@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # group: programs
-# budget: 240
+# budget: 400
 # A file that is overwritten 20 times at random takes at most 1.3 times its size on both sites after the next
 # checkpoints, and overwriting goes on at 0.7 of its first pace or more meanwhile. 128 MiB here, and one GiB in
 # blocks of 4 KiB from ROUNDS=100 on.
@@ -36,7 +36,7 @@ ratio=$(awk -v a="$(mean "${later[@]}")" -v b="$(mean "${first[@]}")" 'BEGIN { p
 step "overwriting: $(mean "${first[@]}") MB/s at first, $(mean "${later[@]}") MB/s with punching: x$ratio"
 awk -v r="$ratio" 'BEGIN { exit !(r >= 0.7) }' || fail "punching costs more than it may: x$ratio"
 for s in a b; do
-	wait_for 90 "site $s is within 1.3 of what is live ($(used_kib "$s") KiB of $((size * 1024)))" fits $s
+	wait_for 150 "site $s is within 1.3 of what is live ($(used_kib "$s") KiB of $((size * 1024)))" fits $s
 done
 step "$(used_kib a) and $(used_kib b) KiB are allocated for $((size * 1024)) KiB"
 for s in a b; do
