@@ -34,7 +34,10 @@ done
 mean() { printf '%s\n' "$@" | awk '{ n += $1 } END { printf "%.2f", n / NR }'; }
 ratio=$(awk -v a="$(mean "${later[@]}")" -v b="$(mean "${first[@]}")" 'BEGIN { printf "%.2f", a / b }')
 step "overwriting: $(mean "${first[@]}") MB/s at first, $(mean "${later[@]}") MB/s with punching: x$ratio"
-awk -v r="$ratio" 'BEGIN { exit !(r >= 0.7) }' || fail "punching costs more than it may: x$ratio"
+# Where each hole is a command to the disk as well, as the log warns, it may cost more.
+least=0.7
+[[ ",$(findmnt -nT "$WORK" -o OPTIONS)," != *,discard,* ]] || least=0.4
+awk -v r="$ratio" -v l=$least 'BEGIN { exit !(r >= l) }' || fail "punching costs more than it may: x$ratio"
 for s in a b; do
 	wait_for 150 "site $s is within 1.3 of what is live ($(used_kib "$s") KiB of $((size * 1024)))" fits $s
 done
