@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * When dead blocks are given back to the filesystem below, on either side: after a checkpoint, by one job at
- * a time, which takes breaks as long as its work, so that whoever writes to the same file gets its lock.
+ * a time, which takes breaks as long as its work while the volume is written to, so that whoever writes to
+ * the same file gets its lock and the disk. They shrink as the dead blocks grow.
  * Neither the commit thread nor a standby's apply thread waits for it: thousands of scattered holes take
  * seconds on a busy disk, and a standby that does not apply withholds its acknowledgements.
  *
@@ -10,7 +11,8 @@
  * thread when it does, else the apply thread before its next checkpoint (punch_settle()).
  *
  * Failure modes: a crash in between: the lists are punched again, which changes nothing (I7). A failed punch
- * is final (I9). The lists grow faster than the job works them off: without breaks it catches up.
+ * is final (I9). The lists grow faster than the job works them off: with ever shorter breaks, and then without,
+ * it catches up.
  *
  * How much may be dead and not given back is a part of what is live, never a number of blocks: a small
  * volume has as much right to its room as a large one, and on a large one more of them lie side by side.
@@ -23,8 +25,10 @@
 #define DUE_PART 16u /* of the live blocks: a checkpoint is due, so that they can be punched */
 #define DUE_MIN 1024u /* blocks */
 #define DUE_MAX 16384u
-#define HURRY_PART 8u /* of the live blocks: no breaks any more */
+#define CALM_PART 16u /* of the live blocks: up to here whole breaks */
+#define HURRY_PART 4u /* of the live blocks: from here on none */
 #define HURRY_MIN 4096u
+#define QUIET_NS (50 * NS_PER_MS) /* without a batch: nobody is in the way */
 
 static uint64_t live_blocks(const struct volume *v)
 {
@@ -45,10 +49,16 @@ bool punch_idle_due(const struct volume *v, uint64_t since_ns)
 	       clock_mono_ns() - since_ns > PUNCH_IDLE_NS;
 }
 
-/* Dead blocks crowd the disk. */
-static bool must_hurry(const struct volume *v)
+/* The break after a hole that took so long, in ns. */
+static uint64_t break_after(const struct volume *v, uint64_t took, uint64_t now)
 {
-	return tree_freed_blocks(v->tree) > MAX(live_blocks(v) / HURRY_PART, HURRY_MIN);
+	uint64_t live = live_blocks(v), dead = tree_freed_blocks(v->tree);
+	uint64_t hurry = MAX(live / HURRY_PART, HURRY_MIN), calm = live / CALM_PART;
+
+	if (dead >= hurry || now - atomic_load(&v->batch_ns) > QUIET_NS)
+		return 0;
+	took = MIN(took, BREAK_MAX_NS);
+	return dead <= calm ? took : took * (hurry - dead) / (hurry - calm);
 }
 
 void punch_want(struct volume *v, uint64_t seq, uint32_t trim_before)
@@ -63,15 +73,13 @@ void punch_want(struct volume *v, uint64_t seq, uint32_t trim_before)
 static int punch_one(void *ctx, struct addr a, uint32_t blocks)
 {
 	struct volume *v = ctx;
-	uint64_t began = clock_mono_ns(), took;
+	uint64_t began = clock_mono_ns(), now, pause;
 	int r = segments_punch(v->segments, a, blocks);
 
-	took = clock_mono_ns() - began;
-	if (!r && !must_hurry(v)) {
-		struct timespec pause = {.tv_nsec = (long)MIN(took, BREAK_MAX_NS)};
-
-		nanosleep(&pause, NULL);
-	}
+	now = clock_mono_ns();
+	pause = break_after(v, now - began, now);
+	if (!r && pause)
+		nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
 	return r;
 }
 

@@ -448,6 +448,7 @@ static void receive_append(
 	s->payload = p;
 	s->bytes = p->data + BLOCK_SIZE;
 	s->closed_ns = clock_mono_ns();
+	atomic_store_explicit(&v->batch_ns, s->closed_ns, memory_order_relaxed);
 	if (m->append.h.first_seq > core_end(v->core).seq) {
 		const char *why = rx_room(v, s)
 					  ? "the disk here has no room for the data of a batch"

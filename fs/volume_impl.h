@@ -337,6 +337,7 @@ struct volume {
 	uint64_t rtt_ns; /* to the in-sync peers, the longest; 0: unknown */
 	uint64_t count_ops, count_batches, count_bytes, count_errors;
 	uint64_t count_damaged, count_repaired; /* blocks */
+	atomic_uint_fast64_t batch_ns; /* when the last batch was closed or received */
 	atomic_uint_fast64_t count_checkpoints;
 };
 

@@ -318,6 +318,7 @@ static void batch_close(struct volume *v)
 	s->size = batch_finish(&v->writer, core_commit(v->core), clock_real_ns());
 	s->h = v->writer.h;
 	s->closed_ns = now;
+	atomic_store_explicit(&v->batch_ns, now, memory_order_relaxed);
 	s->refs++; /* until it is committed */
 	v->last_commit_written = s->h.commit;
 	v->arena_head = s->start + s->size;
