@@ -187,8 +187,10 @@ void segments_inflight_remove(struct segments *s, struct addr a, uint32_t blocks
 		if (n->run->inflight && n->run->a.epoch == a.epoch && n->run->a.block == a.block &&
 			n->run->blocks == blocks)
 			found = n->run;
-	pthread_mutex_unlock(&sh->lock);
 	ensure(found);
+	found->inflight =
+		false; /* of several alike (repairs for several readers) this one is taken */
+	pthread_mutex_unlock(&sh->lock);
 	pending_remove(s, found);
 }
 

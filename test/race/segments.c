@@ -2,7 +2,7 @@
 /*
  * Data segments and payloads under ThreadSanitizer: one thread announces small and large writes, as
  * the commit thread does, two read what was announced, one syncs, one adds epochs and makes files, two
- * repair old blocks, one allocates ahead and looks how much is allocated, one punches what is old and takes
+ * repair old blocks, two have the same block in memory, one allocates ahead and looks how much is allocated, one punches what is old and takes
  * the files of old epochs away.
  * Ends with 0 when nothing was reported and every read found what was announced.
  */
@@ -102,6 +102,20 @@ static void *repair_main(void *arg)
 	return NULL;
 }
 
+/* As repairs of one block for several readers: each has it in memory, under the same address. */
+static void *alike_main(void *arg)
+{
+	struct payload *p = payload_new(NULL, BLOCK_SIZE);
+
+	fill(p->data, 0);
+	while (!atomic_load(&stop)) {
+		segments_inflight_add(s, (struct addr){.block = 0, .epoch = EPOCH}, 1, p);
+		segments_inflight_remove(s, (struct addr){.block = 0, .epoch = EPOCH}, 1);
+	}
+	payload_unref(p);
+	return NULL;
+}
+
 static void *allocate_main(void *arg)
 {
 	uint64_t at = 0;
@@ -186,7 +200,7 @@ static void announce(uint64_t first, uint32_t blocks, uint64_t seq)
 int main(void)
 {
 	void *(*const mains[])(void *) = {reader_main, reader_main, sync_main, epoch_main,
-		repair_main, repair_main, allocate_main, punch_main};
+		repair_main, repair_main, alike_main, alike_main, allocate_main, punch_main};
 	pthread_t t[ARRAY_SIZE(mains)];
 	struct err e = {0};
 	uint64_t next = 0;
