@@ -17,7 +17,7 @@ last=$(status b .seq.durable)
 site_stop b
 site_kill9 a
 site_start a
-wait_for 20 "site a answers" eval '[[ $(role a) != down ]]'
+wait_for 20 "site a has recovered" eval '[[ $(role a) = @(confirming|standby) ]]'
 order a promote $VOLUME --yes
 site_wait_active a
 epoch=$(status a .epoch)
