@@ -4,7 +4,8 @@
  * then what the kernel holds in memory is not what is on the disk, and writing it again may not help
  * (pagecache.c). So before recovery writes anything, the kernel forgets what it holds of all files that can
  * be written again: by the replay, by the tail when it is confirmed, by a tail that the peer returns. After an
- * I/O error that the last process saw, it forgets all files, because the blocks before are read as well.
+ * I/O error that the last process saw, it forgets all files, because the blocks before are read as well. Pages to
+ * be written back are there only where the filesystem has no O_DIRECT, or from an earlier build.
  *
  * Failure modes: a write-back that fails here again is as good as never begun: what it was to write comes
  * from the ring. What neither the ring nor the disk has shows as a wrong checksum. Recovery's thread only,

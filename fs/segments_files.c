@@ -121,6 +121,16 @@ struct seg_epoch *seg_epoch_find(struct segments *s, uint32_t num)
 	return e;
 }
 
+struct seg_epoch *seg_epoch_at(struct segments *s, unsigned i)
+{
+	struct seg_epoch *e;
+
+	pthread_rwlock_rdlock(&s->table_lock);
+	e = i < s->nepochs ? s->epochs[i] : NULL;
+	pthread_rwlock_unlock(&s->table_lock);
+	return e;
+}
+
 int seg_epoch_dir(struct segments *s, struct seg_epoch *e)
 {
 	int fd = atomic_load(&e->dirfd), none = -1;

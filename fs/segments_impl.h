@@ -120,6 +120,8 @@ static inline uint64_t seg_file_offset(struct addr a)
 /* segments_files.c */
 void seg_file_name(unsigned number, char buf[SEG_FILE_NAME_SIZE]);
 struct seg_epoch *seg_epoch_find(struct segments *s, uint32_t num);
+/* The i-th, ascending; NULL behind the last. For walks: one that is added meanwhile is a later one. */
+struct seg_epoch *seg_epoch_at(struct segments *s, unsigned i);
 /* The directory of an epoch, open until segments_close(); or -errno. Any thread, no lock. */
 int seg_epoch_dir(struct segments *s, struct seg_epoch *e);
 /* The open file that holds a. -ENOENT when it is missing and create is false. */

@@ -51,12 +51,8 @@ void segments_measure(struct segments *s)
 	uint64_t bytes = 0;
 
 	for (unsigned i = 0;; i++) {
-		struct seg_epoch *e = NULL;
+		struct seg_epoch *e = seg_epoch_at(s, i);
 
-		pthread_rwlock_rdlock(&s->table_lock);
-		if (i < s->nepochs)
-			e = s->epochs[i];
-		pthread_rwlock_unlock(&s->table_lock);
 		if (!e)
 			break;
 		bytes += epoch_bytes(s, e);

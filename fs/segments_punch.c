@@ -121,12 +121,8 @@ int segments_trim(struct segments *s, uint32_t before)
 	int r = 0;
 
 	for (unsigned i = 0; !r; i++) {
-		struct seg_epoch *e = NULL;
+		struct seg_epoch *e = seg_epoch_at(s, i);
 
-		pthread_rwlock_rdlock(&s->table_lock);
-		if (i < s->nepochs)
-			e = s->epochs[i];
-		pthread_rwlock_unlock(&s->table_lock);
 		if (!e)
 			break;
 		if (e->epoch.num >= before || atomic_exchange(&e->trimmed, true))

@@ -374,6 +374,11 @@ void external_free(struct external *x);
 bool volume_drained(const struct volume *v);
 void volume_durable(struct volume *v);
 
+/* volume_latency.c */
+/* Counts an operation that is answered now; the slot is its batch, NULL while that is not committed. The
+ * commit thread. */
+void latency_account(struct volume *v, const struct slot *s, const struct op *op, uint64_t now);
+
 /* volume_reap.c */
 /* Queues what is dead for removal, if it is time, or now because an operation waits for it. True: something
  * was put in front of `ready`. */

@@ -17,7 +17,9 @@
  *
  * Failure modes: any failed write is final (I9): the process ends and starts again. What was staged
  * and not committed was never acknowledged (under ack=fsync never synced, and what survives is a prefix).
- * A peer that is silent: staging goes on up to STAGED_BYTES_MAX (UNSYNCED_MAX), then operations wait in `ready`; workers go on serving reads (I10).
+ * A peer that is silent: staging goes on up to STAGED_BYTES_MAX (UNSYNCED_MAX), then operations wait in
+ * `ready`; workers go on serving reads (I10). Under ack=fsync the process dies right after an answer: the mount
+ * dies with it, so whoever was answered learns of it before it could sync; who opens the file anew finds a prefix.
  *
  * Memory of batches: one memfd, used as a circle, registered with io_uring, in one piece so that
  * another process can take it over. Slots are freed from the front, in order.
@@ -372,13 +374,19 @@ static void converge_staged(struct volume *v, uint64_t now)
 		converge_took(&v->converge[i], now);
 }
 
+/* Of batches and payloads above the commit index, the open batch among them. */
+static uint64_t unsynced_bytes(const struct volume *v)
+{
+	return v->staged_bytes + v->staged_payloads + (v->batch_open ? v->writer.used : 0);
+}
+
 static bool can_stage(struct volume *v)
 {
 	if (!v->serving || v->stop_staging || v->checkpoint.state == CHECKPOINT_QUIESCE)
 		return false;
 	if (v->staged_bytes > STAGED_BYTES_MAX || v->staged_bytes > ring_size(v->ring) / 4)
 		return false;
-	if (v->cfg->ack == CONFIG_ACK_FSYNC && v->staged_bytes + v->staged_payloads > UNSYNCED_MAX)
+	if (v->cfg->ack == CONFIG_ACK_FSYNC && unsynced_bytes(v) > UNSYNCED_MAX)
 		return false;
 	if (v->batch_open && v->open_slot->nexternals == EXTERNALS_MAX)
 		return false;
@@ -437,26 +445,6 @@ static void stage_entry(struct volume *v, struct op *op, struct decision *d)
 	if (r)
 		volume_die(v, "entry %llu could not be applied: %s", (unsigned long long)op->seq,
 			strerror(-r));
-}
-
-static void latency_account(
-	struct volume *v, const struct slot *s, const struct op *op, uint64_t now)
-{
-	latency_count(&v->latency, now);
-	latency_add(&v->latency, LATENCY_QUEUE, op->staged_ns - op->queued_ns);
-	latency_add(&v->latency, LATENCY_TOTAL, now - op->queued_ns);
-	v->answered_ops++;
-	v->answered_ns += now - op->queued_ns;
-	if (!s)
-		return;
-	if (s->local_ns)
-		latency_add(&v->latency, LATENCY_LOCAL, s->local_ns - s->closed_ns);
-	if (s->acked_ns) {
-		uint64_t whole = s->acked_ns - s->closed_ns, rtt = MIN(v->rtt_ns, whole);
-
-		latency_add(&v->latency, LATENCY_NETWORK, rtt);
-		latency_add(&v->latency, LATENCY_REMOTE, whole - rtt);
-	}
 }
 
 static void ready_pop(struct volume *v, struct op *op)
