@@ -54,6 +54,8 @@ struct freed {
 	struct freed_run *runs;
 	size_t n, size;
 	uint64_t blocks; /* of these and of the remembered ones; atomic */
+	uint64_t
+		done; /* lists up to this seq are taken off, though the store may have them still; atomic */
 };
 
 struct tree {

@@ -111,3 +111,32 @@ Test(freed, space_is_remembered_by_the_flush_that_makes_it_dead_and_survives_a_c
 	cr_assert_eq(l.runs, 0);
 	rig_close(&r);
 }
+
+Test(freed, what_is_taken_off_is_counted_off_once)
+{
+	static uint8_t bytes[40 * BLOCK_SIZE];
+	struct free_list l = {0};
+	struct rig r;
+	uint64_t f, first;
+
+	rig_open(&r);
+	f = rig_create(&r, ROOT_INO, "f", S_IFREG | 0644);
+	cr_assert_eq(rig_do(&r, rig_op_write(f, 0, bytes, sizeof(bytes))), 0);
+	cr_assert_eq(rig_do(&r, rig_op_write(f, 0, bytes, 20 * BLOCK_SIZE)), 0);
+	tree_write_freed(r.tree);
+	cr_assert_eq(tree_flush_txn(r.tree), 0);
+	first = r.end.seq;
+	cr_assert_eq(rig_do(&r, rig_op_write(f, 0, bytes, sizeof(bytes))), 0);
+	tree_write_freed(r.tree);
+	cr_assert_eq(tree_flush_txn(r.tree), 0);
+	cr_assert_eq(tree_freed_blocks(r.tree), 60);
+	/* No transaction in between, as when nobody writes: the store has the first list still. */
+	cr_assert_eq(tree_freed_done(r.tree, first), 0);
+	cr_assert_eq(tree_freed_done(r.tree, first), 0);
+	cr_assert_eq(tree_freed_blocks(r.tree), 40);
+	cr_assert_eq(tree_freed(r.tree, r.end.seq, add_free, &l), 0);
+	cr_assert_eq(l.blocks, 40);
+	cr_assert_eq(tree_freed_done(r.tree, r.end.seq), 0);
+	cr_assert_eq(tree_freed_blocks(r.tree), 0);
+	rig_close(&r);
+}
