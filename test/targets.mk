@@ -95,7 +95,7 @@ demo: setup
 demo-clean:
 	@B=$(B) test/demo.sh clean
 bench: setup
-	@$(MAKE) --no-print-directory B=$(B) all bench-programs
+	@$(MAKE) --no-print-directory B=$(B) all bench-programs system-programs
 	@B=$(B) BENCH="$(BENCH)" $(if $(ROUNDS),ROUNDS=$(ROUNDS)) test/bench/run.sh
 
 # --- install: every program, and the pages, completions and units that lie beside the sources ------

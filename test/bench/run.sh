@@ -24,7 +24,7 @@ ROUNDS=${ROUNDS:-3}
 BENCH_SECONDS=${BENCH_SECONDS:-2}
 RTT_US=${RTT_US:-0}
 SYSTEMS=${SYSTEMS:-ext4 gluster plain tls fsync}
-all_workloads="append osync random direct write read randread sync sync8 create untar find tarread rmrf sqlite pgbench back"
+all_workloads="append osync random direct write read randread sync sync8 create untar find tarread rmrf sqlite pgbench back rewrite"
 BENCH=${BENCH:-$all_workloads}
 pg_bin=$(find /usr/lib/postgresql/*/bin -maxdepth 0 2>/dev/null | sort -V | tail -n 1)
 
@@ -55,6 +55,8 @@ fi
 . test/sites.sh
 # shellcheck source=test/bench/back.sh
 . test/bench/back.sh
+# shellcheck source=test/bench/rewrite.sh
+. test/bench/rewrite.sh
 fsio=$PWD/$B/bench/fsio
 files=$PWD/$B/bench/files
 floor=$PWD/$B/bench/floor
@@ -423,7 +425,7 @@ SYSTEMS=${up# }
 steps=""
 for w in $BENCH; do
 	case $w in
-	back) ;; # once, at the end
+	back | rewrite) ;; # once, at the end
 	untar | find | tarread | rmrf) case "$steps " in *" tree "*) ;; *) steps+=" tree" ;; esac ;;
 	*) steps+=" $w" ;;
 	esac
@@ -450,6 +452,10 @@ done
 print_report | tee "$B/bench.txt"
 if wanted back; then
 	bench_back | tee -a "$B/bench.txt"
+	[ "${PIPESTATUS[0]}" = 0 ] || failures=$((failures + 1))
+fi
+if wanted rewrite; then
+	bench_rewrite | tee -a "$B/bench.txt"
 	[ "${PIPESTATUS[0]}" = 0 ] || failures=$((failures + 1))
 fi
 for s in plain tls fsync; do
