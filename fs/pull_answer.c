@@ -3,8 +3,8 @@
  * What a source of pulling does on the job threads, because it reads the disk: making the checkpoint
  * that is offered, and reading one answer. pull_source.c has the rest, and the failure modes.
  *
- * While a job runs, what it uses of struct source is the job's; the commit thread looks at it again
- * when the job is done.
+ * While a job runs, what it uses of struct source, or its struct serve, is the job's; the commit thread
+ * looks at it again when the job is done.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -119,10 +119,11 @@ void source_copy_run(struct job *j)
 
 /* --- one answer --- */
 
-static int read_part(struct source *s, const struct msg_pull_ask_file *a)
+static int read_part(struct serve *sv, const struct msg_pull_ask_file *a)
 {
 	size_t size = ((size_t)a->len + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
-	struct msg_pull_part *p = &s->answer.pull_part;
+	struct msg_pull_part *p = &sv->answer.pull_part;
+	struct source *s = sv->s;
 	char path[PULL_PATH_SIZE];
 	cleanup_close int fd = -1;
 
@@ -130,10 +131,10 @@ static int read_part(struct source *s, const struct msg_pull_ask_file *a)
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
-	memset(s->payload->data, 0, size);
+	memset(sv->payload->data, 0, size);
 	for (uint32_t done = 0; done < a->len;) {
 		ssize_t n = pread(
-			fd, s->payload->data + done, a->len - done, (off_t)(a->offset + done));
+			fd, sv->payload->data + done, a->len - done, (off_t)(a->offset + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -141,76 +142,78 @@ static int read_part(struct source *s, const struct msg_pull_ask_file *a)
 			return n < 0 ? -errno : -EIO;
 		done += (uint32_t)n;
 	}
-	s->answer.type = MSG_PULL_PART;
+	sv->answer.type = MSG_PULL_PART;
 	*p = (struct msg_pull_part){.id = a->id,
 		.index = a->index,
 		.offset = a->offset,
 		.len = a->len,
-		.crc = crc32c(0, s->payload->data, size),
-		.bytes = s->payload->data};
+		.crc = crc32c(0, sv->payload->data, size),
+		.bytes = sv->payload->data};
 	return 0;
 }
 
 /* Not here as they were: punched, because no file maps them any more, or damaged. A punched block is a
  * hole. */
-static void note_missing(struct source *s, const struct msg_pull_ask_data *a, struct addr at)
+static void note_missing(struct serve *sv, const struct msg_pull_ask_data *a, struct addr at)
 {
+	struct segments *seg = sv->s->v->segments;
+
 	for (uint32_t i = 0; i < a->blocks; i++) {
 		struct addr one = {.block = at.block + i, .epoch = at.epoch};
 
-		if (segments_damage(s->v->segments, one, 1, &a->crcs[i]) &&
-			!segments_hole(s->v->segments, one, 1))
-			s->damaged[s->ndamaged++] = one;
+		if (segments_damage(seg, one, 1, &a->crcs[i]) && !segments_hole(seg, one, 1))
+			sv->damaged[sv->ndamaged++] = one;
 	}
-	if (!s->ndamaged)
+	if (!sv->ndamaged)
 		log_info("pulling: of blocks %llu+%u of epoch %u some were given back meanwhile",
 			(unsigned long long)a->block, a->blocks, a->epoch.num);
 }
 
-static int read_data(struct source *s, const struct msg_pull_ask_data *a)
+static int read_data(struct serve *sv, const struct msg_pull_ask_data *a)
 {
+	struct segments *seg = sv->s->v->segments;
 	struct addr at = {.block = a->block, .epoch = a->epoch.num};
 	size_t len = (size_t)a->blocks * BLOCK_SIZE;
-	struct msg_data *d = &s->answer.data;
+	struct msg_data *d = &sv->answer.data;
 	struct epoch epoch;
 	uint32_t bad = 0;
 	int r;
 
-	s->answer.type = MSG_DATA;
+	sv->answer.type = MSG_DATA;
 	*d = (struct msg_data){.epoch_num = a->epoch.num,
 		.epoch_id = a->epoch.id,
 		.block = a->block,
 		.blocks = a->blocks};
-	r = segments_epoch(s->v->segments, a->epoch.num, &epoch);
+	r = segments_epoch(seg, a->epoch.num, &epoch);
 	if (!r && !epoch_equal(epoch, a->epoch))
 		r = -ENOENT;
 	if (!r)
-		r = segments_read(s->v->segments, at, a->blocks, s->payload->data, a->crcs, &bad);
+		r = segments_read_direct(seg, at, a->blocks, sv->payload->data, a->crcs, &bad);
 	if (r) {
 		if (r == -EBADMSG || r == -EIO)
-			note_missing(s, a, at);
+			note_missing(sv, a, at);
 		d->gone = 1;
-		memset(s->payload->data, 0, len); /* a DATA has a payload: here of no use */
+		memset(sv->payload->data, 0, len); /* a DATA has a payload: here of no use */
 	}
-	d->bytes = s->payload->data;
-	d->crc = crc32c(0, s->payload->data, len);
+	d->bytes = sv->payload->data;
+	d->crc = crc32c(0, sv->payload->data, len);
 	return 0;
 }
 
 void source_answer_run(struct job *j)
 {
-	struct source *s = container_of(j, struct source, serve_job);
+	struct serve *sv = container_of(j, struct serve, job);
+	const struct msg *m = &sv->ask->m;
 
-	s->ndamaged = 0;
-	s->payload = payload_new(s->v->rx_pool, MSG_PULL_PART_MAX);
-	if (!s->payload) {
+	sv->ndamaged = 0;
+	sv->payload = payload_new(sv->s->v->rx_pool, MSG_PULL_PART_MAX);
+	if (!sv->payload) {
 		struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
 
 		nanosleep(&pause, NULL);
-		s->serve_code = -ENOMEM;
+		sv->code = -ENOMEM;
 		return;
 	}
-	s->serve_code = s->ask->m.type == MSG_PULL_ASK_FILE
-				? read_part(s, &s->ask->m.pull_ask_file)
-				: read_data(s, &s->ask->m.pull_ask_data);
+	sv->code = m->type == MSG_PULL_ASK_FILE ? read_part(sv, &m->pull_ask_file)
+						: read_data(sv, &m->pull_ask_data);
 }

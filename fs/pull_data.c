@@ -6,8 +6,8 @@
  * at in runs. A block is here when that is remembered (pull_have.c), or when the bytes at its address
  * have its checksum: an address is assigned once (I7), so they are the right ones, whoever wrote them
  * and whenever. Everything else is asked for, a few MiB ahead, and written with O_DIRECT to its address
- * in the replica's own data/, where the old state maps nothing. After so many blocks the files are
- * synced, and only then they are remembered as here.
+ * in the replica's own data/, where the old state maps nothing (pull_write.c). After so many blocks the
+ * files are synced, and only then they are remembered as here.
  *
  * An epoch whose number means another epoch in the own history is kept in `incoming/data` until the
  * switch (pull_switch.c).
@@ -28,9 +28,9 @@
 #include "pull_impl.h"
 
 #define WINDOW_BLOCKS 65536u
-#define AHEAD_BLOCKS 1536u /* 6 MiB asked for and not answered */
-#define AHEAD_ASKS 512u
-#define SYNC_BLOCKS 16384u /* 64 MiB between two syncs */
+#define AHEAD_BLOCKS 3072u /* 12 MiB asked for and not answered: as long as a sync takes */
+#define AHEAD_ASKS 768u
+#define SYNC_BLOCKS 32768u /* 128 MiB between two syncs */
 
 /* --- where an epoch's blocks go --- */
 
@@ -77,10 +77,10 @@ static int epoch_place(
 
 static int sync_runs(struct round *r)
 {
-	int ret;
+	int ret = r->writer ? pull_writer_drain(r->writer, r->e) : 0;
 
-	if (!r->nruns)
-		return 0;
+	if (ret || !r->nruns)
+		return ret;
 	for (unsigned i = 0; i < r->nfds; i++)
 		if (fdatasync(r->fds[i]))
 			return err_set(r->e, -EIO, "syncing pulled data: %s", strerror(errno));
@@ -122,36 +122,32 @@ static int note_run(struct round *r, struct epoch epoch, uint64_t block, uint32_
 
 /* --- asking --- */
 
-static int write_run(struct round *r, const struct pull_ask *a, const uint8_t *bytes)
+/* Takes both. */
+static int write_run(struct round *r, struct pull_ask *a, struct pull_in *in)
 {
-	size_t len = (size_t)a->blocks * BLOCK_SIZE;
+	struct pull_write *w = malloc(sizeof(*w));
+	uint64_t block = a->block;
+	uint32_t blocks = a->blocks;
 	struct segments *s;
 	struct epoch epoch;
-	uint64_t off;
 	int fd, ret;
 
-	for (uint32_t i = 0; i < a->blocks; i++)
-		if (crc32c(0, bytes + (size_t)i * BLOCK_SIZE, BLOCK_SIZE) != a->crcs[i])
-			return err_set(
-				r->e, -EBADMSG, "the source sent other bytes than asked for");
+	ensure(w);
+	*w = (struct pull_write){.in = in, .ask = a};
 	ret = epoch_place(r, a->epoch.num, &epoch, &s);
 	if (!ret)
-		ret = segments_direct(s, (struct addr){.block = a->block, .epoch = epoch.num},
-			a->blocks, &fd, &off);
-	if (ret)
+		ret = segments_direct(
+			s, (struct addr){.block = block, .epoch = epoch.num}, blocks, &fd, &w->off);
+	if (ret) {
+		pull_in_free(in);
+		free(a);
+		free(w);
 		return r->e->code ? r->e->code
 				  : err_set(r->e, ret, "room for pulled data: %s", strerror(-ret));
-	for (size_t done = 0; done < len;) {
-		ssize_t n = pwrite(fd, bytes + done, len - done, (off_t)(off + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return err_set(r->e, n < 0 && errno == ENOSPC ? -ENOSPC : -EIO,
-				"writing pulled data: %s", strerror(errno));
-		done += (size_t)n;
 	}
-	return note_run(r, epoch, a->block, a->blocks, fd);
+	w->fd = fd;
+	ret = pull_writer_put(r->writer, w, r->e);
+	return ret ? ret : note_run(r, epoch, block, blocks, fd);
 }
 
 /* The answer to the oldest question. */
@@ -160,7 +156,6 @@ static int take_answer(struct round *r)
 	struct pull_in *in = round_receive(r);
 	struct pull_ask *a = r->asks;
 	const struct msg_data *d;
-	int ret = 0;
 
 	if (!in)
 		return r->e->code;
@@ -176,15 +171,13 @@ static int take_answer(struct round *r)
 		r->asks_tail = &r->asks;
 	r->nasks--;
 	r->asked_blocks -= a->blocks;
-	if (d->gone) {
-		r->missing += a->blocks;
-		atomic_fetch_add(&r->t->missing, a->blocks);
-	} else {
-		ret = write_run(r, a, d->bytes);
-	}
+	if (!d->gone)
+		return write_run(r, a, in);
+	r->missing += a->blocks;
+	atomic_fetch_add(&r->t->missing, a->blocks);
 	free(a);
 	pull_in_free(in);
-	return ret;
+	return 0;
 }
 
 static int ask(struct round *r, struct epoch epoch, const struct pull_block *b, uint32_t blocks)
@@ -221,13 +214,17 @@ static int ask(struct round *r, struct epoch epoch, const struct pull_block *b, 
 /* --- looking --- */
 
 /* A run of up to MSG_PULL_BLOCKS_MAX blocks that are not remembered: what is here with its checksum
- * is noted, the rest is asked for. */
+ * is noted, the rest is asked for. A hole need not be read for that, and should not: the page cache would
+ * have to be cleared of it again before the write. */
 static int look(struct round *r, struct epoch epoch, struct segments *s, const struct pull_block *b,
 	uint32_t blocks)
 {
 	struct addr at = {.block = b->block, .epoch = epoch.num};
-	int ret = segments_read(s, at, blocks, r->buf, NULL, NULL);
+	int ret;
 
+	if (segments_hole(s, at, blocks))
+		return ask(r, epoch, b, blocks);
+	ret = segments_read(s, at, blocks, r->buf, NULL, NULL);
 	if (ret && ret != -EIO)
 		return err_set(r->e, ret, "reading data: %s", strerror(-ret));
 	for (uint32_t i = 0, n; i < blocks && !ret; i += n) {
@@ -339,6 +336,11 @@ int round_data(struct round *r)
 	struct tree *t;
 	int ret;
 
+	if (!r->writer) {
+		ret = pull_writer_new(&r->writer);
+		if (ret)
+			return err_set(r->e, ret, "threads that write: %s", strerror(-ret));
+	}
 	if (!r->window) {
 		r->window = calloc(WINDOW_BLOCKS, sizeof(*r->window));
 		r->buf = malloc((size_t)MSG_PULL_BLOCKS_MAX * BLOCK_SIZE);
@@ -361,11 +363,12 @@ void round_data_free(struct round *r)
 {
 	struct err first = *r->e;
 
-	if (r->have) { /* what came is kept for the next attempt, also when this one failed */
+	if (r->have) { /* what came and was written is kept for the next attempt, also when this one failed */
 		sync_runs(r);
 		if (first.code)
 			*r->e = first;
 	}
+	pull_writer_free(r->writer);
 	while (r->asks) {
 		struct pull_ask *a = r->asks;
 

@@ -9,6 +9,8 @@
 #define PULL_QUEUE_MAX (4u << 20) /* bytes in the bulk socket's queue before the source goes on */
 #define PULL_ASKS_MAX 1024u /* questions that wait at a source: more is a broken target */
 #define PULL_PATH_SIZE 4500
+#define PULL_SERVES                                                                                \
+	3u /* answers that are read at once: the disk, and the processors, have something to do */
 
 struct pull_file {
 	char name[MSG_FILE_NAME_MAX + 1];
@@ -23,6 +25,22 @@ enum source_state { SOURCE_IDLE, SOURCE_WAITING, SOURCE_COPYING, SOURCE_OFFERED 
 struct source_ask { /* a question, in order */
 	struct msg m;
 	struct source_ask *next;
+};
+
+struct source;
+
+struct serve { /* an answer that is being read */
+	struct job job;
+	struct source *s;
+	bool ready; /* commit thread: the job has ended, those before have not */
+	/* the job's while it runs, then the commit thread's */
+	struct source_ask *ask;
+	uint64_t conn;
+	struct msg answer;
+	struct payload *payload;
+	int code;
+	struct addr damaged[MSG_PULL_BLOCKS_MAX]; /* blocks of it that are damaged here */
+	unsigned ndamaged;
 };
 
 struct source {
@@ -46,18 +64,10 @@ struct source {
 	struct err copy_error;
 	struct source_ask *head, **tail;
 	unsigned nasks;
-	struct job serve_job;
+	struct serve serves[PULL_SERVES]; /* a circle, in the order of the questions */
+	unsigned first_serve, nserves;
 	struct pull_yield yield;
 	struct loop_timer yield_timer;
-	bool serve_busy;
-	/* of the answer in hand: the serve job's while serve_busy */
-	struct source_ask *ask;
-	uint64_t ask_conn;
-	struct msg answer;
-	struct payload *payload;
-	int serve_code;
-	struct addr damaged[MSG_PULL_BLOCKS_MAX]; /* blocks of it that are damaged here */
-	unsigned ndamaged;
 	uint64_t sent, sent_before; /* bytes: of this connection, of earlier ones */
 	struct msg_pull_news news;
 };
@@ -116,7 +126,7 @@ void source_go_on(struct source *s);
 
 /* pull_answer.c: on a job thread */
 void source_copy_run(struct job *j);
-void source_answer_run(struct job *j);
+void source_answer_run(struct job *j); /* the job of a struct serve */
 
 /* pull_target.c */
 void target_init(struct volume *v);
@@ -136,6 +146,14 @@ struct pull_ask {
 	uint32_t blocks;
 	uint32_t crcs[MSG_PULL_BLOCKS_MAX];
 	struct pull_ask *next;
+};
+
+struct pull_write { /* an answer on its way to the disk */
+	struct pull_in *in;
+	struct pull_ask *ask;
+	int fd;
+	uint64_t off;
+	struct pull_write *next;
 };
 
 struct pull_block { /* of the window: mapped, and to be looked at */
@@ -169,6 +187,7 @@ struct round { /* one run of the thread */
 	uint64_t run_blocks;
 	int *fds; /* files to sync */
 	unsigned nfds, fds_cap;
+	struct pull_writer *writer;
 	struct err *e;
 };
 
@@ -184,6 +203,17 @@ int round_pace(struct round *r, uint64_t bytes);
 /* So many bytes more are there. */
 void round_done(struct round *r, uint64_t bytes);
 bool round_stopped(struct round *r);
+
+/* pull_write.c */
+struct pull_writer;
+/* 0 or -errno. */
+int pull_writer_new(struct pull_writer **ret);
+/* What was put in is done, or dropped after a failure. NULL is allowed. */
+void pull_writer_free(struct pull_writer *pw);
+/* Takes w, an allocated one, with all that it holds. Waits while too much is queued. 0 or the first failure. */
+int pull_writer_put(struct pull_writer *pw, struct pull_write *w, struct err *e);
+/* Until everything is written: 0. Or the first failure: not all of it is. */
+int pull_writer_drain(struct pull_writer *pw, struct err *e);
 
 /* pull_data.c */
 /* Everything that the checkpoint in incoming/meta maps: looked for, asked for, durable. */

@@ -2,7 +2,7 @@
 /*
  * The source of pulling, on the serving active. For each peer: IDLE -> (BEGIN) WAITING for the flush of
  * the next checkpoint -> COPYING: a job links RocksDB's files and sums them up -> OFFERED: questions are
- * answered in their order, one job at a time, as the bulk socket takes it. A new BEGIN starts over.
+ * answered in their order, a few jobs at a time, as the bulk socket takes it. A new BEGIN starts over.
  *
  * Answers are given at a pace that leaves the volume to its users (pull_yield.c).
  *
@@ -113,7 +113,7 @@ void pull_flushed(struct volume *v, struct pos at)
 	for (unsigned i = 0; i < REPLICAS_MAX; i++) {
 		struct source *s = &v->pull->source[i];
 
-		if (s->state != SOURCE_WAITING || s->copy_busy || s->serve_busy)
+		if (s->state != SOURCE_WAITING || s->copy_busy || s->nserves)
 			continue;
 		s->state = SOURCE_COPYING;
 		s->at = at;
@@ -170,14 +170,14 @@ static void release(void *arg)
 }
 
 /* They cannot be sent; the target comes back for them, or not any more once nothing maps them. */
-static void note_damaged(struct source *s)
+static void note_damaged(struct source *s, const struct serve *sv)
 {
 	unsigned fresh = 0;
 
-	for (unsigned i = 0; i < s->ndamaged; i++) {
+	for (unsigned i = 0; i < sv->ndamaged; i++) {
 		uint64_t is = 0;
 
-		repair_note_damage(s->v, s->damaged[i], 1, clock_mono_ns(), &is);
+		repair_note_damage(s->v, sv->damaged[i], 1, clock_mono_ns(), &is);
 		fresh += is != 0;
 	}
 	if (fresh)
@@ -186,47 +186,69 @@ static void note_damaged(struct source *s)
 			"damaged on this disk (wrong checksum, or unreadable); 'tandemfs check "
 			"--data' names the file, reading it tells the same; delete or overwrite it",
 			core_record(s->v->core)->replicas[s->peer].domain, fresh,
-			s->damaged[0].epoch, (unsigned long long)s->damaged[0].block);
-	s->ndamaged = 0;
+			sv->damaged[0].epoch, (unsigned long long)sv->damaged[0].block);
+}
+
+static void serve_done(struct job *j);
+
+static void serve_submit(struct serve *sv)
+{
+	sv->ready = false;
+	sv->job.run = source_answer_run;
+	sv->job.done = serve_done;
+	job_submit(sv->s->v, &sv->job);
+}
+
+static void answer_send(struct source *s, struct serve *sv)
+{
+	size_t len;
+
+	msg_payload(&sv->answer, &len);
+	s->sent += len;
+	pull_yield_took(&s->yield, clock_mono_ns(), len);
+	if (!len || net_send(s->v->net, NET_BULK + s->peer, s->conn, &sv->answer, release,
+			    sv->payload)) {
+		if (!len)
+			send_plain(s, &sv->answer);
+		payload_unref(sv->payload);
+	}
+}
+
+/* The oldest answer, when it is there. False: nothing more now. */
+static bool serve_next(struct source *s)
+{
+	struct serve *sv = &s->serves[s->first_serve];
+	bool wanted = s->up && s->conn == sv->conn;
+
+	if (!s->nserves || !sv->ready)
+		return false;
+	note_damaged(s, sv);
+	sv->ndamaged = 0;
+	if (wanted && sv->code == -ENOMEM) { /* the pool is full of other things: once more */
+		serve_submit(sv);
+		return false;
+	}
+	s->first_serve = (s->first_serve + 1) % PULL_SERVES;
+	s->nserves--;
+	free(sv->ask);
+	if (wanted && !sv->code) {
+		answer_send(s, sv);
+		return true;
+	}
+	payload_unref(sv->payload);
+	if (wanted)
+		source_break(s, "a file of the checkpoint cannot be read");
+	return true;
 }
 
 static void serve_done(struct job *j)
 {
-	struct source *s = container_of(j, struct source, serve_job);
-	struct source_ask *a = s->ask;
-	size_t len;
+	struct serve *sv = container_of(j, struct serve, job);
+	struct source *s = sv->s;
 
-	s->serve_busy = false;
-	s->ask = NULL;
-	note_damaged(s);
-	if (!s->up || s->conn != s->ask_conn) {
-		payload_unref(s->payload);
-		free(a);
-		return;
-	}
-	if (s->serve_code == -ENOMEM) { /* the pool is full of other things: soon again */
-		a->next = s->head;
-		if (!s->head)
-			s->tail = &a->next;
-		s->head = a;
-		s->nasks++;
-		return;
-	}
-	free(a);
-	if (s->serve_code) {
-		payload_unref(s->payload);
-		source_break(s, "a file of the checkpoint cannot be read");
-		return;
-	}
-	msg_payload(&s->answer, &len);
-	s->sent += len;
-	pull_yield_took(&s->yield, clock_mono_ns(), len);
-	if (!len ||
-		net_send(s->v->net, NET_BULK + s->peer, s->conn, &s->answer, release, s->payload)) {
-		if (!len)
-			send_plain(s, &s->answer);
-		payload_unref(s->payload);
-	}
+	sv->ready = true;
+	while (serve_next(s))
+		;
 	source_go_on(s);
 }
 
@@ -235,29 +257,34 @@ static void yield_expired(struct loop_timer *t, uint64_t now_ns)
 	source_go_on(container_of(t, struct source, yield_timer));
 }
 
-void source_go_on(struct source *s)
+static void serve_begin(struct source *s)
 {
-	uint64_t now = clock_mono_ns(), until;
+	struct serve *sv = &s->serves[(s->first_serve + s->nserves++) % PULL_SERVES];
 
-	if (s->serve_busy || !s->head || !s->up ||
-		net_queued(s->v->net, NET_BULK + s->peer) > PULL_QUEUE_MAX)
-		return;
-	until = pull_yield_until(&s->yield, now, s->v->answered_ops, s->v->answered_ns);
-	if (until) {
-		if (!s->yield_timer.slot)
-			loop_timer_set(s->v->loop, &s->yield_timer, until);
-		return;
-	}
-	s->ask = s->head;
-	s->head = s->ask->next;
+	sv->ask = s->head;
+	s->head = sv->ask->next;
 	if (!s->head)
 		s->tail = &s->head;
 	s->nasks--;
-	s->ask_conn = s->conn;
-	s->serve_busy = true;
-	s->serve_job.run = source_answer_run;
-	s->serve_job.done = serve_done;
-	job_submit(s->v, &s->serve_job);
+	sv->conn = s->conn;
+	serve_submit(sv);
+}
+
+void source_go_on(struct source *s)
+{
+	/* At a pace, one after the other: it counts what was sent. */
+	while (s->up && s->head && s->nserves < (s->yield.rate ? 1 : PULL_SERVES) &&
+		net_queued(s->v->net, NET_BULK + s->peer) <= PULL_QUEUE_MAX) {
+		uint64_t until = pull_yield_until(
+			&s->yield, clock_mono_ns(), s->v->answered_ops, s->v->answered_ns);
+
+		if (until) {
+			if (!s->yield_timer.slot)
+				loop_timer_set(s->v->loop, &s->yield_timer, until);
+			return;
+		}
+		serve_begin(s);
+	}
 }
 
 /* --- what arrives --- */
@@ -394,11 +421,11 @@ void source_work(struct volume *v)
 		struct source *s = &v->pull->source[i];
 
 		check_hold(s, now);
-		if (s->state == SOURCE_WAITING && v->serving && !s->copy_busy && !s->serve_busy)
+		if (s->state == SOURCE_WAITING && v->serving && !s->copy_busy && !s->nserves)
 			v->checkpoint.wanted = true;
 		if (s->state == SOURCE_OFFERED)
 			source_go_on(s);
-		if (s->litter && s->state == SOURCE_IDLE && !s->copy_busy && !s->serve_busy) {
+		if (s->litter && s->state == SOURCE_IDLE && !s->copy_busy && !s->nserves) {
 			s->litter = false;
 			s->copy_busy = s->remove_only = true;
 			s->copy_job.run = source_copy_run;
@@ -418,5 +445,7 @@ void source_init(struct volume *v)
 		s->took_ns = UINT64_MAX;
 		s->tail = &s->head;
 		s->yield_timer.expired = yield_expired;
+		for (unsigned n = 0; n < PULL_SERVES; n++)
+			s->serves[n].s = s;
 	}
 }

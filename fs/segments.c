@@ -11,7 +11,8 @@
  * because a run leaves memory only after it was written. A block whose checksum is wrong is read
  * once more with O_DIRECT: a direct write may leave the page cache with what was there before (the
  * kernel drops those pages, but may fail to). So is a block that the page cache cannot get, because it
- * fails for all that it reads at once, 16 KiB or a MiB around one bad sector.
+ * fails for all that it reads at once, 16 KiB or a MiB around one bad sector. What is read once, in large
+ * runs, for another site, passes the page cache by: copying it out of there costs most of the time.
  *
  * Failure modes: a failed write or sync is final and sticky (I9). A failed read is the reader's. A
  * block that is missing (short or absent file) reads as zeros, and its checksum tells.
@@ -277,22 +278,28 @@ static int read_blocks(struct segments *s, struct addr a, uint32_t blocks, uint8
 	return 0;
 }
 
-/* A second opinion on blocks whose checksum is wrong, from the disk itself. */
+/* All blocks as they are on the disk itself; memory that O_DIRECT cannot take gets a copy. */
 static int read_direct(struct segments *s, struct addr a, uint32_t blocks, uint8_t *buf)
 {
-	cleanup_free void *aligned = NULL;
+	cleanup_free void *bounce = NULL;
 	size_t len = (size_t)blocks * BLOCK_SIZE;
+	uint8_t *to = buf;
 	struct seg_file *f;
 	int ret = seg_file_get(s, a, false, &f);
 
+	if (ret == -ENOENT)
+		memset(buf, 0, len);
 	if (ret)
 		return ret == -ENOENT ? 0 : ret;
-	if (posix_memalign(&aligned, BLOCK_SIZE, len))
-		return -ENOMEM;
+	if ((uintptr_t)buf % BLOCK_SIZE) {
+		if (posix_memalign(&bounce, BLOCK_SIZE, len))
+			return -ENOMEM;
+		to = bounce;
+	}
 	/* Buffered neighbours that are not written back yet are written back first by the kernel. */
-	ret = pread_all(f->direct_fd, aligned, len, seg_file_offset(a));
-	if (!ret)
-		memcpy(buf, aligned, len);
+	ret = pread_all(f->direct_fd, to, len, seg_file_offset(a));
+	if (!ret && to != buf)
+		memcpy(buf, to, len);
 	return ret;
 }
 
@@ -354,11 +361,28 @@ int segments_read(struct segments *s, struct addr a, uint32_t blocks, void *buf,
 	return 0;
 }
 
+int segments_read_direct(struct segments *s, struct addr a, uint32_t blocks, void *buf,
+	const uint32_t *crcs, uint32_t *ret_bad)
+{
+	uint32_t good = 0;
+
+	check_run(a, blocks);
+	if (!read_direct(s, a, blocks, buf))
+		while (good < blocks &&
+			block_matches((const uint8_t *)buf + (size_t)good * BLOCK_SIZE, crcs[good]))
+			good++;
+	return good == blocks ? 0 : segments_read(s, a, blocks, buf, crcs, ret_bad);
+}
+
 int segments_read_run(struct segments *s, struct addr a, uint32_t blocks, void *buf, uint32_t crc)
 {
 	size_t len = (size_t)blocks * BLOCK_SIZE;
-	int ret = segments_read(s, a, blocks, buf, NULL, NULL);
+	int ret = read_direct(s, a, blocks, buf);
 
+	if (!ret && crc32c(0, buf, len) == crc)
+		return 0;
+	/* From memory, what is pending; what was written in between the page cache may have as it was. */
+	ret = segments_read(s, a, blocks, buf, NULL, NULL);
 	if (ret || crc32c(0, buf, len) == crc)
 		return ret;
 	ret = read_direct(s, a, blocks, buf);

@@ -76,6 +76,9 @@ int segments_sync(struct segments *s);
  * read, also not alone. Without crcs -EIO alone. Any thread. */
 int segments_read(struct segments *s, struct addr a, uint32_t blocks, void *buf,
 	const uint32_t *crcs, uint32_t *ret_bad);
+/* The same past the page cache, for large runs that are read once. buf should lie on a block's boundary. */
+int segments_read_direct(struct segments *s, struct addr a, uint32_t blocks, void *buf,
+	const uint32_t *crcs, uint32_t *ret_bad);
 /* The same without checksums: reads a run and compares the CRC-32C of the whole with `crc`. 0,
  * -EBADMSG, -EIO. For recovery (is a large write whole?) and for catching a peer up. */
 int segments_read_run(struct segments *s, struct addr a, uint32_t blocks, void *buf, uint32_t crc);

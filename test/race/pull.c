@@ -159,42 +159,48 @@ static void begin(void)
 
 static void serve_next(void);
 
+/* In their order, as the product does. */
 static void serve_done(struct job *j)
 {
-	struct source_ask *a = source->ask;
+	struct serve *sv = container_of(j, struct serve, job);
 
-	source->serve_busy = false;
-	source->ask = NULL;
-	if (source->serve_code == -ENOMEM) { /* again */
-		a->next = source->head;
-		if (!source->head)
-			source->tail = &a->next;
-		source->head = a;
-	} else {
-		free(a);
-		must(!source->serve_code, "a file of the checkpoint cannot be read");
-		must(source->answer.type != MSG_DATA || !source->answer.data.gone, "gone");
+	sv->ready = true;
+	while (source->nserves && (sv = &source->serves[source->first_serve])->ready) {
+		if (sv->code == -ENOMEM) { /* again */
+			sv->ready = false;
+			job_submit(&from, &sv->job);
+			return;
+		}
+		source->first_serve = (source->first_serve + 1) % PULL_SERVES;
+		source->nserves--;
+		free(sv->ask);
+		must(!sv->code, "a file of the checkpoint cannot be read");
+		must(sv->answer.type != MSG_DATA || !sv->answer.data.gone, "gone");
 		answers++;
 		if (source->up)
-			tell(&source->answer, source->payload);
+			tell(&sv->answer, sv->payload);
 		else
-			payload_unref(source->payload);
+			payload_unref(sv->payload);
 	}
 	serve_next();
 }
 
 static void serve_next(void)
 {
-	if (source->serve_busy || !source->head)
-		return;
-	source->ask = source->head;
-	source->head = source->ask->next;
-	if (!source->head)
-		source->tail = &source->head;
-	source->serve_busy = true;
-	source->serve_job.run = source_answer_run;
-	source->serve_job.done = serve_done;
-	job_submit(&from, &source->serve_job);
+	while (source->head && source->nserves < PULL_SERVES) {
+		struct serve *sv =
+			&source->serves[(source->first_serve + source->nserves++) % PULL_SERVES];
+
+		sv->ask = source->head;
+		source->head = sv->ask->next;
+		if (!source->head)
+			source->tail = &source->head;
+		sv->s = source;
+		sv->ready = false;
+		sv->job.run = source_answer_run;
+		sv->job.done = serve_done;
+		job_submit(&from, &sv->job);
+	}
 }
 
 static void on_message(const struct msg *m)
@@ -321,7 +327,7 @@ static bool pull_once(uint64_t break_after)
 	pthread_join(target->thread, NULL);
 	target->running = false;
 	queues_free();
-	while (source->serve_busy || source->copy_busy) { /* jobs of the broken connection */
+	while (source->nserves || source->copy_busy) { /* jobs of the broken connection */
 		source->up = false;
 		loop_run_once(from.loop, 1000000);
 		jobs_reap(&from);

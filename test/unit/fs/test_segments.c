@@ -334,6 +334,35 @@ Test(segments, a_run_is_checked_as_a_whole)
 	payload_unref(p);
 }
 
+Test(segments, what_is_read_from_the_disk_itself_is_what_is_there_wherever_that_is)
+{
+	_Alignas(BLOCK_SIZE) static uint8_t buf[4 * BLOCK_SIZE];
+	struct payload *p = payload_of(10, 4);
+	uint32_t crcs[4], bad = 9, all = crc32c(0, p->data, sizeof(buf));
+
+	for (uint32_t i = 0; i < 4; i++)
+		crcs[i] = crc32c(0, p->data + (size_t)i * BLOCK_SIZE, BLOCK_SIZE);
+	/* The buffer held the same bytes once: the file that is not there does not. */
+	memcpy(buf, p->data, sizeof(buf));
+	cr_assert(eq(int, segments_read_run(s, at(10), 4, buf, all), -EBADMSG));
+	memcpy(buf, p->data, sizeof(buf));
+	cr_assert(eq(int, segments_read_direct(s, at(10), 4, buf, crcs, &bad), -EBADMSG));
+	cr_assert(zero(u32, bad));
+	/* Two blocks are written, two are in memory still. */
+	cr_assert(zero(int, segments_write(s, at(10), 2, p->data)));
+	announce(9, 1, 1);
+	segments_inflight_add(s, at(12), 2, p);
+	cr_assert(eq(int, segments_read_direct(s, at(10), 2, buf, crcs, &bad), 0));
+	segments_inflight_remove(s, at(12), 2);
+	cr_assert(eq(int, segments_read_direct(s, at(10), 4, buf, crcs, &bad), -EBADMSG));
+	cr_assert(eq(u32, bad, 2));
+	cr_assert(zero(int, segments_write(s, at(12), 2, p->data + 2 * BLOCK_SIZE)));
+	cr_assert(zero(int, segments_read_direct(s, at(10), 4, buf, crcs, &bad)));
+	cr_assert(zero(int, segments_read_direct(s, at(11), 1, buf + 7, crcs + 1, &bad)));
+	cr_assert(eq(int, memcmp(buf + 7, p->data + BLOCK_SIZE, BLOCK_SIZE), 0));
+	payload_unref(p);
+}
+
 Test(segments, the_written_seq_follows_the_writer)
 {
 	cr_assert(zero(u64, segments_written_seq(s)));
