@@ -155,6 +155,89 @@ const char *json_string_at(const struct json *arr, unsigned i, const char *dflt)
 	return string_of(object_of(json_at(arr, i)), dflt);
 }
 
+void json_remove(struct json *obj, const char *key)
+{
+	if (json_object_is_type(object_of(obj), json_type_object))
+		json_object_object_del(object_of(obj), key);
+}
+
+struct json *json_copy(const struct json *j)
+{
+	struct json_c_object *copy = NULL;
+
+	if (j)
+		ensure(json_object_deep_copy(object_of(j), &copy, NULL) == 0);
+	return json_of(copy);
+}
+
+bool json_equal(const struct json *a, const struct json *b)
+{
+	return json_object_equal(object_of(a), object_of(b)) == 1;
+}
+
+static uint64_t fnv1a(uint64_t h, const void *bytes, size_t n)
+{
+	const uint8_t *p = bytes;
+
+	while (n--)
+		h = (h ^ *p++) * 0x100000001b3u;
+	return h;
+}
+
+uint64_t json_hash(const struct json *j)
+{
+	struct json_c_object *o = object_of(j);
+	int type = json_object_get_type(o);
+	uint64_t h = fnv1a(0xcbf29ce484222325u, &type, sizeof(type)), part;
+	struct json_member m;
+	const char *text;
+
+	switch (type) {
+	case json_type_object: {
+		uint64_t sum = 0; /* of the members, so that their order does not count */
+
+		for (bool ok = json_first(j, &m); ok; ok = json_next(&m)) {
+			part = json_hash(m.value);
+			sum += fnv1a(fnv1a(h, m.key, strlen(m.key)), &part, sizeof(part));
+		}
+		return fnv1a(h, &sum, sizeof(sum));
+	}
+	case json_type_array:
+		for (unsigned i = 0; i < json_length(j); i++) {
+			part = json_hash(json_at(j, i));
+			h = fnv1a(h, &part, sizeof(part));
+		}
+		return h;
+	case json_type_string:
+		return fnv1a(h, json_object_get_string(o), (size_t)json_object_get_string_len(o));
+	default:
+		text = json_text(j, false);
+		return fnv1a(h, text, strlen(text));
+	}
+}
+
+static bool member_of(struct lh_entry *e, struct json_member *ret)
+{
+	if (!e)
+		return false;
+	ret->entry = e;
+	ret->key = lh_entry_k(e);
+	ret->value = lh_entry_v(e);
+	return true;
+}
+
+bool json_first(const struct json *obj, struct json_member *ret)
+{
+	if (!json_object_is_type(object_of(obj), json_type_object))
+		return false;
+	return member_of(json_object_get_object(object_of(obj))->head, ret);
+}
+
+bool json_next(struct json_member *m)
+{
+	return member_of(lh_entry_next((struct lh_entry *)m->entry), m);
+}
+
 const char *json_text(const struct json *j, bool pretty)
 {
 	const char *text = json_object_to_json_string_ext(

@@ -36,6 +36,25 @@ unsigned json_length(const struct json *arr);
 struct json *json_at(const struct json *arr, unsigned i);
 const char *json_string_at(const struct json *arr, unsigned i, const char *dflt);
 
+/* Removes a member; one that is not there is no matter. */
+void json_remove(struct json *obj, const char *key);
+/* A copy of all of it, to be freed. NULL gives NULL. */
+struct json *json_copy(const struct json *j);
+/* The same text, numbers and structure; the order of members does not count. */
+bool json_equal(const struct json *a, const struct json *b);
+/* The same for values that are equal; FNV-1a over their text. */
+uint64_t json_hash(const struct json *j);
+
+/* The members of an object in their order, borrowed:
+ *	for (bool ok = json_first(obj, &m); ok; ok = json_next(&m)). No member may be removed meanwhile. */
+struct json_member {
+	const char *key;
+	struct json *value;
+	void *entry;
+};
+bool json_first(const struct json *obj, struct json_member *ret);
+bool json_next(struct json_member *m);
+
 /* Borrowed until the value changes or is freed. */
 const char *json_text(const struct json *j, bool pretty);
 /* A whole text; depth at most 32. 0, or -EBADMSG with the reason. */

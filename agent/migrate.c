@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What of an object goes over to the other cluster. Metadata is reduced to name, namespace, labels and
+ * annotations; the status stays behind; and each kind loses what its own cluster gave it: addresses, ports,
+ * tokens, nodes. Volumes keep their binding by name, never by uid.
+ *
+ * Annotations of controllers that describe this cluster (a revision, a node that was selected) stay behind
+ * too, and kubectl's last-applied-configuration: beside server-side apply it would make a later `kubectl
+ * apply` there compare with a past that cluster never had.
+ */
+#include "migrate.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const own_annotations[] = {"kubectl.kubernetes.io/last-applied-configuration",
+	"deployment.kubernetes.io/revision", "pv.kubernetes.io/bind-completed",
+	"pv.kubernetes.io/bound-by-controller", "pv.kubernetes.io/provisioned-by",
+	"volume.kubernetes.io/selected-node", "volume.beta.kubernetes.io/storage-provisioner",
+	"volume.kubernetes.io/storage-provisioner", "control-plane.alpha.kubernetes.io/leader",
+	"deprecated.daemonset.template.generation",
+	"endpoints.kubernetes.io/last-change-trigger-time", "kubernetes.io/service-account.uid",
+	KEY_HASH};
+
+static const char *there(const struct migrate_options *o, const char *ns)
+{
+	const char *to = o->namespace_to ? o->namespace_to(o->ctx, ns) : NULL;
+
+	return to ? to : ns;
+}
+
+/* A member "namespace" of something, by the mapping. */
+static void map_namespace(const struct migrate_options *o, struct json *j)
+{
+	const char *ns = json_get_string(j, "namespace", NULL);
+	char name[256];
+
+	if (!ns)
+		return;
+	snprintf(name, sizeof(name), "%s", there(o, ns)); /* ns ends with the member that it is */
+	json_set_string(j, "namespace", name);
+}
+
+static struct json *new_metadata(const struct migrate_options *o, const struct json *old)
+{
+	struct json *m = json_object(), *annotations = json_copy(json_get(old, "annotations"));
+
+	json_set_string(m, "name", json_get_string(old, "name", ""));
+	if (json_get(old, "namespace"))
+		json_set_string(m, "namespace", there(o, json_get_string(old, "namespace", "")));
+	if (json_get(old, "labels"))
+		json_set(m, "labels", json_copy(json_get(old, "labels")));
+	if (!annotations)
+		annotations = json_object();
+	for (unsigned i = 0; i < ARRAY_SIZE(own_annotations); i++)
+		json_remove(annotations, own_annotations[i]);
+	json_set(m, "annotations", annotations);
+	return m;
+}
+
+/* --- by kind --- */
+
+static void prepare_service(const struct migrate_options *o, struct json *obj)
+{
+	struct json *spec = json_get(obj, "spec"), *ports = json_get(spec, "ports");
+	bool headless = !strcmp(json_get_string(spec, "clusterIP", ""), "None");
+
+	if (!headless) {
+		json_remove(spec, "clusterIP");
+		json_remove(spec, "clusterIPs");
+		json_remove(spec, "ipFamilies");
+	}
+	json_remove(spec, "loadBalancerIP");
+	if (o->keep_node_ports)
+		return;
+	json_remove(spec, "healthCheckNodePort");
+	for (unsigned i = 0; i < json_length(ports); i++)
+		json_remove(json_at(ports, i), "nodePort");
+}
+
+static void prepare_endpoints(const struct migrate_options *o, struct json *obj)
+{
+	struct json *subsets = json_get(obj, "subsets");
+
+	for (unsigned i = 0; i < json_length(subsets); i++)
+		for (unsigned k = 0; k < 2; k++) {
+			struct json *list = json_get(
+				json_at(subsets, i), k ? "notReadyAddresses" : "addresses");
+
+			for (unsigned n = 0; n < json_length(list); n++)
+				json_remove(json_at(list, n), "nodeName");
+		}
+}
+
+/* Made by a person for an account: the token in it is of this cluster, the wish for one is not. */
+static void prepare_secret(const struct migrate_options *o, struct json *obj)
+{
+	if (strcmp(json_get_string(obj, "type", ""), "kubernetes.io/service-account-token"))
+		return;
+	json_remove(obj, "data");
+	json_remove(obj, "stringData");
+}
+
+static void prepare_account(const struct migrate_options *o, struct json *obj)
+{
+	json_remove(obj, "secrets"); /* tokens; the wish to pull images stays */
+}
+
+/* Bound by name from the beginning; never deleted with the claim there: the data is the other side's too. */
+static void prepare_volume(const struct migrate_options *o, struct json *obj)
+{
+	struct json *spec = json_get(obj, "spec"), *claim = json_get(spec, "claimRef");
+	struct json *annotations = json_path(obj, "metadata", "annotations");
+	const char *policy = json_get_string(spec, "persistentVolumeReclaimPolicy", "Retain");
+
+	if (claim) {
+		struct json *by_name = json_object();
+
+		json_set_string(by_name, "apiVersion", "v1");
+		json_set_string(by_name, "kind", "PersistentVolumeClaim");
+		json_set_string(by_name, "namespace",
+			there(o, json_get_string(claim, "namespace", "default")));
+		json_set_string(by_name, "name", json_get_string(claim, "name", ""));
+		json_set(spec, "claimRef", by_name);
+	}
+	if (!json_get(annotations, KEY_RECLAIM))
+		json_set_string(annotations, KEY_RECLAIM, policy);
+	json_set_string(spec, "persistentVolumeReclaimPolicy", "Retain");
+}
+
+static void prepare_claim(const struct migrate_options *o, struct json *obj)
+{
+	struct json *spec = json_get(obj, "spec");
+
+	json_remove(spec, "dataSource"); /* it has its content already */
+	json_remove(spec, "dataSourceRef");
+}
+
+static void prepare_binding(const struct migrate_options *o, struct json *obj)
+{
+	struct json *subjects = json_get(obj, "subjects"), *kept = json_array();
+	bool cluster = kind_is(obj, "ClusterRoleBinding");
+
+	for (unsigned i = 0; i < json_length(subjects); i++) {
+		struct json *s = json_copy(json_at(subjects, i));
+		const char *ns = json_get_string(s, "namespace", NULL);
+
+		if (cluster &&
+			(!ns || (o->namespace_migrates && !o->namespace_migrates(o->ctx, ns)))) {
+			json_free(s);
+			continue;
+		}
+		map_namespace(o, s);
+		json_append(kept, s);
+	}
+	json_set(obj, "subjects", kept);
+}
+
+static void prepare_webhooks(const struct migrate_options *o, struct json *obj)
+{
+	struct json *hooks = json_get(obj, "webhooks");
+
+	for (unsigned i = 0; i < json_length(hooks); i++)
+		map_namespace(o, json_path(json_at(hooks, i), "clientConfig", "service"));
+}
+
+/* The selector is made for each job anew. */
+static void prepare_job(const struct migrate_options *o, struct json *obj)
+{
+	static const char *const made[] = {"controller-uid", "batch.kubernetes.io/controller-uid"};
+	struct json *spec = json_get(obj, "spec");
+	struct json *labels[] = {json_path(obj, "metadata", "labels"),
+		json_path(spec, "template", "metadata", "labels")};
+
+	if (!json_get_bool(spec, "manualSelector", false))
+		json_remove(spec, "selector");
+	for (unsigned i = 0; i < ARRAY_SIZE(labels) * ARRAY_SIZE(made); i++)
+		json_remove(labels[i / ARRAY_SIZE(made)], made[i % ARRAY_SIZE(made)]);
+}
+
+static const struct {
+	const char *kind;
+	void (*prepare)(const struct migrate_options *o, struct json *obj);
+} kinds[] = {
+	{"ClusterRoleBinding", prepare_binding},
+	{"Endpoints", prepare_endpoints},
+	{"Job", prepare_job},
+	{"MutatingWebhookConfiguration", prepare_webhooks},
+	{"PersistentVolume", prepare_volume},
+	{"PersistentVolumeClaim", prepare_claim},
+	{"RoleBinding", prepare_binding},
+	{"Secret", prepare_secret},
+	{"Service", prepare_service},
+	{"ServiceAccount", prepare_account},
+	{"ValidatingWebhookConfiguration", prepare_webhooks},
+};
+
+struct json *migrate_prepare(const struct migrate_options *o, const struct json *obj)
+{
+	struct json *p = json_copy(obj);
+	char hash[20];
+
+	json_set(p, "metadata", new_metadata(o, json_get(obj, "metadata")));
+	json_remove(p, "status");
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (kind_is(p, kinds[i].kind))
+			kinds[i].prepare(o, p);
+	hold_back(p, o->start_applications);
+	snprintf(hash, sizeof(hash), "%016" PRIx64, json_hash(p));
+	json_set_string(json_path(p, "metadata", "annotations"), KEY_HASH, hash);
+	return p;
+}
+
+void migrate_merge_subjects(struct json *ours, const struct json *there_)
+{
+	struct json *subjects = json_get(ours, "subjects");
+	const struct json *others = json_get(there_, "subjects");
+
+	for (unsigned i = 0; i < json_length(others); i++) {
+		bool known = false;
+
+		for (unsigned n = 0; n < json_length(subjects) && !known; n++)
+			known = json_equal(json_at(subjects, n), json_at(others, i));
+		if (!known && subjects)
+			json_append(subjects, json_copy(json_at(others, i)));
+	}
+}

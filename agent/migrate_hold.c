@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Holding workloads back, and letting them go.
+ *
+ *	kind                                held back by                   remembered in
+ *	Deployment, StatefulSet, ReplicaSet spec.replicas 0                KEY_REPLICAS
+ *	CronJob, Job                        spec.suspend true              KEY_SUSPEND
+ *	DaemonSet                           a nodeSelector no node has     itself
+ *
+ * What is remembered survives further migrations and stops: a count of zero is only remembered when nothing
+ * else is, because that is a workload that was stopped, not one that never ran. Whoever has been started by
+ * hand meanwhile is left as it is. Stork's annotations, of both spellings, are understood.
+ */
+#include "migrate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const replicas_keys[] = {KEY_REPLICAS,
+	"stork.libopenstorage.org/migrationReplicas", "stork.openstorage.org/migrationReplicas"};
+
+static bool counts(const struct json *obj)
+{
+	return kind_is(obj, "Deployment") || kind_is(obj, "StatefulSet") ||
+	       kind_is(obj, "ReplicaSet");
+}
+
+static bool suspends(const struct json *obj)
+{
+	return kind_is(obj, "CronJob") || kind_is(obj, "Job");
+}
+
+/* The remembered count; -1: none, or not a number. */
+static int64_t remembered(const struct json *obj)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(replicas_keys); i++) {
+		const char *text = annotation_of(obj, replicas_keys[i]);
+		char *end;
+		long n;
+
+		if (!text || *text < '0' || *text > '9')
+			continue;
+		n = strtol(text, &end, 10);
+		if (!*end && n <= INT32_MAX)
+			return n;
+	}
+	return -1;
+}
+
+static struct json *member(struct json *obj, const char *key)
+{
+	struct json *j = json_get(obj, key);
+
+	if (j)
+		return j;
+	j = json_object();
+	json_set(obj, key, j);
+	return j;
+}
+
+static struct json *annotations(struct json *obj)
+{
+	return member(member(obj, "metadata"), "annotations");
+}
+
+static void set_count(struct json *annotations, int64_t n)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%lld", (long long)n);
+	json_set_string(annotations, KEY_REPLICAS, text);
+}
+
+static const char *yes_no(bool b)
+{
+	return b ? "true" : "false";
+}
+
+static bool suspended(const struct json *obj)
+{
+	return json_get_bool(json_get(obj, "spec"), "suspend", false);
+}
+
+void hold_back(struct json *p, bool start)
+{
+	struct json *spec;
+
+	if (!counts(p) && !suspends(p) && !kind_is(p, "DaemonSet"))
+		return;
+	spec = member(p, "spec");
+	if (counts(p)) {
+		int64_t now = json_get_int(spec, "replicas", 1), before = remembered(p);
+		int64_t n = now || before < 0 ? now : before;
+
+		for (unsigned i = 0; i < ARRAY_SIZE(replicas_keys); i++)
+			json_remove(annotations(p), replicas_keys[i]);
+		json_set_int(spec, "replicas", start ? n : 0);
+		if (!start)
+			set_count(annotations(p), n);
+	} else if (suspends(p)) {
+		const char *before = annotation_of(p, KEY_SUSPEND);
+		bool was = before ? !strcmp(before, "true") : suspended(p);
+
+		json_remove(annotations(p), KEY_SUSPEND);
+		json_set_bool(spec, "suspend", !start || was);
+		if (!start)
+			json_set_string(annotations(p), KEY_SUSPEND, yes_no(was));
+	} else {
+		struct json *pod = member(member(spec, "template"), "spec");
+
+		json_remove(json_get(pod, "nodeSelector"), KEY_HELD);
+		if (!start)
+			json_set_string(member(pod, "nodeSelector"), KEY_HELD, "true");
+	}
+	json_set_string(member(member(p, "metadata"), "labels"), KEY_MIGRATED, "true");
+}
+
+struct json *hold_release(const struct json *live)
+{
+	struct json *spec = json_get(live, "spec"), *patch;
+
+	if (counts(live)) {
+		if (json_get_int(spec, "replicas", 1) || remembered(live) < 0)
+			return NULL;
+		patch = json_object();
+		json_set_int(member(patch, "spec"), "replicas", remembered(live));
+		for (unsigned i = 0; i < ARRAY_SIZE(replicas_keys); i++)
+			if (annotation_of(live, replicas_keys[i]))
+				json_set(annotations(patch), replicas_keys[i], NULL);
+		return patch;
+	}
+	if (suspends(live)) {
+		const char *before = annotation_of(live, KEY_SUSPEND);
+
+		if (!before)
+			return NULL;
+		patch = json_object();
+		json_set_bool(member(patch, "spec"), "suspend", !strcmp(before, "true"));
+		json_set(annotations(patch), KEY_SUSPEND, NULL);
+		return patch;
+	}
+	if (!kind_is(live, "DaemonSet") ||
+		!json_path(spec, "template", "spec", "nodeSelector", KEY_HELD))
+		return NULL;
+	patch = json_object();
+	json_set(member(member(member(member(patch, "spec"), "template"), "spec"), "nodeSelector"),
+		KEY_HELD, NULL);
+	return patch;
+}
+
+struct json *hold_stop(const struct json *live)
+{
+	struct json *spec = json_get(live, "spec"), *patch;
+
+	if (counts(live)) {
+		int64_t n = json_get_int(spec, "replicas", 1);
+
+		if (!n)
+			return NULL;
+		patch = json_object();
+		json_set_int(member(patch, "spec"), "replicas", 0);
+		set_count(annotations(patch), n);
+		return patch;
+	}
+	if (suspends(live)) {
+		if (annotation_of(live, KEY_SUSPEND) || job_ended(live))
+			return NULL;
+		patch = json_object();
+		json_set_bool(member(patch, "spec"), "suspend", true);
+		json_set_string(annotations(patch), KEY_SUSPEND, yes_no(suspended(live)));
+		return patch;
+	}
+	if (!kind_is(live, "DaemonSet") ||
+		json_path(spec, "template", "spec", "nodeSelector", KEY_HELD))
+		return NULL;
+	patch = json_object();
+	json_set_string(
+		member(member(member(member(patch, "spec"), "template"), "spec"), "nodeSelector"),
+		KEY_HELD, "true");
+	return patch;
+}
