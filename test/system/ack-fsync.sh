@@ -13,9 +13,15 @@ CONF_LIMITS="checkpoint_entries = 4000"
 ordered() { # what site [options...]
 	"$TOOLS/ordered" "$1" --dir "$(mnt "$2")/ordered" --log "$WORK/ordered.log" "${@:3}"
 }
+ordered_size() { stat -c %s "$WORK/ordered.log" 2>/dev/null || echo 0; }
 ordered_start() { # site
+	local before
+	before=$(ordered_size)
 	ordered run "$1" >"$WORK/ordered.out" 2>&1 &
 	LOAD[ordered]=$!
+	# A mount that goes before it is opened is nothing to look at.
+	wait_for 20 "the ordered steps begin" eval \
+		"! pid_alive ${LOAD[ordered]} || [[ \$(ordered_size) != $before ]]"
 }
 ordered_wait() { # status...
 	local status=0
