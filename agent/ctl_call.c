@@ -8,7 +8,8 @@
  * the daemon only asks where something could be lost.
  *
  * Failure modes: a socket that nobody listens on is a failure of that volume only; the others are
- * asked nevertheless, and the exit status says that not everything was done.
+ * asked nevertheless, and the exit status says that not everything was done. A daemon that can do it in a
+ * moment (it recovers, it is starting to serve) is asked again as long as an answer is waited for at all.
  */
 #include "ctl.h"
 
@@ -18,11 +19,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "clock.h"
 #include "control.h"
 
 #define OPERATE_TIMEOUT_MS 60000u
+#define SOON_NS (100 * NS_PER_MS)
 #define SUFFIX ".sock"
 
 /* ---- finding ---- */
@@ -126,11 +129,19 @@ static void *call_run(void *arg)
 {
 	struct call *call = arg;
 	struct ctl_volume *v = call->v;
-	uint64_t begin = clock_mono_ns();
+	uint64_t begin = clock_mono_ns(), until = begin + call->timeout_ms * NS_PER_MS;
 	struct json *request;
 
 	ensure(json_parse(call->request, strlen(call->request), &request, &v->e) == 0);
-	control_call(v->path, request, call->timeout_ms, &v->answer, &v->e);
+	for (;;) {
+		int r = control_call(v->path, request, call->timeout_ms, &v->answer, &v->e);
+
+		if (r || ctl_code(v) != CONTROL_SOON || clock_mono_ns() + SOON_NS > until)
+			break;
+		json_free(v->answer);
+		v->answer = NULL;
+		nanosleep(&(struct timespec){.tv_nsec = SOON_NS}, NULL);
+	}
 	json_free(request);
 	v->took_ns += clock_mono_ns() - begin;
 	return NULL;

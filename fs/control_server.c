@@ -182,6 +182,8 @@ static bool was_again(const struct volume *v, uint64_t id)
 	return false;
 }
 
+_Static_assert(CORE_ANSWER_SOON == CONTROL_SOON, "the core's answers are control's");
+
 void control_answer_core(struct volume *v, uint64_t id, int code, const char *text)
 {
 	struct control_request *r;

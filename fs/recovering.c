@@ -61,7 +61,7 @@ static void answer(void *ctx, struct control_request *r)
 	else if (!strcmp(r->verb, "ping"))
 		control_answer(r, 0, "", NULL);
 	else
-		control_answer(r, -EAGAIN,
+		control_answer(r, CONTROL_SOON,
 			"recovering its journal: nothing was changed, try again in a moment", NULL);
 }
 

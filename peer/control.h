@@ -15,6 +15,7 @@
 #ifndef PEER_CONTROL_H
 #define PEER_CONTROL_H
 
+#include <errno.h>
 #include <stdint.h>
 
 #include "check.h"
@@ -22,6 +23,8 @@
 #include "loop.h"
 
 #define CONTROL_LINE_MAX (256u << 10) /* bytes */
+/* The code of an answer: nothing was changed yet, the same request will do it in a moment. */
+#define CONTROL_SOON (-EINPROGRESS)
 #define CONTROL_RUN_DIR "/run/tandemfs"
 
 struct control_server;

@@ -30,6 +30,7 @@
 #ifndef PEER_CORE_H
 #define PEER_CORE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -149,6 +150,7 @@ enum core_action_type {
 /* Answers beyond -errno: */
 #define CORE_ANSWER_OK 0
 #define CORE_ANSWER_ASK 1 /* text is a question; repeat with OPERATOR_YES */
+#define CORE_ANSWER_SOON (-EINPROGRESS) /* not yet: the same word may be typed again in a moment */
 
 struct core_action {
 	enum core_action_type type;

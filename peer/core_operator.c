@@ -200,7 +200,7 @@ static void deactivate_unconfirmed(
 	unsigned theirs = core_domain_bits(c, op->domain);
 
 	if (core_reached_bits(c, theirs) == theirs && c->role == CORE_STARTING) {
-		core_answer(c, o, -EAGAIN,
+		core_answer(c, o, CORE_ANSWER_SOON,
 			"this replica is just starting to serve: type it again in a moment");
 		return;
 	}

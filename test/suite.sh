@@ -275,7 +275,8 @@ run_group() {
 		if build san-system B="$B-asan" SAN=$san OPT=-O1 all system-programs; then
 			# The tests look for the sanitizers' reports themselves.
 			# shellcheck disable=SC2086 # several names in one variable
-			B=$B-asan ROUNDS=$SAN_ROUNDS SLOWER=2 \
+			# Seeds of power cuts as many as rounds: in a normal build there are more.
+			B=$B-asan ROUNDS=$SAN_ROUNDS SEEDS=$SAN_ROUNDS SLOWER=2 \
 				run_counted san-system "${SAN_ROUNDS}-rounds" "${fixed[@]}" test/run $SAN_SYSTEM
 		fi
 		;;

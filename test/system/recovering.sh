@@ -30,7 +30,7 @@ expect_eq "mounted" "$(status a .mounted)" false
 for verb in "promote $VOLUME --yes" "demote $VOLUME" "deactivate clusterdomain site-b --yes" \
 	"activate clusterdomain site-b" "resync $VOLUME --from site-b --yes"; do
 	# shellcheck disable=SC2086 # several words
-	expect_fail ctl a $verb
+	expect_fail ctl a --timeout 0.5 $verb
 	expect_match "$verb" "$OUT" "recovering its journal: nothing was changed, try again in a moment"
 done
 expect_fail in_site a timeout 20 "$BIN/tandemfs" run --config "$WORK/a/conf" --run-dir "$WORK/a/run"
@@ -53,8 +53,14 @@ step "killed within it, and started again"
 	exit 1
 ) &
 asker=$!
-pause_ms 100
+# Who is patient need not type it again.
+(ctl a activate clusterdomain site-b >"$WORK/patient.out" 2>&1) &
+patient=$!
+pause_ms 300
+pid_alive $patient || fail "an order did not wait for the end of the recovery: $(cat "$WORK/patient.out")"
 release
+wait $patient || fail "an order that waited for the recovery: $(cat "$WORK/patient.out")"
+expect_match "the order" "$(cat "$WORK/patient.out")" "site-b is not inactive"
 site_wait_active a
 wait $asker || fail "the socket did not answer all the time: $(cat "$WORK/asked.json" "$WORK/asked.err")"
 site_wait_in_sync a
