@@ -36,8 +36,8 @@ static int preview(struct ctl *c, struct ctl_volumes *vs, struct json *request)
 	ctl_call(c, vs, request, RESYNC_TIMEOUT_MS);
 	if (ctl_code(v))
 		return ctl_fail(c, "%s: %s", v->name, ctl_text(v));
-	if (c->output == CTL_OUTPUT_JSON) {
-		fprintf(c->out, "%s\n", json_text(v->answer, true));
+	if (ctl_output_is_value(c)) {
+		ctl_print_value(c, c->out, v->answer);
 		return CTL_OK;
 	}
 	fprintf(c->out, "%s: ", v->name);
@@ -58,7 +58,7 @@ int cmd_resync(struct ctl *c, unsigned nargs, const char *const *args)
 			"--from DOMAIN is missing: the side whose state is to be kept");
 	if (!c->from[0] || strlen(c->from) > DOMAIN_LEN_MAX)
 		return ctl_usage_error(c, "resync", "'%s' is no domain", c->from);
-	if (c->output == CTL_OUTPUT_JSON && !c->preview)
+	if (ctl_output_is_value(c) && !c->preview)
 		return ctl_usage_error(c, "resync", "--output belongs to --preview");
 	status = ctl_volumes_find(c, args[0], &vs);
 	if (status)

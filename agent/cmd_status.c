@@ -409,7 +409,7 @@ static void print_volume(FILE *f, const struct ctl_volume *v, bool wide)
 }
 
 /* The daemons' answers as they are; a volume without one has its name, code and text. */
-static void print_json(struct ctl_volumes *vs, FILE *f)
+static void print_values(const struct ctl *c, struct ctl_volumes *vs)
 {
 	struct json *arr = json_array();
 
@@ -425,7 +425,7 @@ static void print_json(struct ctl_volumes *vs, FILE *f)
 		json_append(arr, v->answer);
 		v->answer = NULL; /* it is the array's */
 	}
-	fprintf(f, "%s\n", json_text(arr, true));
+	ctl_print_value(c, c->out, arr);
 	json_free(arr);
 }
 
@@ -444,8 +444,8 @@ int cmd_status(struct ctl *c, unsigned nargs, const char *const *args)
 	for (unsigned i = 0; i < vs->count; i++)
 		if (ctl_code(&vs->v[i]) != 0)
 			status = CTL_FAILED;
-	if (c->output == CTL_OUTPUT_JSON) {
-		print_json(vs, c->out);
+	if (ctl_output_is_value(c)) {
+		print_values(c, vs);
 	} else {
 		print_table(vs, c->out, c->output == CTL_OUTPUT_WIDE);
 		for (unsigned i = 0; i < vs->count; i++)

@@ -22,8 +22,11 @@ static int cmd_help(struct ctl *c, unsigned nargs, const char *const *args);
 static int cmd_version(struct ctl *c, unsigned nargs, const char *const *args);
 
 static const struct ctl_command commands[] = {
-	{"status", 0, 1, CTL_OPTION_OUTPUT, cmd_status, "[VOLUME] [-o table|wide|json]",
+	{"status", 0, 1, CTL_OPTION_OUTPUT, cmd_status, "[VOLUME] [-o table|wide|json|yaml]",
 		"what the volumes of this node do, and what to type next"},
+	{"get", 1, 1, CTL_OPTION_OUTPUT | CTL_OPTION_WATCH, cmd_get,
+		"clusterdomainsstatus [-o table|json|yaml] [-w]",
+		"the domains: active or not, and how much in sync (short: cds)"},
 	{"deactivate", 2, 2, CTL_OPTION_YES | CTL_OPTION_DATA_LOSS, cmd_deactivate,
 		"clusterdomain DOMAIN [--yes] [--accept-data-loss]",
 		"go on without a site, and take over what was active there"},
@@ -35,7 +38,7 @@ static const struct ctl_command commands[] = {
 	{"demote", 1, 1, CTL_OPTION_YES | CTL_OPTION_FORCE, cmd_demote, "VOLUME [--yes] [--force]",
 		"drain and unmount here, so that the other site can be promoted"},
 	{"resync", 1, 1, CTL_OPTION_FROM | CTL_OPTION_PREVIEW | CTL_OPTION_YES | CTL_OPTION_OUTPUT,
-		cmd_resync, "VOLUME --from DOMAIN [--preview [-o table|json]] [--yes]",
+		cmd_resync, "VOLUME --from DOMAIN [--preview [-o table|json|yaml]] [--yes]",
 		"end a fork: give up the state of this node, keep it aside, and follow DOMAIN"},
 	{"resize", 1, 1, CTL_OPTION_SIZE, cmd_resize, "VOLUME --size SIZE[K|M|G|T]",
 		"change the volume's size on both sites, while it is in use; typed at the active "
@@ -59,6 +62,7 @@ static const struct {
 	{"--from", CTL_OPTION_FROM},
 	{"--preview", CTL_OPTION_PREVIEW},
 	{"--size", CTL_OPTION_SIZE},
+	{"--watch", CTL_OPTION_WATCH},
 };
 
 static const struct ctl_command *command_find(const char *name)
@@ -131,6 +135,19 @@ void ctl_print(FILE *f, const char *prefix, const char *text)
 	}
 }
 
+bool ctl_output_is_value(const struct ctl *c)
+{
+	return c->output == CTL_OUTPUT_JSON || c->output == CTL_OUTPUT_YAML;
+}
+
+void ctl_print_value(const struct ctl *c, FILE *f, const struct json *j)
+{
+	if (c->output == CTL_OUTPUT_YAML)
+		ctl_print_yaml(f, j);
+	else
+		fprintf(f, "%s\n", json_text(j, true));
+}
+
 static int cmd_help(struct ctl *c, unsigned nargs, const char *const *args)
 {
 	const struct ctl_command *cmd;
@@ -185,8 +202,11 @@ static int take_output(struct line *l, const char *command, const char *text)
 		l->c->output = CTL_OUTPUT_WIDE;
 	else if (strcmp(text, "json") == 0)
 		l->c->output = CTL_OUTPUT_JSON;
+	else if (strcmp(text, "yaml") == 0)
+		l->c->output = CTL_OUTPUT_YAML;
 	else
-		return ctl_usage_error(l->c, command, "--output '%s': table, wide or json", text);
+		return ctl_usage_error(
+			l->c, command, "--output '%s': table, wide, json or yaml", text);
 	return CTL_OK;
 }
 
@@ -205,6 +225,8 @@ static bool take_flag(struct line *l, const char *name)
 		l->c->force = true;
 	else if (strcmp(name, "--preview") == 0)
 		l->c->preview = true;
+	else if (strcmp(name, "--watch") == 0)
+		l->c->watch = true;
 	else
 		return false;
 	return true;
@@ -238,13 +260,13 @@ static int take_option(struct line *l, int argc, const char *const *argv, int *a
 	char name[32];
 	unsigned which;
 
-	if (text[1] != '-') { /* -h, -y, -o VALUE, -oVALUE */
-		if ((text[1] != 'h' && text[1] != 'y' && text[1] != 'o') ||
-			(text[1] != 'o' && text[2]))
+	if (text[1] != '-') { /* -h, -y, -w, -o VALUE, -oVALUE */
+		if (!strchr("hywo", text[1]) || (text[1] != 'o' && text[2]))
 			return ctl_usage_error(l->c, command, "there is no option '%s'", text);
 		snprintf(name, sizeof(name), "%s",
 			text[1] == 'h'	 ? "--help"
 			: text[1] == 'y' ? "--yes"
+			: text[1] == 'w' ? "--watch"
 					 : "--output");
 		if (text[1] == 'o' && text[2])
 			value = text + 2;

@@ -30,7 +30,7 @@
 #define CTL_USAGE 2
 #define CTL_NEEDS_YES 3
 
-enum ctl_output { CTL_OUTPUT_TABLE, CTL_OUTPUT_WIDE, CTL_OUTPUT_JSON };
+enum ctl_output { CTL_OUTPUT_TABLE, CTL_OUTPUT_WIDE, CTL_OUTPUT_JSON, CTL_OUTPUT_YAML };
 
 struct ctl {
 	FILE *in, *out, *err;
@@ -39,7 +39,7 @@ struct ctl {
 	/* from the command line */
 	const char *run_dir;
 	unsigned timeout_ms; /* of one call; 0: the command's default */
-	bool yes, accept_data_loss, force, preview;
+	bool yes, accept_data_loss, force, preview, watch;
 	const char *from; /* a domain; NULL: not given */
 	const char *size; /* as typed; NULL: not given */
 	enum ctl_output output;
@@ -67,6 +67,7 @@ struct ctl_volumes {
 #define CTL_OPTION_FROM 16u
 #define CTL_OPTION_PREVIEW 32u
 #define CTL_OPTION_SIZE 64u
+#define CTL_OPTION_WATCH 128u
 
 struct ctl_command {
 	const char *name;
@@ -110,6 +111,13 @@ const char *ctl_text(const struct ctl_volume *v);
  */
 int ctl_operate(struct ctl *c, struct ctl_volumes *vs, struct json *request, int skip);
 
+/* Is it for programs? Then ctl_print_value() prints it, as JSON or YAML. */
+bool ctl_output_is_value(const struct ctl *c);
+void ctl_print_value(const struct ctl *c, FILE *f, const struct json *j);
+/* ctl_yaml.c */
+void ctl_print_yaml(FILE *f, const struct json *j);
+
+int cmd_get(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_status(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_activate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_deactivate(struct ctl *c, unsigned nargs, const char *const *args);

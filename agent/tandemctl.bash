@@ -29,7 +29,7 @@ _tandemctl() {
 		return
 		;;
 	--output | -o)
-		mapfile -t COMPREPLY < <(compgen -W "table wide json" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "table wide json yaml" -- "$cur")
 		return
 		;;
 	--timeout | --size) return ;;
@@ -40,6 +40,7 @@ _tandemctl() {
 	esac
 	case $command in
 	status) options+=" --output" ;;
+	get) options+=" --output --watch" ;;
 	deactivate | promote) options+=" --yes --accept-data-loss" ;;
 	activate) options+=" --yes" ;;
 	demote) options+=" --yes --force" ;;
@@ -52,9 +53,10 @@ _tandemctl() {
 	fi
 	case $command:${#words[@]} in
 	:0 | help:1)
-		words=(status deactivate activate promote demote resync resize version help)
+		words=(status get deactivate activate promote demote resync resize version help)
 		;;
 	activate:1 | deactivate:1) words=(clusterdomain) ;;
+	get:1) words=(clusterdomainsstatus) ;;
 	activate:2 | deactivate:2) mapfile -t words < <(_tandemctl_domains "$run_dir") ;;
 	status:1 | promote:1 | demote:1 | resync:1 | resize:1)
 		mapfile -t words < <(

@@ -29,6 +29,7 @@ struct daemon {
 	const char *plain; /* the answer as JSON to a request without "yes" */
 	const char *yes; /* ... with it; NULL: the same */
 	bool silent; /* no answer at all */
+	unsigned soon; /* so many answers first that it can in a moment */
 	struct control_request *held; /* of a silent one */
 	unsigned requests;
 	char last[512]; /* the last request */
@@ -53,6 +54,11 @@ static void handler(void *ctx, struct control_request *r)
 	struct err e;
 
 	d->requests++;
+	if (d->soon) {
+		d->soon--;
+		control_answer(r, CONTROL_SOON, "recovering: try again in a moment", NULL);
+		return;
+	}
 	snprintf(d->last, sizeof(d->last), "%s", json_text(r->args, false));
 	if (d->silent) {
 		cr_assert(!d->held);
@@ -163,7 +169,11 @@ Test(ctl, a_wrong_command_line_is_status_2_with_the_usage)
 		{"status", "-yo"},
 		{"status", "--accept"},
 		{"status", "-o"},
-		{"status", "-o", "yaml"},
+		{"status", "-o", "xml"},
+		{"status", "-w"},
+		{"get"},
+		{"get", "pods"},
+		{"get", "cds", "db"},
 		{"status", "--timeout", "0"},
 		{"status", "--timeout", "soon"},
 		{"status", "--timeout=1e9"},
@@ -352,6 +362,19 @@ Test(ctl, the_commands_text_of_several_lines_is_indented)
 	daemon_add("db", "{\"code\":0,\"text\":\"one\\ntwo\\n\"}", NULL);
 	cr_assert_eq(run("promote", "db", NULL), CTL_OK);
 	assert_has(out_text, "db: one\n    two (");
+}
+
+Test(ctl, a_daemon_that_can_in_a_moment_is_asked_again)
+{
+	daemon_add("db", "{\"code\":0,\"text\":\"took over\"}", NULL);
+	daemons[0].soon = 3;
+	cr_assert_eq(run("promote", "db", NULL), CTL_OK);
+	assert_has(out_text, "took over");
+	cr_assert_eq(daemons[0].requests, 4);
+	/* Who does not want to wait hears it. */
+	daemons[0].soon = 1000;
+	cr_assert_eq(run("promote", "db", "--timeout", "0.3", NULL), CTL_FAILED);
+	assert_has(out_text, "recovering: try again in a moment");
 }
 
 /* ---- resize ---- */
@@ -574,4 +597,80 @@ Test(ctl, volumes_are_called_at_the_same_time)
 
 	cr_assert_eq(run("status", "--timeout", "0.5", NULL), CTL_FAILED);
 	cr_assert_lt(clock_mono_ns() - begin, 2 * NS_PER_S);
+}
+
+/* ---- get ---- */
+
+#define STATUS(in_sync, inactive, state, connected)                                                \
+	"{\"code\":0,\"role\":\"active\",\"domain\":\"site-a\",\"in_sync\":[" in_sync              \
+	"],\"inactive\":[" inactive "],\"peers\":[{\"domain\":\"site-b\",\"state\":\"" state       \
+	"\",\"connected\":" connected "}]}"
+
+Test(ctl, get_shows_the_domains_as_stork_does)
+{
+	daemon_add("db", STATUS("\"site-a\",\"site-b\"", "", "in-sync", "true"), NULL);
+	cr_assert_eq(run("get", "cds", NULL), CTL_OK);
+	cr_assert_str_eq(out_text,
+		"NAME       LOCAL-DOMAIN   ACTIVE                             INACTIVE\n"
+		"tandemfs   site-a         site-a (InSync), site-b (InSync)   \n");
+}
+
+Test(ctl, a_domain_is_what_its_worst_volume_is)
+{
+	daemon_add("a", STATUS("\"site-a\",\"site-b\"", "", "in-sync", "true"), NULL);
+	daemon_add("b", STATUS("\"site-a\"", "", "pulling", "true"), NULL);
+	daemon_add("c", STATUS("\"site-a\"", "\"site-b\"", "inactive", "true"), NULL);
+	cr_assert_eq(run("get", "clusterdomainsstatus", "-o", "yaml", NULL), CTL_OK);
+	cr_assert_str_eq(out_text, "apiVersion: tandemfs.dev/v1alpha1\n"
+				   "kind: ClusterDomainsStatus\n"
+				   "metadata:\n"
+				   "  name: tandemfs\n"
+				   "status:\n"
+				   "  localDomain: site-a\n"
+				   "  clusterDomainInfos:\n"
+				   "  - name: site-a\n"
+				   "    state: Active\n"
+				   "    syncStatus: InSync\n"
+				   "  - name: site-b\n"
+				   "    state: Inactive\n"
+				   "    syncStatus: NotInSync\n");
+	cr_assert_eq(run("get", "cds", "-ojson", NULL), CTL_OK);
+	assert_has(out_text, "\"syncStatus\": \"NotInSync\"");
+}
+
+Test(ctl, a_domain_that_catches_up_is_in_progress)
+{
+	daemon_add("a", STATUS("\"site-a\",\"site-b\"", "", "in-sync", "true"), NULL);
+	daemon_add("b", STATUS("\"site-a\"", "", "pulling", "true"), NULL);
+	cr_assert_eq(run("get", "clusterdomainsstatuses", NULL), CTL_OK);
+	assert_has(out_text, "site-a (InSync), site-b (SyncInProgress)");
+}
+
+Test(ctl, what_is_not_heard_of_is_unknown)
+{
+	daemon_add("db", STATUS("\"site-a\",\"site-b\"", "", "down", "false"), NULL);
+	cr_assert_eq(run("get", "cds", NULL), CTL_OK);
+	assert_has(out_text, "site-a (InSync), site-b (SyncStatusUnknown)");
+}
+
+Test(ctl, get_with_a_volume_that_does_not_answer_knows_nothing_and_fails)
+{
+	daemon_add("db", STATUS("\"site-a\",\"site-b\"", "", "catching-up", "true"), NULL);
+	daemon_add("web", "{\"code\":-5,\"text\":\"no\"}", NULL);
+	cr_assert_eq(run("get", "cds", NULL), CTL_FAILED);
+	assert_has(err_text, "volume 'web': no");
+	assert_has(out_text, "site-a (SyncStatusUnknown), site-b (SyncStatusUnknown)");
+}
+
+Test(ctl, yaml_quotes_what_could_be_something_else)
+{
+	daemon_add("db",
+		"{\"code\":0,\"a\":\"yes\",\"b\":\"1.5\",\"c\":\"two words\",\"d\":[[1,\"x\"],{}],"
+		"\"e\":null,\"f\":true,\"g\":\"x: y\",\"h\":\"\",\"i\":[{\"j\":{\"k\":-1}}]}",
+		NULL);
+	cr_assert_eq(run("status", "-o", "yaml", NULL), CTL_OK);
+	assert_has(out_text,
+		"- code: 0\n  a: \"yes\"\n  b: \"1.5\"\n  c: \"two words\"\n  d:\n  - - 1\n"
+		"    - x\n  - {}\n  e: null\n  f: true\n  g: \"x: y\"\n  h: \"\"\n"
+		"  i:\n  - j:\n      k: -1\n");
 }
