@@ -41,7 +41,7 @@ TEST_INC := -iquote test/lib -iquote fs -iquote agent -iquote peer -iquote journ
 objs = $(patsubst %.c,$(B)/%.o,$(1))
 JOURNAL_OBJ := $(call objs,$(wildcard journal/*.c))
 PEER_OBJ := $(call objs,$(wildcard peer/*.c))
-FS_OBJ := $(call objs,$(filter-out fs/main.c,$(wildcard fs/*.c)))
+FS_OBJ := $(call objs,$(filter-out fs/main.c fs/holder_main.c,$(wildcard fs/*.c)))
 AGENT_OBJ := $(call objs,$(filter-out agent/ctl_main.c,$(wildcard agent/*.c)))
 TESTLIB_OBJ := $(call objs,$(wildcard test/lib/*.c))
 SIM_OBJ := $(call objs,$(wildcard test/sim/*.c))
@@ -50,7 +50,7 @@ RACE_PROGS := $(patsubst test/race/%.c,$(B)/race/%,$(wildcard test/race/*.c))
 FUZZ_PROGS := $(patsubst test/fuzz/%.c,$(B)/fuzz/%,$(wildcard test/fuzz/*.c))
 BENCH_PROGS := $(patsubst test/bench/%.c,$(B)/bench/%,$(wildcard test/bench/*.c))
 
-PROGS := $(if $(wildcard fs/main.c),$(B)/tandemfs) $(if $(wildcard agent/ctl_main.c),$(B)/tandemctl)
+PROGS := $(if $(wildcard fs/main.c),$(B)/tandemfs $(B)/tandem-holder) $(if $(wildcard agent/ctl_main.c),$(B)/tandemctl)
 
 .PHONY: all
 all: $(PROGS)
@@ -83,6 +83,9 @@ link = $(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(1)
 $(B)/tandemfs: $(B)/fs/main.o $(B)/libfs.a $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	$(call link,$(FS_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS))
+$(B)/tandem-holder: $(B)/fs/holder_main.o
+	$(call say,LINK,$@)
+	$(call link,)
 $(B)/tandemctl: $(B)/agent/ctl_main.o $(B)/libagent.a $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	$(call link,$(PEER_LIBS) $(JOURNAL_LIBS))
@@ -94,7 +97,7 @@ $(B)/test-journal: $(call unit_objs,journal) $(B)/libtest.a $(B)/libjournal.a
 $(B)/test-peer: $(call unit_objs,peer) $(B)/libtest.a $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	$(call link,-lcriterion $(PEER_LIBS) $(JOURNAL_LIBS))
-$(B)/test-fs: $(call unit_objs,fs) $(B)/libtest.a $(B)/libfs.a $(B)/libpeer.a $(B)/libjournal.a
+$(B)/test-fs: $(B)/tandem-holder $(call unit_objs,fs) $(B)/libtest.a $(B)/libfs.a $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	$(call link,-lcriterion $(FS_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS))
 $(B)/test-agent: $(call unit_objs,agent) $(B)/libtest.a $(B)/libagent.a $(B)/libpeer.a $(B)/libjournal.a
