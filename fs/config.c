@@ -31,6 +31,7 @@ static const struct conf_key config_keys[] = {
 	{"volume", "suid", false},
 	{"volume", "dev", false},
 	{"volume", "threads", false},
+	{"volume", "holder", false},
 	{"site", "domain", true},
 	{"site", "listen", true},
 	{"peer", "address", true},
@@ -194,6 +195,8 @@ static int load_volume(const struct conf *c, struct config *r, struct err *e)
 		ret = conf_get_bool(c, s, "suid", &r->suid, e);
 	if (!ret)
 		ret = conf_get_bool(c, s, "dev", &r->dev, e);
+	if (!ret)
+		ret = conf_get_bool(c, s, "holder", &r->holder, e);
 	if (!ret)
 		ret = conf_get_uint(c, s, "threads", 1, THREADS_MAX, &threads, e);
 	if (ret)

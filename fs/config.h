@@ -11,6 +11,7 @@
  *   suid = no
  *   dev = no
  *   threads = 4
+ *   holder = no                     # a process of its own makes and keeps the mount
  *
  *   [site]
  *   domain = site-a                 # required
@@ -65,6 +66,7 @@ struct config {
 	char mount[4096];
 	enum config_ack ack;
 	bool suid, dev;
+	bool holder;
 	unsigned threads;
 	char domain[DOMAIN_LEN_MAX + 1];
 	char listen[256];

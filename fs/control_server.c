@@ -120,7 +120,7 @@ static bool cannot_mount(struct volume *v, struct control_request *r, enum opera
 		return false;
 	if (verb != OPERATOR_PROMOTE && verb != OPERATOR_DEACTIVATE)
 		return false;
-	if (!ll_check_mountpoint(v->cfg->mount, &e) || e.code == -ENOTCONN)
+	if (!volume_check_mountpoint(v, &e) || e.code == -ENOTCONN)
 		return false;
 	snprintf(text, sizeof(text),
 		"%s. Clear it, then type the command again; nothing was changed", e.msg);

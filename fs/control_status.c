@@ -198,7 +198,7 @@ static const char *trouble(const struct volume *v, struct err *e)
 {
 	if (v->mount_trouble[0])
 		return v->mount_trouble;
-	if (!v->serving && !v->serve_pending && ll_check_mountpoint(v->cfg->mount, e) &&
+	if (!v->serving && !v->serve_pending && volume_check_mountpoint(v, e) &&
 		e->code != -ENOTCONN)
 		return e->msg;
 	return core_trouble(v->core)[0] ? core_trouble(v->core) : space_trouble(v);

@@ -28,6 +28,7 @@
 #define THREADS_DEFAULT 4u
 #define INVALIDATORS 4u /* a page that hangs stops one of them */
 #define SETTLE_NS (200 * NS_PER_MS)
+#define INIT_BUFFER 4096u
 
 /* --- references --- */
 
@@ -82,13 +83,30 @@ static bool join_until(pthread_t t, uint64_t until_mono_ns)
 	return false;
 }
 
+static void interrupted(int sig)
+{
+	/* read(2) ends with EINTR */
+}
+
+static void allow_interruption(void)
+{
+	struct sigaction sa = {.sa_handler = interrupted};
+	sigset_t set;
+
+	sigaction(LL_LEAVE_SIGNAL, &sa, NULL);
+	sigemptyset(&set);
+	sigaddset(&set, LL_LEAVE_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void *worker_main(void *arg)
 {
 	struct ll_worker *w = arg;
 	struct ll *l = w->l;
 
 	ll_self = w;
-	while (!fuse_session_exited(l->se)) {
+	allow_interruption();
+	while (!fuse_session_exited(l->se) && !atomic_load(&l->leaving)) {
 		int n = fuse_session_receive_buf(l->se, &w->buf);
 
 		if (n == -EINTR || n == -EAGAIN)
@@ -129,15 +147,23 @@ static int start_workers(struct ll *l, struct err *e)
 	return 0;
 }
 
-/* The first request is INIT, and the kernel queued it in mount(2). */
+/* The first request is INIT, and the kernel queued it in mount(2). A holder has read it. */
 static int answer_init(struct ll *l, struct err *e)
 {
 	struct ll_worker *w = &l->workers[l->nthreads];
 	int n;
 
-	do
-		n = fuse_session_receive_buf(l->se, &w->buf);
-	while (n == -EINTR || n == -EAGAIN);
+	if (l->init_len) {
+		w->buf.mem = calloc(1, INIT_BUFFER);
+		ensure(w->buf.mem);
+		memcpy(w->buf.mem, l->init, l->init_len);
+		w->buf.size = l->init_len;
+		n = (int)l->init_len;
+	} else {
+		do
+			n = fuse_session_receive_buf(l->se, &w->buf);
+		while (n == -EINTR || n == -EAGAIN);
+	}
 	if (n <= 0)
 		return err_set(e, n ? n : -ENODEV, "the kernel sent no INIT request");
 	ll_self = w;
@@ -192,6 +218,9 @@ int ll_mount(struct volume *v, const struct ll_config *cfg, struct ll **ret_l, s
 	ret = ll_session_new(l, e);
 	if (!ret)
 		ret = answer_init(l, e);
+	atomic_store(&l->fenced, cfg->fenced); /* INIT had to pass */
+	if (!ret && l->taken)
+		ret = ll_held_resend(l, e);
 	if (!ret)
 		ret = start_workers(l, e);
 	if (ret) {

@@ -15,6 +15,7 @@
 
 #include "check.h"
 
+struct holder;
 struct ll;
 struct volume;
 
@@ -24,6 +25,8 @@ struct ll_config {
 	unsigned threads; /* workers; 0: 4 */
 	bool suid, dev; /* default nosuid,nodev */
 	bool ack_fsync; /* operations return when they are staged: fsync has something to do */
+	struct holder *holder; /* makes and keeps the mount; NULL: this process does */
+	bool fenced; /* only to take over what the holder has, and fail everything on it: ll_fence() follows */
 };
 
 /* Mounts and starts the workers. The mount id is drawn here. -EBUSY when something else is mounted on
@@ -51,6 +54,16 @@ void ll_fence(struct ll *l, unsigned timeout_ms);
 bool ll_unmount_idle(struct ll *l, unsigned timeout_ms);
 /* A clean stop: unmounts (lazily when busy), ends the workers, frees. At most timeout_ms. */
 void ll_unmount(struct ll *l, unsigned timeout_ms);
+/*
+ * A clean stop that leaves the mount with the holder, when every operation that was staged is committed and
+ * answered. 0: what the kernel asks from now on waits for the next daemon, and this one must answer nothing
+ * more; the process ends. Else ll_unmount() has to follow. Commit thread.
+ */
+int ll_hand_over(struct ll *l, struct holder *h, struct err *e);
+/* A holder has the mount, and the kernel can send its requests again. */
+bool ll_can_hand_over(const struct ll *l);
+/* This volume is mounted there, dead or alive: as the mount table says, nothing is asked. */
+bool ll_is_mounted(const char *mountpoint, const char *volume_name);
 /* Why ll_mount() would refuse this directory: no directory, or not empty (also when something is mounted
  * there). 0, or -errno with a message. */
 int ll_check_mountpoint(const char *mountpoint, struct err *e);

@@ -14,10 +14,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "holder.h"
 #include "ll.h"
 #include "volume.h"
 
 #define LL_CACHE_SECONDS 1e6 /* one mount at a time: the kernel may keep what it knows */
+#define LL_FSTYPE "fuse.tandemfs"
+#define LL_LEAVE_SIGNAL SIGUSR2 /* interrupts a worker that waits for a request */
 #define LL_KNOWN_SHARDS 64u /* a power of two */
 #define LL_READ_SIZE (WRITE_SIZE_MAX + 2 * BLOCK_SIZE)
 
@@ -65,6 +68,13 @@ struct ll {
 	uint64_t init_unique, init_offered;
 	bool init_done, setxattr_ext;
 	bool ack_fsync;
+	/* with a holder (ll_held.c) */
+	bool held; /* it has the descriptor, too */
+	bool taken; /* from the daemon before: INIT was answered by it */
+	atomic_bool leaving; /* workers end after the request at hand */
+	uint64_t agreed; /* flags of the answer to INIT */
+	uint32_t init_len; /* the INIT request that the holder read; 0: none */
+	uint8_t init[HOLDER_INIT_MAX];
 	struct ll_known known[LL_KNOWN_SHARDS];
 };
 
@@ -97,6 +107,8 @@ void ll_known_add(struct ll *l, uint64_t ino, uint64_t n);
 void ll_known_sub(struct ll *l, uint64_t ino, uint64_t n);
 /* The inode's last name is gone. */
 void ll_known_orphan(struct ll *l, uint64_t ino);
+/* How many inodes. No other thread may be at work. */
+size_t ll_known_count(struct ll *l);
 /* Copies all numbers; the caller frees *ret. -ENOMEM. */
 int ll_known_list(struct ll *l, uint64_t **ret, size_t *ret_n);
 
@@ -111,10 +123,19 @@ int ll_mount_find(const char *path, struct ll_mount_entry *ret_m);
 /* The path without symbolic links in what is before its last part; does not touch that part. */
 int ll_mount_resolve(const char *path, char *ret, size_t size, struct err *e);
 int ll_mount_attach(struct ll *l, const struct ll_config *cfg, struct err *e);
+/* Takes away what a dead process left on l->mountpoint; then it must be empty. */
+int ll_mount_clear(struct ll *l, struct err *e);
 /* Aborts the connection and takes the mount away; lazily, whoever uses it. May hang. */
 void ll_mount_force(struct ll *l);
 /* Unmounts when nobody uses it. */
 int ll_mount_detach_idle(struct ll *l);
+
+/* ll_held.c */
+/* Takes over what the holder has, or has it mount (unless only_take: -ENOENT): fills l->fd, mount_id, init. */
+int ll_held_attach(struct ll *l, struct holder *h, uint64_t flags, const char *options,
+	bool only_take, struct err *e);
+/* After the INIT of a mount that was taken over: the kernel sends again what nobody answered. */
+int ll_held_resend(struct ll *l, struct err *e);
 
 /* Helpers for the callbacks. */
 

@@ -112,11 +112,15 @@ static void amend_init(struct ll *l, struct iovec *iov, int count)
 	if (h->error || !out || iov[1].iov_len < sizeof(*out))
 		return;
 	flags = l->init_offered & WANT_FLAGS;
+	if (l->taken)
+		flags &= l->agreed;
 	if (l->init_offered & FUSE_INIT_EXT)
 		flags |= FUSE_INIT_EXT;
 	out->flags |= (uint32_t)flags;
 	out->flags2 = (uint32_t)(flags >> 32);
 	out->max_pages = WRITE_SIZE_MAX / BLOCK_SIZE;
+	if (!l->taken)
+		l->agreed = out->flags | flags;
 	l->setxattr_ext = flags & FUSE_SETXATTR_EXT;
 	l->init_done = true;
 	log_debug("fuse: offered %#llx, agreed %#llx", (unsigned long long)l->init_offered,
@@ -133,6 +137,8 @@ static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
 
 	if (!l->init_done && h->unique == l->init_unique)
 		amend_init(l, iov, count);
+	if (l->taken && h->unique == l->init_unique)
+		return h->len; /* the daemon before has answered it */
 	n = writev(fd, iov, count);
 	if (n < 0 && errno != ENOENT) {
 		/* A connection that was aborted forgot its requests, in whatever words. */
@@ -236,12 +242,16 @@ void ll_dispatch(struct ll_worker *w)
 		fuse_session_process_buf(l->se, &w->buf);
 		return;
 	case FUSE_INIT: {
-		const struct fuse_init_in *in = body;
+		struct fuse_init_in *in = (struct fuse_init_in *)(h + 1);
 
 		l->init_unique = h->unique;
 		l->init_offered = in->flags;
 		if (in->flags & FUSE_INIT_EXT)
 			l->init_offered |= (uint64_t)in->flags2 << 32;
+		if (l->taken) { /* the kernel goes by the first answer, whatever this build would like */
+			in->flags &= (uint32_t)l->agreed;
+			in->flags2 &= (uint32_t)(l->agreed >> 32);
+		}
 		break;
 	}
 	case FUSE_WRITE:

@@ -138,6 +138,15 @@ bool ll_knows(struct ll *l, uint64_t ino)
 	return k->cap && find_locked(k, ino)->ino;
 }
 
+size_t ll_known_count(struct ll *l)
+{
+	size_t n = 0;
+
+	for (unsigned s = 0; s < LL_KNOWN_SHARDS; s++)
+		n += l->known[s].used;
+	return n;
+}
+
 int ll_known_list(struct ll *l, uint64_t **ret, size_t *ret_n)
 {
 	uint64_t *list = NULL;

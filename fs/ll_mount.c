@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The mount itself: mount(2) on a descriptor of /dev/fuse that is ours (so that it can outlive this
- * process one day), the mount table, and taking mounts away.
+ * The mount itself: mount(2) on a descriptor of /dev/fuse that is ours, or the holder's (ll_held.c), the mount
+ * table, and taking mounts away.
  *
  * Nothing here looks into a mount of ours: asking a mount whose daemon hangs would hang. What is
  * mounted is read from /proc/self/mountinfo. Only a mount of this volume that this process did not
@@ -23,7 +23,6 @@
 #include "clock.h"
 #include "log.h"
 
-#define FSTYPE "fuse.tandemfs"
 #define ALIVE_WAIT_NS (2 * NS_PER_S)
 #define STALE_MAX 16 /* dead mounts above each other that are taken away */
 
@@ -197,7 +196,7 @@ int ll_clear_stale(const char *mountpoint, const char *volume_name, struct err *
 			return err_set(e, ret, "cannot read the mount table: %s", strerror(-ret));
 		if (!m.found)
 			return 0;
-		if (strcmp(m.fstype, FSTYPE) != 0 || strcmp(m.source, source) != 0)
+		if (strcmp(m.fstype, LL_FSTYPE) != 0 || strcmp(m.source, source) != 0)
 			return err_set(e, -EBUSY, "'%s' is mounted on '%s'; unmount it first",
 				m.source, path);
 		error = probe(path);
@@ -250,37 +249,55 @@ static void raise_readahead(struct ll *l)
 		close(fd);
 }
 
+int ll_mount_clear(struct ll *l, struct err *e)
+{
+	int ret = ll_clear_stale(l->mountpoint, strchr(l->source, ':') + 1, e);
+
+	return ret ? ret : ll_check_mountpoint(l->mountpoint, e);
+}
+
+/* Opens /dev/fuse and mounts. */
+static int attach_here(struct ll *l, unsigned long flags, const char *options, struct err *e)
+{
+	char data[256];
+	int ret = ll_mount_clear(l, e);
+
+	if (ret)
+		return ret;
+	l->fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (l->fd < 0)
+		return err_set(e, -errno, "cannot open /dev/fuse: %m");
+	snprintf(data, sizeof(data), "fd=%d,%s", l->fd, options);
+	if (mount(l->source, l->mountpoint, LL_FSTYPE, flags, data) < 0)
+		return err_set(e, -errno, "cannot mount on '%s': %m", l->mountpoint);
+	return 0;
+}
+
 int ll_mount_attach(struct ll *l, const struct ll_config *cfg, struct err *e)
 {
 	unsigned long flags = (cfg->suid ? 0 : MS_NOSUID) | (cfg->dev ? 0 : MS_NODEV);
 	struct ll_mount_entry m;
-	char data[256];
+	char options[128];
 	int ret;
 
-	ret = ll_clear_stale(cfg->mountpoint, cfg->volume_name, e);
-	if (!ret)
-		ret = ll_mount_resolve(cfg->mountpoint, l->mountpoint, sizeof(l->mountpoint), e);
-	if (!ret)
-		ret = ll_check_mountpoint(l->mountpoint, e);
+	ret = ll_mount_resolve(cfg->mountpoint, l->mountpoint, sizeof(l->mountpoint), e);
 	if (ret)
 		return ret;
 	source_name(cfg->volume_name, l->source, sizeof(l->source));
-	l->fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (l->fd < 0)
-		return err_set(e, -errno, "cannot open /dev/fuse: %m");
-	snprintf(data, sizeof(data),
-		"fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,"
-		"max_read=%u",
-		l->fd, WRITE_SIZE_MAX);
-	if (mount(l->source, l->mountpoint, FSTYPE, flags, data) < 0) {
-		ret = err_set(e, -errno, "cannot mount on '%s': %m", l->mountpoint);
+	snprintf(options, sizeof(options),
+		"rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,max_read=%u",
+		WRITE_SIZE_MAX);
+	ret = cfg->holder ? ll_held_attach(l, cfg->holder, flags, options, cfg->fenced, e)
+			  : attach_here(l, flags, options, e);
+	if (ret)
 		goto fail_fd;
-	}
 	ret = ll_mount_find(l->mountpoint, &m);
-	if (ret || !m.found || strcmp(m.fstype, FSTYPE) != 0 || strcmp(m.source, l->source) != 0) {
-		umount2(l->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
-		ret = err_set(e, ret ? ret : -EBUSY,
-			"the new mount on '%s' is not in the mount table", l->mountpoint);
+	if (ret || !m.found || strcmp(m.fstype, LL_FSTYPE) != 0 ||
+		strcmp(m.source, l->source) != 0) {
+		if (!l->taken)
+			umount2(l->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
+		ret = err_set(e, ret ? ret : -EBUSY, "the mount on '%s' is not in the mount table",
+			l->mountpoint);
 		goto fail_fd;
 	}
 	l->dev_major = m.dev_major;
@@ -288,9 +305,21 @@ int ll_mount_attach(struct ll *l, const struct ll_config *cfg, struct err *e)
 	raise_readahead(l);
 	return 0;
 fail_fd:
-	close(l->fd);
+	if (l->fd >= 0)
+		close(l->fd);
 	l->fd = -1;
 	return ret;
+}
+
+bool ll_is_mounted(const char *mountpoint, const char *volume_name)
+{
+	char path[4096], source[VOLUME_NAME_MAX + 16];
+	struct ll_mount_entry m;
+
+	if (ll_mount_resolve(mountpoint, path, sizeof(path), NULL) || ll_mount_find(path, &m))
+		return false;
+	source_name(volume_name, source, sizeof(source));
+	return m.found && !strcmp(m.fstype, LL_FSTYPE) && !strcmp(m.source, source);
 }
 
 /* true when the topmost mount there is the one that we made. */

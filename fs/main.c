@@ -12,6 +12,7 @@
 #include "cmd.h"
 #include "config.h"
 #include "control.h"
+#include "ll.h"
 #include "log.h"
 #include "volume.h"
 
@@ -84,7 +85,8 @@ static int cmd_run(const struct options *o, char **argv)
 		fprintf(stderr, "tandemfs: %s\n", e.msg);
 		return cmd_config_status(r);
 	}
-	r = check_mount_point(cfg.mount);
+	/* With a holder it may be mounted, and nobody may be there to answer. */
+	r = cfg.holder && ll_is_mounted(cfg.mount, cfg.name) ? 0 : check_mount_point(cfg.mount);
 	if (r) {
 		fprintf(stderr,
 			"tandemfs: %s: mount: '%s': %s: the volume is mounted there while "

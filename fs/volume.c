@@ -140,6 +140,7 @@ static void status_expired(struct loop_timer *t, uint64_t now_ns)
 	if (v->serving && !v->stopping && ll_ended(v->ll))
 		volume_restart(
 			v, "somebody unmounted the volume: it is confirmed and mounted again");
+	volume_held_look(v);
 	for (unsigned i = 0; i < REPLICAS_MAX; i++)
 		fetch_go_on(v, i);
 	if (v->facts.bad_starts && now_ns - v->started_ns > GOOD_START_NS &&
@@ -252,7 +253,8 @@ static int open_world(struct volume *v, const struct core_log *log, struct err *
 		.heartbeat_ns = v->cfg->heartbeat_ns,
 		.peer_timeout_ns = v->cfg->timeout_ns,
 		.pos_at = pos_at,
-		.pos_ctx = v};
+		.pos_ctx = v,
+		.held = v->mount_held};
 	struct net_callbacks cb;
 	struct net_config *n;
 	int r;
@@ -283,7 +285,7 @@ static int volume_open(struct volume *v, struct err *e)
 	if (!r)
 		r = open_signals(v, e);
 	if (!r)
-		r = ll_clear_stale(v->cfg->mount, v->cfg->name, e);
+		r = volume_held_find(v, e);
 	if (!r)
 		r = payload_pool_new(v->cfg->payload_memory, pool_room, v, &v->pool);
 	if (!r)
@@ -346,10 +348,14 @@ static void last_checkpoint(struct volume *v)
 
 static void volume_close(struct volume *v)
 {
-	volume_fail_all(v, -EIO);
-	if (v->ll)
-		ll_unmount(v->ll, 2000);
-	last_checkpoint(v);
+	if (volume_drained(v) && v->ll && ll_can_hand_over(v->ll))
+		last_checkpoint(v); /* reading goes on meanwhile */
+	if (!volume_hand_over(v)) {
+		volume_fail_all(v, -EIO);
+		if (v->ll)
+			ll_unmount(v->ll, 2000);
+		last_checkpoint(v);
+	}
 	pull_stop(v);
 	apply_stop(v);
 	net_close(v->net);

@@ -213,6 +213,8 @@ struct volume {
 	struct segments *segments;
 	struct ring *ring;
 	struct ll *ll;
+	struct holder *holder; /* NULL: none is configured, or it is not connected */
+	bool mount_held; /* it has a mount that an earlier process left there, and that is not taken over yet */
 	struct payload_pool *pool; /* of FUSE writes */
 	struct payload_pool *rx_pool; /* of frames and batches from peers, and of catching up */
 	uint64_t random; /* state of the generator behind core_event.chance */
@@ -496,6 +498,19 @@ void volume_serve_work(struct volume *v);
 void volume_fence(struct volume *v, const char *text);
 void volume_stop(struct volume *v);
 void volume_stop_work(struct volume *v);
+
+/* volume_held.c */
+/* At the start: looks whether a holder has the mount of before, else takes a dead one away. */
+int volume_held_find(struct volume *v, struct err *e);
+/* ll_check_mountpoint(), but what the holder has mounted there is right, and nobody would answer for it. */
+int volume_check_mountpoint(const struct volume *v, struct err *e);
+/* Connects to the holder, started if need be, if one is configured. */
+int volume_held_open(struct volume *v, struct err *e);
+void volume_held_close(struct volume *v);
+/* Now and then: fails what is held when this replica is not the active one. */
+void volume_held_look(struct volume *v);
+/* At the stop: true when the mount is left with the holder; nothing may be answered any more. */
+bool volume_hand_over(struct volume *v);
 
 /* recovering.c */
 int recovering_start(struct volume *v, struct err *e);

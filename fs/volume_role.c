@@ -12,7 +12,8 @@
  * other way back: what was staged lives in RocksDB's memtable and vanishes with the process (I5).
  *
  * Stopping: no more requests, at most 10 s for what is staged, the peer is told, checkpoint, unmount.
- * A courtesy only; nothing at start depends on it (I11).
+ * A courtesy only; nothing at start depends on it (I11). With a holder the mount is not taken away but left
+ * with it (ll_held.c), unless something still waits for a peer then.
  */
 #include "volume_impl.h"
 
@@ -55,10 +56,15 @@ static bool mount_now(struct volume *v)
 
 	if (v->mount_timer.slot)
 		return false;
-	if (!ll_mount(v, &c, &v->ll, &e)) {
-		v->mount_trouble[0] = '\0';
-		return true;
+	if (!volume_held_open(v, &e)) {
+		c.holder = v->holder;
+		if (!ll_mount(v, &c, &v->ll, &e)) {
+			v->mount_trouble[0] = '\0';
+			v->mount_held = false;
+			return true;
+		}
 	}
+	volume_held_close(v); /* what it mounted for this attempt goes */
 	if (strcmp(v->mount_trouble, e.msg))
 		log_error("cannot mount, trying again each second: %s", e.msg);
 	snprintf(v->mount_trouble, sizeof(v->mount_trouble), "%s", e.msg);
@@ -142,7 +148,8 @@ static void unmount_done(struct job *j)
 }
 
 /* SIGTERM or SIGINT; a second one does not wait. First the mount goes, if nobody uses it: the kernel
- * writes its dirty pages back, which this thread has to commit. Then nothing more is staged. */
+ * writes its dirty pages back, which this thread has to commit. Then nothing more is staged. With a holder
+ * nothing more is staged at once, and what is asked from now on waits. */
 void volume_stop(struct volume *v)
 {
 	if (v->stopping) {
@@ -153,7 +160,7 @@ void volume_stop(struct volume *v)
 	notify_stopping();
 	v->stopping = true;
 	loop_timer_set(v->loop, &v->stop_timer, clock_mono_ns() + STOP_NS);
-	if (v->ll) {
+	if (v->ll && !ll_can_hand_over(v->ll)) {
 		v->unmounting = true;
 		v->unmount_job.run = unmount_run;
 		v->unmount_job.done = unmount_done;

@@ -179,6 +179,9 @@ struct core_config {
 	uint64_t peer_timeout_ns; /* silence after which a connection is closed; 5 s */
 	/* The highest format level that is announced, as an older build would; 0: RECORD_FORMAT_LEVEL. */
 	uint32_t format_level_max;
+	/* This replica was active when its daemon stopped, and its mount was kept alive since then: that counts
+	 * as a confirmation where nobody else is in the set. */
+	bool held;
 	/* The position of the batch in the own ring that ends with seq, appended or recovered: 0, or
 	 * -ENOENT (as ring_pos_at(), a look into memory). May be NULL: then log matching knows only
 	 * the ends of epochs, and more peers look as if they were beyond the ring. */

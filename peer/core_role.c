@@ -3,7 +3,8 @@
  * From CONFIRMING to ACTIVE. core_roles() runs after every event and does what can be done now:
  *
  *   confirmed?     all others of the set are connected and hold the same record; alone in the set:
- *                  another replica's record was equal or older, or a person said so
+ *                  another replica's record was equal or older, or a person said so, or the mount
+ *                  of before was kept alive
  *   longest tail   fetched from the replica of the set that has it (MSG_FETCH)
  *   level          everyone in the set has durably what this replica has (streams, core_append.c)
  *   next epoch     proposed to the set, accepted, written here
@@ -31,7 +32,7 @@ unsigned core_set(const struct core *c)
 static bool confirmed(const struct core *c, unsigned set)
 {
 	if (!set)
-		return c->reached || c->word || c->rec->nreplicas == 1;
+		return c->reached || c->word || c->cfg.held || c->rec->nreplicas == 1;
 	for_each_peer (c, i) {
 		if ((set & 1u << i) && !core_same(c, i))
 			return false;

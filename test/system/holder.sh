@@ -1,0 +1,198 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: kill
+# budget: 240
+# With a holder the active's daemon is stopped and started again and again under load, and no application sees
+# more than a pause: writers, makers and removers of names (each operation is executed once), a mapping, a
+# reader that follows a file, files that are open and removed. What is not a clean stop, and a replica that is
+# not the active one any more, end the mount with errors, not with a hang.
+. "$(dirname "$0")/../lib.sh"
+
+CONF_VOLUME="holder = yes"
+[[ $(uname -r | awk -F. '{ print ($1 * 1000 + $2 >= 6009) }') = 1 ]] || skip "this kernel cannot resend"
+sites_up
+m=$(mnt a)
+
+holders() { # how many of ours
+	{ pgrep -f "^[^ ]*tandem-holder $WORK/" || true; } | wc -l
+}
+mounts() { grep -c " $m " /proc/self/mountinfo; }
+connection() { awk -v m="$m" '$5 == m { print $3 }' /proc/self/mountinfo; }
+
+# Each name is made once and removed once, each byte appended once; executed twice, or lost, one of the commands
+# fails or the count is wrong.
+once() { # directory
+	local n=0 d
+	mkdir "$1"
+	while [[ ! -e $WORK/stop ]]; do
+		n=$((n + 1)) d=$1/d.$n
+		mkdir "$d" || return 1
+		(set -C && : >"$d/f") || return 1
+		printf x >>"$1/appended" || return 1
+		mv -T "$d/f" "$d/g" || return 1
+		ln "$d/g" "$d/h" || return 1
+		rm "$d/g" || return 1
+		[[ $(stat -c %h "$d/h") = 1 ]] || return 1
+		rm "$d/h" || return 1
+		rmdir "$d" || return 1
+	done
+	[[ $(stat -c %s "$1/appended") = "$n" ]] || return 1
+	echo "$n operations of each kind"
+}
+# Lines in order; a reader follows them.
+follow() {
+	local n=0
+	while [[ ! -e $WORK/stop ]]; do
+		n=$((n + 1))
+		echo "line $n" >>"$m/followed" || return 1
+		sleep 0.01
+	done
+	echo last >>"$m/followed"
+}
+
+again() { # what
+	local begin
+	begin=$(now_ns)
+	site_stop a
+	is_mounted a || fail "$1: the mount is gone"
+	expect_eq "$1: holders" "$(holders)" 1
+	site_start a
+	site_wait_active a
+	ms=$((($(now_ns) - begin) / 1000000))
+	[[ $ms -lt 10000 ]] || fail "$1: a pause of $ms ms"
+}
+
+expect_eq "holders" "$(holders)" 1
+first=$(connection)
+echo kept >"$m/kept"
+head -c 300000 /dev/zero >"$m/removed"
+# By a process of their own: what is open in this shell is open in the daemons that it starts.
+sleep 1000 7<"$m/removed" 8<"$m/kept" &
+keeper=$!
+wait_for 5 "the files are open" test -e /proc/$keeper/fd/8
+rm "$m/removed"
+: >"$m/followed"
+tail -n +1 -F --pid=$$ "$m/followed" >"$WORK/followed.out" 2>"$WORK/tail.out" &
+mix_start a
+workers=()
+for i in 1 2 3; do
+	once "$m/once.$i" >"$WORK/once.$i.out" 2>&1 &
+	workers+=($!)
+done
+follow 2>"$WORK/follow.out" &
+workers+=($!)
+for ((round = 1; round <= (ROUNDS + 1) / 2; round++)); do
+	pause_ms "$(random_ms 50 1200)"
+	again "round $round"
+	step "round $round: answered again after $ms ms"
+done
+: >"$WORK/stop"
+for pid in "${workers[@]}"; do
+	wait "$pid" || fail "an application met an error: $(cat "$WORK"/once.*.out "$WORK"/follow.out)"
+done
+mix_stop
+mix_verify a
+wait_for 10 "the follower sees the last line" grep -q last "$WORK/followed.out"
+expect_eq "what was followed" "$(sha1sum <"$WORK/followed.out")" "$(sha1sum <"$m/followed")"
+expect_eq "the connection" "$(connection)" "$first"
+expect_eq "a removed file that is open" "$(stat -L -c '%h %s' /proc/$keeper/fd/7)" "0 300000"
+expect_eq "a file that was open all the time" "$(cat /proc/$keeper/fd/8)" kept
+step "no error in all rounds; $(head -n 1 "$WORK/once.1.out")"
+
+# What is removed and open stays through a change, and its space comes back when it is closed.
+used() { df --output=used -B1 "$m" | tail -n 1; }
+dd if=/dev/urandom of="$m/big" bs=1M count=64 status=none
+sleep 1000 9<"$m/big" &
+orphan=$!
+wait_for 5 "the file is open" test -e /proc/$orphan/fd/9
+rm "$m/big"
+again "with an orphan"
+[[ $(head -c 1000000 /proc/$orphan/fd/9 | wc -c) = 1000000 ]] || fail "the removed file cannot be read"
+before=$(used)
+kill $orphan $keeper
+wait_for 20 "the space of the removed file comes back" eval "[[ \$(used) -lt $((before - 50000000)) ]]"
+
+# An operation that began while nobody served waits, and is executed.
+site_stop a
+(set -C && echo late >"$m/late") &
+late=$!
+stat "$m" >/dev/null & # the kernel may know it, or not
+pause_ms 300
+pid_alive $late || fail "a create ended while nobody served"
+site_start a
+site_wait_active a
+wait $late || fail "what began while nobody served failed"
+expect_eq "it" "$(cat "$m/late")" late
+
+# Killed while it is idle or at work: errors, as without a holder, and the next start mounts anew.
+mix_start a
+pause_ms 300
+site_kill9 a
+mix_wait 3
+wait_for 5 "the holder lets go" eval '[[ $(holders) = 0 ]]'
+site_start a
+site_wait_active a
+mix_verify a
+expect_eq "mounts" "$(mounts)" 1
+
+# Killed after it took over.
+again "before a kill"
+site_kill9 a
+expect_fail timeout 10 ls "$m"
+site_start a
+site_wait_active a
+
+# Operations that wait for a silent peer at the stop: not left, but ended with errors.
+kill -STOP "${PID[b]}"
+( (echo never >"$m/waits") 2>/dev/null || true) &
+waits=$!
+pause_ms 300
+site_stop a 16
+wait_for 5 "the operation that waited ends" eval "! pid_alive $waits"
+kill -CONT "${PID[b]}"
+site_start a
+site_wait_active a
+site_wait_in_sync a
+
+# Alone in the set, no one needs to confirm what the holder kept alive.
+order a deactivate clusterdomain site-b
+site_stop b
+again "alone"
+echo alone >"$m/alone"
+site_start b
+order a activate clusterdomain site-b
+site_wait_in_sync a
+
+# Promoted elsewhere while it is held: everything on it fails, also what was cached.
+(
+	exec 8<"$m/kept"
+	until [[ -e $WORK/read ]]; do sleep 0.1; done
+	cat <&8
+) >"$WORK/cached.out" 2>&1 &
+cached=$!
+cat "$m/kept" >/dev/null
+site_stop a
+order b deactivate clusterdomain site-a --yes
+site_wait_active b
+site_start a
+site_wait_role a standby
+wait_for 10 "the mount that was held is gone" eval '! is_mounted a'
+: >"$WORK/read"
+status=0
+wait $cached || status=$?
+[[ $status = 1 ]] || fail "what was cached can still be read: $(cat "$WORK/cached.out")"
+expect_eq "on the other side" "$(cat "$(mnt b)/alone")" alone
+order b activate clusterdomain site-a
+site_wait_in_sync b
+order b demote "$VOLUME"
+order a promote "$VOLUME"
+site_wait_active a
+
+# Somebody unmounts what is held: a new mount.
+site_stop a
+umount -l "$m"
+wait_for 5 "the holder sees it" eval '[[ $(holders) = 0 ]]'
+site_start a
+site_wait_active a
+expect_eq "mounts" "$(mounts)" 1
+sites_stop_and_compare
