@@ -74,6 +74,8 @@ rm "$m/removed"
 : >"$m/followed"
 tail -n +1 -F --pid=$$ "$m/followed" >"$WORK/followed.out" 2>"$WORK/tail.out" &
 mix_start a
+"$TOOLS/mapped" run "$m" "$WORK/mapped.acked" "$SEED" $((ROUNDS + 5)) >"$WORK/mapped.out" 2>&1 &
+LOAD[mapped]=$!
 workers=()
 for i in 1 2 3; do
 	once "$m/once.$i" >"$WORK/once.$i.out" 2>&1 &
@@ -88,10 +90,13 @@ for ((round = 1; round <= (ROUNDS + 1) / 2; round++)); do
 done
 : >"$WORK/stop"
 for pid in "${workers[@]}"; do
+	wait_for 30 "each operation returns" eval "! pid_alive $pid"
 	wait "$pid" || fail "an application met an error: $(cat "$WORK"/once.*.out "$WORK"/follow.out)"
 done
 mix_stop
 mix_verify a
+load_wait mapped 0
+"$TOOLS/mapped" verify "$m" "$WORK/mapped.acked" >>"$WORK/mapped.out"
 wait_for 10 "the follower sees the last line" grep -q last "$WORK/followed.out"
 expect_eq "what was followed" "$(sha1sum <"$WORK/followed.out")" "$(sha1sum <"$m/followed")"
 expect_eq "the connection" "$(connection)" "$first"
@@ -121,6 +126,7 @@ pause_ms 300
 pid_alive $late || fail "a create ended while nobody served"
 site_start a
 site_wait_active a
+wait_for 10 "what began while nobody served ends" eval "! pid_alive $late"
 wait $late || fail "what began while nobody served failed"
 expect_eq "it" "$(cat "$m/late")" late
 
