@@ -12,6 +12,7 @@
 #define JOURNAL_CONF_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "check.h"
@@ -33,7 +34,8 @@ struct conf;
 
 /*
  * Parses the file against a table of nkeys keys. Sections whose kind is in no row are errors.
- * `required` sections: a section with a required key must occur at least once. 0, or -errno with
+ * `required` sections: a section with a required key must occur at least once. With nkeys 0 the file is
+ * another program's: any section and key is taken as it is. 0, or -errno with
  * e->msg "file:line: reason". On success the caller frees *ret_conf with conf_free().
  */
 int conf_load(const char *path, const struct conf_key *keys, unsigned nkeys, struct conf **ret_conf,
@@ -65,6 +67,23 @@ int conf_get_bool(const struct conf *c, const struct conf_section *s, const char
 	struct err *e);
 int conf_get_choice(const struct conf *c, const struct conf_section *s, const char *key,
 	const char *const *choices, unsigned *ret_index, struct err *e);
+/*
+ * Text with a form, into ret[size]; an absent key leaves it untouched, and errors are as above.
+ *   path      absolute, not the root directory, no "." and ".." parts; doubled slashes and those at the end
+ *             are dropped, so that it can be compared with what the kernel says
+ *   readable  a path to what can be read now
+ *   address   HOST:PORT; an IPv6 address stands in brackets
+ */
+int conf_get_path(const struct conf *c, const struct conf_section *s, const char *key, char *ret,
+	size_t size, struct err *e);
+int conf_get_readable(const struct conf *c, const struct conf_section *s, const char *key,
+	char *ret, size_t size, struct err *e);
+int conf_get_address(const struct conf *c, const struct conf_section *s, const char *key, char *ret,
+	size_t size, struct err *e);
+/* The name of a volume or a domain, which becomes part of file names: a-z, 0-9, '-' and '_', a letter or
+ * digit first. `text` is the value of the key, or the section's name (key NULL). */
+int conf_take_name(const struct conf *c, const struct conf_section *s, const char *key,
+	const char *text, char *ret, size_t size, struct err *e);
 /* "file:line" of a key (or of its section when absent), for the caller's own messages. */
 int conf_error(const struct conf *c, const struct conf_section *s, const char *key, struct err *e,
 	const char *fmt, ...) __attribute__((format(printf, 5, 6)));

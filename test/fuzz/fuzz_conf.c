@@ -16,6 +16,19 @@ static const struct conf_key keys[] = {
 	{"b", "k", false},
 };
 
+static void get_texts(const struct conf *c, const struct conf_section *s, const char *key)
+{
+	char text[64] = "?";
+	struct err e;
+	int ret = conf_get_path(c, s, key, text, sizeof(text), &e);
+
+	ensure(ret <= 0 && (text[0] == '/' ? ret == 0 && text[1] : text[0] == '?'));
+	ret = conf_get_address(c, s, key, text, sizeof(text), &e);
+	ensure(ret <= 0);
+	ret = conf_take_name(c, s, NULL, s->name, text, sizeof(text), &e);
+	ensure(ret == 0 ? strcmp(text, s->name) == 0 : ret == -EINVAL && e.msg[0]);
+}
+
 static void get_all(const struct conf *c, const char *kind)
 {
 	static const char *const choices[] = {"one", "two", NULL};
@@ -44,6 +57,7 @@ static void get_all(const struct conf *c, const char *kind)
 			ensure(conf_get_bool(c, s, key, &b, &e) <= 0);
 			ret = conf_get_choice(c, s, key, choices, &choice, &e);
 			ensure(choice <= 1 && ret <= 0);
+			get_texts(c, s, key);
 		}
 	}
 }

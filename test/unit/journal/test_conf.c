@@ -177,3 +177,21 @@ Test(conf, a_file_that_is_missing_or_not_text_is_refused)
 	close(fd);
 	unlink(path);
 }
+
+Test(conf, without_a_table_any_section_and_key_is_taken_and_the_syntax_still_checked)
+{
+	struct conf *c = NULL;
+	struct err e = {0};
+	char name[8] = "";
+
+	cr_assert(zero(int, conf_parse(
+				    "f", "[what]\never = it\n[x y]\nname = db\n", NULL, 0, &c, &e)),
+		"%s", e.msg);
+	cr_assert(zero(
+		int, conf_take_name(c, conf_section(c, "x"), "name",
+			     conf_get(c, conf_section(c, "x"), "name"), name, sizeof(name), &e)));
+	cr_assert(eq(str, name, "db"));
+	conf_free(c);
+	cr_assert(eq(int, conf_parse("f", "[what]\never\n", NULL, 0, &c, &e), -EINVAL));
+	cr_assert(eq(int, conf_parse("f", "key = 1\n", NULL, 0, &c, &e), -EINVAL));
+}
