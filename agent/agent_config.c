@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent's configuration file, read with journal/conf, which knows the syntax; here is what the values
+ * must be and what they must be to each other. Nothing is guessed: the first thing wrong ends it.
+ */
+#include "agent_config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "conf.h"
+#include "control.h"
+
+static const struct conf_key config_keys[] = {
+	{"agent", "domain", true}, {"agent", "volumes", false}, {"agent", "run_directory", false},
+	{"agent", "log_directory", false}, {"agent", "program", false},
+	{"agent", "interval", false}, {"agent", "restart_delay_max", false},
+	{"api", "socket", false}, {"api", "metrics", false}, {"api", "listen", false},
+	{"api", "ca", false}, {"api", "certificate", false}, {"api", "key", false},
+	{"peer", "agent", false}, /* needed, but the section may be absent */
+};
+
+/* The program that lies beside this one. */
+static void default_program(char *ret, size_t size)
+{
+	char self[2048];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash;
+
+	self[MAX(len, 0)] = '\0';
+	slash = strrchr(self, '/');
+	if (slash)
+		*slash = '\0';
+	snprintf(ret, size, "%s/tandemfs", slash ? self : "/usr/local/sbin");
+}
+
+static int load_agent(const struct conf *c, struct agent_config *r, struct err *e)
+{
+	const struct conf_section *s = conf_section(c, "agent");
+	int ret;
+
+	if (*s->name)
+		return conf_error(c, s, NULL, e, "section [agent] takes no name");
+	ret = conf_take_name(
+		c, s, "domain", conf_get(c, s, "domain"), r->domain, sizeof(r->domain), e);
+	if (!ret)
+		ret = conf_get_path(c, s, "volumes", r->volumes, sizeof(r->volumes), e);
+	if (!ret)
+		ret = conf_get_path(c, s, "run_directory", r->run_dir, sizeof(r->run_dir), e);
+	if (!ret)
+		ret = conf_get_path(c, s, "log_directory", r->log_dir, sizeof(r->log_dir), e);
+	if (!ret)
+		ret = conf_get_path(c, s, "program", r->program, sizeof(r->program), e);
+	if (!ret)
+		ret = conf_get_duration(
+			c, s, "interval", 50 * NS_PER_MS, 60 * NS_PER_S, &r->interval_ns, e);
+	if (!ret)
+		ret = conf_get_duration(c, s, "restart_delay_max", NS_PER_S, 3600 * NS_PER_S,
+			&r->restart_delay_max_ns, e);
+	return ret;
+}
+
+/* With listen, all three; without it, none: they would protect nothing. */
+static int load_certificates(
+	const struct conf *c, const struct conf_section *s, struct agent_config *r, struct err *e)
+{
+	static const char *const keys[] = {"ca", "certificate", "key"};
+	char *const values[] = {r->ca, r->certificate, r->key};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
+		int ret;
+
+		if (!r->listen[0] && conf_get(c, s, keys[i]))
+			return conf_error(c, s, keys[i], e, "has no meaning without 'listen'");
+		if (r->listen[0] && !conf_get(c, s, keys[i]))
+			return conf_error(c, s, NULL, e,
+				"key '%s' is missing in section [api]: listen needs ca, "
+				"certificate and key",
+				keys[i]);
+		ret = conf_get_readable(c, s, keys[i], values[i], sizeof(r->ca), e);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int load_api(const struct conf *c, struct agent_config *r, struct err *e)
+{
+	const struct conf_section *s = conf_section(c, "api");
+	size_t socket_max = sizeof(((struct sockaddr_un *)0)->sun_path) - 1, len;
+	int ret;
+
+	snprintf(r->socket, sizeof(r->socket), "%.4000s/" AGENT_SOCKET_NAME, r->run_dir);
+	if (s && *s->name)
+		return conf_error(c, s, NULL, e, "section [api] takes no name");
+	ret = conf_get_path(c, s, "socket", r->socket, sizeof(r->socket), e);
+	if (!ret)
+		ret = conf_get_bool(c, s, "metrics", &r->metrics, e);
+	if (!ret && s)
+		ret = conf_get_address(c, s, "listen", r->listen, sizeof(r->listen), e);
+	if (!ret && s)
+		ret = load_certificates(c, s, r, e);
+	if (ret)
+		return ret;
+	len = strlen(r->socket);
+	if (len > socket_max)
+		return conf_error(c, s ? s : conf_section(c, "agent"), "socket", e,
+			"a socket's path has at most %zu bytes", socket_max);
+	if (len > 5 && !strcmp(r->socket + len - 5, ".sock"))
+		return conf_error(c, s, "socket", e,
+			"must not end with '.sock', as the sockets of volumes do");
+	return 0;
+}
+
+static int load_peers(const struct conf *c, struct agent_config *r, struct err *e)
+{
+	int ret = 0;
+
+	for (const struct conf_section *s = conf_section(c, "peer"); s && !ret;
+		s = conf_next_section(c, s)) {
+		struct agent_config_peer *p = &r->peers[r->npeers];
+
+		if (!*s->name)
+			return conf_error(c, s, NULL, e,
+				"the other side's domain is missing (write [peer site-b])");
+		if (r->npeers == REPLICAS_MAX - 1)
+			return conf_error(c, s, NULL, e, "more than %u peers", REPLICAS_MAX - 1);
+		ret = conf_take_name(c, s, NULL, s->name, p->domain, sizeof(p->domain), e);
+		if (!ret && strcmp(p->domain, r->domain) == 0)
+			return conf_error(
+				c, s, NULL, e, "peer '%s' has this site's own domain", p->domain);
+		if (!ret && !conf_get(c, s, "agent"))
+			return conf_error(c, s, NULL, e,
+				"key 'agent' is missing in section [peer %s]", s->name);
+		if (!ret)
+			ret = conf_get_address(c, s, "agent", p->address, sizeof(p->address), e);
+		if (!ret && strcmp(p->address, r->listen) == 0)
+			ret = conf_error(c, s, "agent", e, "is this site's own listen address");
+		r->npeers++;
+	}
+	return ret;
+}
+
+int agent_config_load(const char *path, struct agent_config *ret_c, struct err *e)
+{
+	static struct agent_config r; /* large; one thread */
+	struct conf *c = NULL;
+	int ret;
+
+	r = (struct agent_config){
+		.volumes = "/etc/tandemfs",
+		.run_dir = CONTROL_RUN_DIR,
+		.log_dir = "/var/log/tandemfs",
+		.interval_ns = NS_PER_S,
+		.restart_delay_max_ns = 60 * NS_PER_S,
+		.metrics = true,
+	};
+	snprintf(r.path, sizeof(r.path), "%s", path);
+	default_program(r.program, sizeof(r.program));
+	ret = conf_load(path, config_keys, ARRAY_SIZE(config_keys), &c, e);
+	if (ret)
+		return ret;
+	ret = load_agent(c, &r, e);
+	if (!ret)
+		ret = load_api(c, &r, e);
+	if (!ret)
+		ret = load_peers(c, &r, e);
+	conf_free(c);
+	if (!ret)
+		*ret_c = r;
+	return ret;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent's configuration file, checked as a whole: every error names file, line and reason.
+ *
+ *   [agent]
+ *   domain = site-a                        # this site; required
+ *   volumes = /etc/tandemfs                # each *.conf in it is a volume, but for the agent's own file
+ *   run_directory = /run/tandemfs          # where the daemons' sockets are
+ *   log_directory = /var/log/tandemfs      # the daemons' output: NAME.log
+ *   program = /usr/local/sbin/tandemfs     # default: tandemfs beside tandem-agent
+ *   interval = 1s                          # between two looks at files and daemons
+ *   restart_delay_max = 60s                # between two starts of a daemon that ends again and again
+ *
+ *   [api]
+ *   socket = /run/tandemfs/agent.http      # REST for this node; default: agent.http in run_directory
+ *   metrics = yes                          # GET /metrics
+ *   listen = 10.0.0.1:7401                 # REST for the peers' agents; default: none
+ *   ca = /etc/tandemfs/ca.pem              # with listen these three are required
+ *   certificate = /etc/tandemfs/site-a.pem
+ *   key = /etc/tandemfs/site-a.key
+ *
+ *   [peer site-b]                          # one for each other domain; its certificate is let in
+ *   agent = 10.1.0.1:7401                  # its REST
+ */
+#ifndef AGENT_AGENT_CONFIG_H
+#define AGENT_AGENT_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "check.h"
+#include "limits.h"
+
+#define AGENT_CONFIG_PATH "/etc/tandemfs/agent.conf"
+#define AGENT_SOCKET_NAME "agent.http" /* in the run directory; no volume's socket ends so */
+
+struct agent_config_peer {
+	char domain[DOMAIN_LEN_MAX + 1];
+	char address[256];
+};
+
+struct agent_config {
+	char path[4096];
+	char domain[DOMAIN_LEN_MAX + 1];
+	char volumes[4096];
+	char run_dir[4096];
+	char log_dir[4096];
+	char program[4096];
+	uint64_t interval_ns, restart_delay_max_ns;
+	char socket[4096];
+	bool metrics;
+	char listen[256]; /* "": no REST over TCP */
+	char ca[4096], certificate[4096], key[4096];
+	unsigned npeers;
+	struct agent_config_peer peers[REPLICAS_MAX];
+};
+
+/* 0, or -errno with a message; -EINVAL where the file's words are wrong. */
+int agent_config_load(const char *path, struct agent_config *ret_c, struct err *e);
+
+#endif
