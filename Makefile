@@ -31,6 +31,7 @@ FUSE_CFLAGS := $(call pc,--cflags,fuse3)
 JOURNAL_LIBS := -luring -lpthread
 PEER_LIBS := -lssl -lcrypto -ljson-c
 FS_LIBS := -lfuse3 -lrocksdb
+AGENT_LIBS := -lmicrohttpd -lgnutls
 
 JOURNAL_INC := -iquote journal
 PEER_INC := -iquote peer -iquote journal
@@ -42,7 +43,7 @@ objs = $(patsubst %.c,$(B)/%.o,$(1))
 JOURNAL_OBJ := $(call objs,$(wildcard journal/*.c))
 PEER_OBJ := $(call objs,$(wildcard peer/*.c))
 FS_OBJ := $(call objs,$(filter-out fs/main.c fs/holder_main.c,$(wildcard fs/*.c)))
-AGENT_OBJ := $(call objs,$(filter-out agent/ctl_main.c,$(wildcard agent/*.c)))
+AGENT_OBJ := $(call objs,$(filter-out agent/%_main.c,$(wildcard agent/*.c)))
 TESTLIB_OBJ := $(call objs,$(wildcard test/lib/*.c))
 SIM_OBJ := $(call objs,$(wildcard test/sim/*.c))
 SYSTEM_PROGS := $(patsubst test/system/%.c,$(B)/test/%,$(filter-out %/wrongclock.c,$(wildcard test/system/*.c)))
@@ -50,7 +51,7 @@ RACE_PROGS := $(patsubst test/race/%.c,$(B)/race/%,$(wildcard test/race/*.c))
 FUZZ_PROGS := $(patsubst test/fuzz/%.c,$(B)/fuzz/%,$(wildcard test/fuzz/*.c))
 BENCH_PROGS := $(patsubst test/bench/%.c,$(B)/bench/%,$(wildcard test/bench/*.c))
 
-PROGS := $(if $(wildcard fs/main.c),$(B)/tandemfs $(B)/tandem-holder) $(if $(wildcard agent/ctl_main.c),$(B)/tandemctl)
+PROGS := $(B)/tandemfs $(B)/tandem-holder $(B)/tandemctl $(B)/tandem-agent
 
 .PHONY: all
 all: $(PROGS)
@@ -89,6 +90,9 @@ $(B)/tandem-holder: $(B)/fs/holder_main.o
 $(B)/tandemctl: $(B)/agent/ctl_main.o $(B)/libagent.a $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	$(call link,$(PEER_LIBS) $(JOURNAL_LIBS))
+$(B)/tandem-agent: $(B)/agent/agent_main.o $(B)/libagent.a $(B)/libpeer.a $(B)/libjournal.a
+	$(call say,LINK,$@)
+	$(call link,$(AGENT_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS))
 
 unit_objs = $(call objs,$(wildcard test/unit/$(1)/*.c))
 $(B)/test-journal: $(call unit_objs,journal) $(B)/libtest.a $(B)/libjournal.a
@@ -102,7 +106,7 @@ $(B)/test-fs: $(B)/tandem-holder $(call unit_objs,fs) $(B)/libtest.a $(B)/libfs.
 	$(call link,-lcriterion $(FS_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS))
 $(B)/test-agent: $(call unit_objs,agent) $(B)/libtest.a $(B)/libagent.a $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
-	$(call link,-lcriterion $(PEER_LIBS) $(JOURNAL_LIBS))
+	$(call link,-lcriterion $(AGENT_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS))
 $(B)/sim: $(SIM_OBJ) $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	$(call link,$(PEER_LIBS) $(JOURNAL_LIBS))

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tandem-agent: one for each node; supervises the volume daemons and tells of them. Parses, wires, runs one
+ * event loop. SIGTERM and SIGINT end the agent and nothing else; SIGHUP makes it look at everything now and
+ * try again what was refused.
+ *
+ * Failure modes: a wrong configuration is status 78 with file, line and reason; a second agent for the same
+ * run directory ends at once and says so. What else goes wrong is about one volume, and is in the status.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent_config.h"
+#include "log.h"
+#include "supervise.h"
+
+#define AGENT_VERSION "0.1.0"
+#define EXIT_USAGE 2
+#define EXIT_CONFIG 78
+
+struct agent {
+	struct agent_config config;
+	struct loop *loop;
+	struct supervisor *supervisor;
+	struct loop_source signals;
+	bool stopping;
+};
+
+static const char usage_text[] =
+	"usage: tandem-agent [--config FILE] [--dry-run] [--verbose]\n"
+	"\n"
+	"  --config FILE  default " AGENT_CONFIG_PATH "\n"
+	"  --dry-run      print what would be done about each volume, and exit\n"
+	"  --verbose      log more\n"
+	"  --version, --help\n"
+	"\n"
+	"See tandem-agent(8).\n";
+
+static void signal_ready(struct loop_source *s, uint32_t events)
+{
+	struct agent *a = container_of(s, struct agent, signals);
+	struct signalfd_siginfo info;
+
+	if (read(s->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP) {
+		log_info("SIGHUP: looking at everything again");
+		supervisor_again(a->supervisor);
+	} else {
+		log_info("stopping; the daemons go on");
+		a->stopping = true;
+	}
+}
+
+static int take_signals(struct agent *a)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	a->signals = (struct loop_source){.events = EPOLLIN, .ready = signal_ready};
+	a->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return a->signals.fd < 0 ? -errno : loop_add(a->loop, &a->signals);
+}
+
+/* The lock goes with the process; nothing of it is left in the way of the next one. */
+static int lock_run_dir(const struct agent_config *c, struct err *e)
+{
+	char path[4200];
+	int fd;
+
+	if (mkdir(c->run_dir, 0755) < 0 && errno != EEXIST)
+		return err_set(e, -errno, "cannot make '%.150s': %s", c->run_dir, strerror(errno));
+	snprintf(path, sizeof(path), "%s/agent.lock", c->run_dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_set(e, -errno, "cannot open '%.150s': %s", path, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return err_set(e, -errno, "'%.150s' is locked: another agent runs here", path);
+	return 0;
+}
+
+static int run(struct agent *a, struct err *e)
+{
+	int ret = lock_run_dir(&a->config, e);
+
+	if (ret)
+		return ret;
+	ret = loop_new(&a->loop);
+	if (!ret)
+		ret = take_signals(a);
+	if (ret)
+		return err_set(e, ret, "an event loop: %s", strerror(-ret));
+	a->supervisor = supervisor_new(a->loop, &a->config);
+	log_info("tandem-agent " AGENT_VERSION " for domain '%s', volumes in '%s'",
+		a->config.domain, a->config.volumes);
+	while (!a->stopping && !ret)
+		ret = loop_run_once(a->loop, UINT64_MAX);
+	supervisor_free(a->supervisor);
+	loop_remove(a->loop, &a->signals);
+	close(a->signals.fd);
+	loop_free(a->loop);
+	return ret ? err_set(e, ret, "the event loop: %s", strerror(-ret)) : 0;
+}
+
+static const struct option options[] = {
+	{"config", required_argument, NULL, 'c'},
+	{"dry-run", no_argument, NULL, 'n'},
+	{"verbose", no_argument, NULL, 'v'},
+	{"version", no_argument, NULL, 'V'},
+	{"help", no_argument, NULL, 'h'},
+	{0},
+};
+
+int main(int argc, char **argv)
+{
+	static struct agent a; /* large */
+	const char *path = AGENT_CONFIG_PATH;
+	bool dry_run = false;
+	struct err e = {0};
+	int opt, ret;
+
+	while ((opt = getopt_long(argc, argv, "c:nvh", options, NULL)) != -1) {
+		switch (opt) {
+		case 'c':
+			path = optarg;
+			break;
+		case 'n':
+			dry_run = true;
+			break;
+		case 'v':
+			log_set_level(LOG_LEVEL_DEBUG);
+			break;
+		case 'V':
+			puts("tandem-agent " AGENT_VERSION);
+			return 0;
+		case 'h':
+			fputs(usage_text, stdout);
+			return 0;
+		default:
+			fputs(usage_text, stderr);
+			return EXIT_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "tandem-agent: '%s' is no option\n\n%s", argv[optind], usage_text);
+		return EXIT_USAGE;
+	}
+	ret = agent_config_load(path, &a.config, &e);
+	if (ret) {
+		fprintf(stderr, "tandem-agent: %s\n", e.msg);
+		return ret == -ENOMEM || ret == -EIO ? 1 : EXIT_CONFIG;
+	}
+	ret = dry_run ? supervise_dry_run(&a.config, stdout, &e) : run(&a, &e);
+	if (ret)
+		fprintf(stderr, "tandem-agent: %s\n", e.msg);
+	return ret ? 1 : 0;
+}
