@@ -137,9 +137,9 @@ $(B)/fuzz/%: FORCE
 	$(Q)$(MAKE) --no-print-directory B=$(B)/fuzzing CC=$(CLANG) SAN=fuzzer-no-link,address,undefined $(B)/fuzzing/test-fuzz/$*
 	@mkdir -p $(@D)
 	$(Q)cp $(B)/fuzzing/test-fuzz/$* $@
-$(B)/test-fuzz/%: $(B)/test/fuzz/%.o $(B)/libfs.a $(B)/libpeer.a $(B)/libjournal.a
+$(B)/test-fuzz/%: $(B)/test/fuzz/%.o $(B)/libagent.a $(B)/libfs.a $(B)/libpeer.a $(B)/libjournal.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o %.a,$^) $(FS_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o %.a,$^) $(AGENT_LIBS) $(FS_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS)
 
 .PHONY: FORCE clean
 FORCE:

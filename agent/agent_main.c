@@ -20,10 +20,10 @@
 #include <unistd.h>
 
 #include "agent_config.h"
+#include "api.h"
 #include "log.h"
 #include "supervise.h"
 
-#define AGENT_VERSION "0.1.0"
 #define EXIT_USAGE 2
 #define EXIT_CONFIG 78
 
@@ -31,6 +31,7 @@ struct agent {
 	struct agent_config config;
 	struct loop *loop;
 	struct supervisor *supervisor;
+	struct api *api;
 	struct loop_source signals;
 	bool stopping;
 };
@@ -106,10 +107,15 @@ static int run(struct agent *a, struct err *e)
 	if (ret)
 		return err_set(e, ret, "an event loop: %s", strerror(-ret));
 	a->supervisor = supervisor_new(a->loop, &a->config);
-	log_info("tandem-agent " AGENT_VERSION " for domain '%s', volumes in '%s'",
-		a->config.domain, a->config.volumes);
+	log_info("tandem-agent " API_VERSION " for domain '%s', volumes in '%s'", a->config.domain,
+		a->config.volumes);
+	ret = api_new(a->loop, &a->config, a->supervisor, &a->api, e);
+	if (ret) /* supervision matters more */
+		log_error("rest: %s; nobody is served", e->msg);
+	ret = 0;
 	while (!a->stopping && !ret)
 		ret = loop_run_once(a->loop, UINT64_MAX);
+	api_free(a->api);
 	supervisor_free(a->supervisor);
 	loop_remove(a->loop, &a->signals);
 	close(a->signals.fd);
@@ -146,7 +152,7 @@ int main(int argc, char **argv)
 			log_set_level(LOG_LEVEL_DEBUG);
 			break;
 		case 'V':
-			puts("tandem-agent " AGENT_VERSION);
+			puts("tandem-agent " API_VERSION);
 			return 0;
 		case 'h':
 			fputs(usage_text, stdout);

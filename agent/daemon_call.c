@@ -65,7 +65,9 @@ static void expired(struct loop_timer *t, uint64_t now_ns)
 	struct daemon_call *c = container_of(t, struct daemon_call, timer);
 
 	/* What failed at once is told from here, too. */
-	if (c->answer.code)
+	if (c->answer.code == -ENOENT || c->answer.code == -ECONNREFUSED)
+		finish(c, c->answer.code, "nobody answers: the volume's daemon does not run");
+	else if (c->answer.code)
 		finish(c, c->answer.code, strerror(-c->answer.code));
 	else
 		finish(c, -ETIMEDOUT, "no answer in time");

@@ -138,6 +138,11 @@ bool json_get_bool(const struct json *obj, const char *key, bool dflt)
 	return json_object_is_type(o, json_type_boolean) ? json_object_get_boolean(o) : dflt;
 }
 
+bool json_is_object(const struct json *j)
+{
+	return json_object_is_type(object_of(j), json_type_object);
+}
+
 unsigned json_length(const struct json *arr)
 {
 	if (!json_object_is_type(object_of(arr), json_type_array))

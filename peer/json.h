@@ -32,6 +32,7 @@ const char *json_get_string(const struct json *obj, const char *key, const char 
 int64_t json_get_int(const struct json *obj, const char *key, int64_t dflt);
 double json_get_double(const struct json *obj, const char *key, double dflt);
 bool json_get_bool(const struct json *obj, const char *key, bool dflt);
+bool json_is_object(const struct json *j);
 unsigned json_length(const struct json *arr);
 struct json *json_at(const struct json *arr, unsigned i);
 const char *json_string_at(const struct json *arr, unsigned i, const char *dflt);

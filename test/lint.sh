@@ -94,7 +94,7 @@ check_arrows() {
 
 # One file owns each third-party library.
 check_owners() {
-	grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*<(liburing|rocksdb/|fuse|linux/fuse|openssl/|json-c/|json\.h|json_|curl/|microhttpd|sqlite3|criterion/)' \
+	grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*<(liburing|rocksdb/|fuse|linux/fuse|openssl/|json-c/|json\.h|json_|curl/|microhttpd|gnutls/|sqlite3|criterion/)' \
 		"${room_files[@]}" /dev/null | sed -E 's/^([^:]*):([0-9]*):[^<]*<([^>]*)>.*/\1 \2 \3/' |
 		awk '
 		function owner(h) {
@@ -105,6 +105,7 @@ check_owners() {
 			if (h ~ /^(json-c\/|json\.h|json_)/) return "^peer/json\\.c$"
 			if (h ~ /^curl\//) return "^agent/http\\.c$"
 			if (h ~ /^microhttpd/) return "^agent/server\\.c$"
+			if (h ~ /^gnutls\//) return "^agent/server_tls\\.c$"
 			return "^$"
 		}
 		$1 !~ owner($3) { printf "%s:%s: <%s> belongs to %s alone\n", $1, $2, $3, owner($3) }'

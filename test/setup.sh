@@ -13,11 +13,11 @@ packages=(
 	# the programs
 	gcc libc6-dev make pkg-config
 	libfuse3-dev fuse3 librocksdb-dev liburing-dev libjson-c-dev libssl-dev
-	libcurl4-openssl-dev libmicrohttpd-dev
+	libcurl4-openssl-dev libmicrohttpd-dev libgnutls28-dev
 	# units, simulator, fuzzers, lint
 	libcriterion-dev libsqlite3-dev clang libclang-rt-14-dev clang-format cppcheck shellcheck git
 	# system tests, demo and bench: real programs on real mounts
-	postgresql sqlite3 jq openssl tar fio attr acl
+	postgresql sqlite3 jq openssl curl tar fio attr acl
 	xfsprogs e2fsprogs util-linux procps iproute2 iptables
 	glusterfs-server glusterfs-client
 )

@@ -6,6 +6,7 @@
 . "$(dirname "$0")/../lib.sh"
 
 declare -A AGENT=()
+rest_address() { [[ $1 = a ]] && echo 10.77.0.1:7401 || echo 10.77.0.2:7401; }
 agent_config() { # site
 	local s=$1 o
 	o=$(other "$s")
@@ -19,7 +20,15 @@ agent_config() { # site
 		program = $BIN/tandemfs
 		interval = 200ms
 		restart_delay_max = 2s
+		[api]
+		listen = $(rest_address "$s")
+		ca = $WORK/pki/ca.pem
+		certificate = $WORK/pki/rest-$s.pem
+		key = $WORK/pki/$(domain "$s").key
+		[peer $(domain "$o")]
+		agent = $(rest_address "$o")
 	END
+	[[ -e $WORK/pki/rest-$s.pem ]] || cp "$WORK/pki/$(domain "$s").pem" "$WORK/pki/rest-$s.pem"
 	cp "$WORK/$s/conf" "$WORK/$s/volumes/$VOLUME.conf"
 }
 agent_start() { # site
@@ -42,6 +51,23 @@ daemon_of() { # site
 		! tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null | grep -q -- "--run-dir $WORK/$1/run " || echo "$p"
 	done
 }
+# The answer's body, and after it, on a line of its own, HTTP's status.
+rest() { # site, method, path, arguments of curl...
+	curl -sS -m 10 -w '%{http_code}\n' --unix-socket "$WORK/$1/run/agent.http" -X "$2" "http://agent$3" "${@:4}"
+}
+rest_says() { # what, answer of rest, status, extended regular expression
+	expect_eq "status of $1" "$(tail -n 1 <<<"$2")" "$3"
+	expect_match "$1" "$2" "$4"
+}
+# From site b to the agent of site a.
+peer_rest() { # name of the certificate, path, arguments of curl...
+	in_site b curl -sS -m 10 -w '%{http_code}\n' --cacert "$WORK/pki/ca.pem" --resolve site-a:7401:10.77.0.1 \
+		--cert "$WORK/pki/$1.pem" --key "$WORK/pki/$1.key" "https://site-a:7401$2" "${@:3}"
+}
+peer_serial() {
+	in_site b openssl s_client -connect 10.77.0.1:7401 -cert "$WORK/pki/site-b.pem" -key "$WORK/pki/site-b.key" \
+		</dev/null 2>/dev/null | openssl x509 -noout -serial
+}
 
 echo "seed $SEED"
 work_new
@@ -60,6 +86,49 @@ step "both agents have started their daemons"
 
 expect_fail "$BIN/tandem-agent" --config "$WORK/a/volumes/agent.conf"
 expect_match "a second agent" "$OUT" "another agent runs here"
+
+# REST on this node.
+jq -e '.domain == "site-a" and .volumes[0].supervision.state == "running" and .volumes[0].status.role == "active"' \
+	<<<"$(rest a GET /v1/status | head -n 1)" >/dev/null || fail "the status of site a: $(rest a GET /v1/status)"
+rest_says "a volume" "$(rest b GET /v1/volumes/$VOLUME)" 200 '"role":"standby"'
+rest_says "no volume" "$(rest a GET /v1/volumes/nothing)" 404 '"error":"no volume'
+rest_says "a verb" "$(rest a POST /v1/volumes/$VOLUME/checkpoint)" 200 '"code":0,"text":"a checkpoint begins"'
+rest_says "a refusal" "$(rest a POST /v1/volumes/$VOLUME/deactivate -d '{"domain":"nowhere"}')" 404 "no replica in domain"
+rest_says "a wrong argument" "$(rest a POST /v1/volumes/$VOLUME/resize -d '{"size":"large"}')" 400 '"code":-22'
+rest_says "a body that is no JSON" "$(rest a POST /v1/volumes/$VOLUME/promote -d 'yes')" 400 '"error":"no JSON'
+rest_says "a body that is too large" \
+	"$(head -c 100000 /dev/zero | tr '\0' ' ' | rest a POST /v1/volumes/$VOLUME/promote --data-binary @-)" 413 "too large"
+metrics=$(rest a GET /metrics)
+rest_says "metrics" "$metrics" 200 "^tandem_up\{volume=\"$VOLUME\",domain=\"site-a\"\} 1$"
+expect_match "metrics" "$metrics" "^tandem_peer_in_sync\{volume=\"$VOLUME\",domain=\"site-a\",peer=\"site-b\"\} 1$"
+seq 200 | xargs -P 8 -I{} curl -sS -m 10 -o /dev/null -f --unix-socket "$WORK/a/run/agent.http" http://agent/v1/status ||
+	fail "200 requests from 8 clients"
+expect_eq "mode of the socket" "$(stat -c %a "$WORK/a/run/agent.http")" 600
+step "REST and metrics answer"
+
+# REST between the sites: nobody without a certificate that names a peer.
+mkdir "$WORK/foreign"
+authority "$WORK/foreign"
+certificate "$WORK/foreign" site-b "$WORK/foreign"
+cp "$WORK/foreign/site-b.pem" "$WORK/pki/foreign.pem"
+cp "$WORK/foreign/site-b.key" "$WORK/pki/foreign.key"
+certificate "$WORK/pki" site-c "$WORK/pki"
+rest_says "a peer" "$(peer_rest site-b /v1/volumes/$VOLUME)" 200 '"role":"active"'
+rest_says "a peer that gives orders" "$(peer_rest site-b /v1/volumes/$VOLUME/demote -d '{}')" 403 "may read"
+rest_says "another name of the same authority" "$(peer_rest site-c /v1/status)" 403 "names no peer"
+expect_fail peer_rest foreign /v1/status
+[[ $OUT != *volumes* ]] || fail "a foreign certificate was let in: $OUT"
+expect_fail in_site b curl -sS -m 10 -k https://10.77.0.1:7401/v1/status
+[[ $OUT != *volumes* ]] || fail "a client without a certificate was let in: $OUT"
+expect_fail peer_rest site-b /v1/status --tls-max 1.2
+wait_for 5 "the agent tells of the foreign certificate" said a "rest: a client refused: .*issuer is unknown"
+before=$(peer_serial)
+openssl x509 -req -in "$WORK/pki/site-a.csr" -CA "$WORK/pki/ca.pem" -CAkey "$WORK/pki/ca.key" -CAcreateserial -days 30 \
+	-copy_extensions copy -out "$WORK/pki/new.pem" 2>/dev/null
+mv "$WORK/pki/new.pem" "$WORK/pki/rest-a.pem"
+wait_for 15 "the new certificate is used" eval '[[ -n $(peer_serial) ]] && [[ $(peer_serial) != "'"$before"'" ]]'
+rest_says "a peer after the change" "$(peer_rest site-b /v1/health)" 200 '"domain":"site-a"'
+step "a missing and a foreign certificate are refused, a new one is read"
 
 for s in a b; do
 	before=$(daemon_of $s)
@@ -98,6 +167,7 @@ step "the agent was killed and stopped: the daemon stayed, was found, and is sup
 sed "s/^name = .*/name = other/; s/^mount = .*/colour = red/" "$WORK/a/conf" >"$WORK/a/volumes/other.conf"
 wait_for 10 "the agent tells of the wrong file" said a "other: not started until its configuration changes: .*unknown key 'colour'"
 sleep 2
+expect_eq "what the status says of it" "$(rest a GET /v1/volumes/other | head -n 1 | jq -r .supervision.state)" refused
 expect_eq "starts of the wrong one" "$(cat "$WORK"/{agent,bg}-a.out | grep -c 'other: started')" 1
 touch "$WORK/a/volumes/other.conf"
 wait_for 10 "it is tried again when the file changes" eval \

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The REST API of one node, version 1. Everything is JSON but the metrics.
+ *
+ *   GET  /v1/health               {"domain", "version"}: the agent lives
+ *   GET  /v1/status               {"domain", "version", "volumes": [...]}, each as below
+ *   GET  /v1/volumes/NAME         {"volume", "supervision": {...}, "status": the daemon's answer or null}
+ *   POST /v1/volumes/NAME/VERB    the body is the verb's arguments, an object or nothing; the answer is the
+ *                                 daemon's: {"code", "text", ...}
+ *   GET  /metrics                 Prometheus' text format
+ *
+ * Verbs: those of control.h. HTTP's status follows the daemon's code: 200 done; 409 a question (repeat with
+ * "yes": true) or a refusal; 400 wrong arguments; 404; 503 the daemon does not run or is busy; 504 it does
+ * not answer. What the agent itself refuses is {"error", "code"}. Peers (over TLS) may read, no more.
+ */
+#ifndef AGENT_API_H
+#define AGENT_API_H
+
+#include "agent_config.h"
+#include "json.h"
+#include "loop.h"
+#include "supervise.h"
+
+#define API_VERSION "0.1.0"
+
+enum api_what { API_HEALTH, API_STATUS, API_VOLUME, API_VERB, API_METRICS };
+
+struct api_request {
+	enum api_what what;
+	char volume[VOLUME_NAME_MAX + 1];
+	struct json
+		*args; /* of a verb: the daemon's whole request, "verb" included; the caller's */
+};
+
+/* Foreign bytes into a request. 0; or HTTP's status of the refusal with a message. */
+unsigned api_decode(const char *method, const char *path, const char *body, size_t len,
+	struct api_request *ret_r, struct err *e);
+/* HTTP's status for a daemon's code. */
+unsigned api_http_status(int code);
+
+struct api;
+
+/* Serves what server.h serves; borrows all. */
+int api_new(struct loop *l, const struct agent_config *c, struct supervisor *s,
+	struct api **ret_api, struct err *e);
+void api_free(struct api *a);
+
+#endif
