@@ -36,7 +36,7 @@ SUITE = +@B=$(B) CRITERION_OPTS="$(CRITERION_OPTS)" FUZZ_SECONDS=$(FUZZ_SECONDS)
 
 .PHONY: help setup check check-san sim race fuzz test test-system test-long lint format
 help:
-	@echo 'make [target]           builds tandemfs and tandemctl into $(B)/ without one'
+	@echo 'make [target]           builds the programs into $(B)/ without one'
 	@echo
 	@echo 'setup                   install the Debian packages that are missing'
 	@echo 'demo                    two sites, PostgreSQL, a dead site, one command; KEEP=1 leaves it running'
