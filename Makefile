@@ -31,7 +31,7 @@ FUSE_CFLAGS := $(call pc,--cflags,fuse3)
 JOURNAL_LIBS := -luring -lpthread
 PEER_LIBS := -lssl -lcrypto -ljson-c
 FS_LIBS := -lfuse3 -lrocksdb
-AGENT_LIBS := -lmicrohttpd -lgnutls
+AGENT_LIBS := -lmicrohttpd -lgnutls -lcurl
 
 JOURNAL_INC := -iquote journal
 PEER_INC := -iquote peer -iquote journal
@@ -89,7 +89,7 @@ $(B)/tandem-holder: $(B)/fs/holder_main.o
 	$(call link,)
 $(B)/tandemctl: $(B)/agent/ctl_main.o $(B)/libagent.a $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
-	$(call link,$(PEER_LIBS) $(JOURNAL_LIBS))
+	$(call link,$(AGENT_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS))
 $(B)/tandem-agent: $(B)/agent/agent_main.o $(B)/libagent.a $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	$(call link,$(AGENT_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS))

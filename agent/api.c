@@ -18,7 +18,8 @@
 #include "metrics.h"
 #include "server.h"
 
-#define VERB_TIMEOUT_MS 60000u
+#define VERB_TIMEOUT_MS 60000
+#define VERB_TIMEOUT_MS_MAX 86400000
 #define JSON "application/json"
 #define PROMETHEUS "text/plain; version=0.0.4; charset=utf-8"
 
@@ -138,8 +139,10 @@ static void verb_answered(void *ctx, struct daemon_answer *d)
 static void start_verb(struct open_request *o)
 {
 	struct api *a = o->api;
+	int64_t timeout_ms = json_get_int(o->decoded.args, "timeout_ms", VERB_TIMEOUT_MS);
 	char socket[256], text[128];
 
+	timeout_ms = MAX(1, MIN(timeout_ms, VERB_TIMEOUT_MS_MAX));
 	if (!supervisor_socket(a->supervisor, o->decoded.volume, socket, sizeof(socket))) {
 		snprintf(text, sizeof(text), "no volume '%s' on this node", o->decoded.volume);
 		answer_error(finish(o), 404, -ENOENT, text);
@@ -147,7 +150,7 @@ static void start_verb(struct open_request *o)
 	}
 	log_info("rest: %s: %s", o->decoded.volume, json_get_string(o->decoded.args, "verb", ""));
 	o->call = daemon_call_start(
-		a->loop, socket, o->decoded.args, VERB_TIMEOUT_MS, verb_answered, o);
+		a->loop, socket, o->decoded.args, (unsigned)timeout_ms, verb_answered, o);
 }
 
 static void handle(void *ctx, struct server_request *r)
@@ -168,8 +171,12 @@ static void handle(void *ctx, struct server_request *r)
 		answer_error(r, status, e.code, e.msg);
 		return;
 	}
-	if (decoded.what == API_HEALTH) {
-		answer_json(r, 200, about(a));
+	if (decoded.what == API_HEALTH || decoded.what == API_VOLUMES) {
+		struct json *j = about(a);
+
+		if (decoded.what == API_VOLUMES)
+			json_set(j, "volumes", supervisor_list(a->supervisor));
+		answer_json(r, 200, j);
 		return;
 	}
 	o = calloc(1, sizeof(*o));

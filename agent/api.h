@@ -4,12 +4,15 @@
  *
  *   GET  /v1/health               {"domain", "version"}: the agent lives
  *   GET  /v1/status               {"domain", "version", "volumes": [...]}, each as below
+ *   GET  /v1/volumes              {"domain", "version", "volumes": [{"volume", "supervision"}, ...]}: what
+ *                                 the agent knows without asking a daemon, at once
  *   GET  /v1/volumes/NAME         {"volume", "supervision": {...}, "status": the daemon's answer or null}
  *   POST /v1/volumes/NAME/VERB    the body is the verb's arguments, an object or nothing; the answer is the
  *                                 daemon's: {"code", "text", ...}
  *   GET  /metrics                 Prometheus' text format
  *
- * Verbs: those of control.h. HTTP's status follows the daemon's code: 200 done; 409 a question (repeat with
+ * Verbs: those of control.h; "timeout_ms" among the arguments is how long to wait for the daemon, default
+ * a minute. HTTP's status follows the daemon's code: 200 done; 409 a question (repeat with
  * "yes": true) or a refusal; 400 wrong arguments; 404; 503 the daemon does not run or is busy; 504 it does
  * not answer. What the agent itself refuses is {"error", "code"}. Peers (over TLS) may read, no more.
  */
@@ -23,7 +26,7 @@
 
 #define API_VERSION "0.1.0"
 
-enum api_what { API_HEALTH, API_STATUS, API_VOLUME, API_VERB, API_METRICS };
+enum api_what { API_HEALTH, API_VOLUMES, API_STATUS, API_VOLUME, API_VERB, API_METRICS };
 
 struct api_request {
 	enum api_what what;

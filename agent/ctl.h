@@ -43,6 +43,8 @@ struct ctl {
 	const char *from; /* a domain; NULL: not given */
 	const char *size; /* as typed; NULL: not given */
 	enum ctl_output output;
+
+	char agent[256]; /* the socket of this node's agent; "": it does not run */
 };
 
 struct ctl_volume { /* a volume of this node, and a call to its daemon */
@@ -52,6 +54,7 @@ struct ctl_volume { /* a volume of this node, and a call to its daemon */
 	struct err e;
 	uint64_t took_ns; /* of all calls to it */
 	bool selected; /* the next ctl_call() goes to it */
+	bool supervised; /* the agent knows it, and is asked instead of the daemon */
 };
 
 struct ctl_volumes {
@@ -95,6 +98,11 @@ void ctl_print(FILE *f, const char *prefix, const char *text);
  * selected. CTL_OK, or CTL_FAILED after a message when there is none. Free with ctl_volumes_free(). */
 int ctl_volumes_find(struct ctl *c, const char *name, struct ctl_volumes **ret_vs);
 void ctl_volumes_free(struct ctl_volumes *vs);
+/* ctl_agent.c: adds the volumes that the agent of this node knows, when it runs; says nothing when not. */
+void ctl_agent_volumes(struct ctl *c, struct ctl_volumes *vs);
+/* The call to one volume's daemon through the agent. False: the agent is not there any more, ask the daemon. */
+bool ctl_agent_call(
+	const struct ctl *c, struct ctl_volume *v, const struct json *request, unsigned timeout_ms);
 /* Sends the request to every selected volume at the same time and waits for the answers; earlier
  * answers of those are freed. */
 void ctl_call(struct ctl *c, struct ctl_volumes *vs, const struct json *request,

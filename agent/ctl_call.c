@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The volumes of this node and the calls to their daemons. A volume is a socket NAME.sock in the
- * directory. Calls go out at the same time, one thread each: at a failover each volume's time would
+ * directory, or one that the agent knows; what the agent knows goes through the agent while it runs. Calls go out at the same time, one thread each: at a failover each volume's time would
  * otherwise come on top of the others'.
  *
  * A question is put once for all volumes that have one. Volumes without a question are done by then:
@@ -91,6 +91,7 @@ int ctl_volumes_find(struct ctl *c, const char *name, struct ctl_volumes **ret_v
 		volume_add(c, vs, entry->d_name);
 	if (d)
 		closedir(d);
+	ctl_agent_volumes(c, vs);
 	qsort(vs->v, vs->count, sizeof(vs->v[0]), by_name);
 	if (!d && saved != ENOENT)
 		status = ctl_fail(c, "cannot read '%s': %s", c->run_dir, strerror(saved));
@@ -118,6 +119,7 @@ void ctl_volumes_free(struct ctl_volumes *vs)
 /* ---- calling ---- */
 
 struct call {
+	const struct ctl *c;
 	struct ctl_volume *v;
 	char *request; /* its own copy: JSON values are for one thread */
 	unsigned timeout_ms;
@@ -134,9 +136,9 @@ static void *call_run(void *arg)
 
 	ensure(json_parse(call->request, strlen(call->request), &request, &v->e) == 0);
 	for (;;) {
-		int r = control_call(v->path, request, call->timeout_ms, &v->answer, &v->e);
-
-		if (r || ctl_code(v) != CONTROL_SOON || clock_mono_ns() + SOON_NS > until)
+		if (!v->supervised || !ctl_agent_call(call->c, v, request, call->timeout_ms))
+			control_call(v->path, request, call->timeout_ms, &v->answer, &v->e);
+		if (!v->answer || ctl_code(v) != CONTROL_SOON || clock_mono_ns() + SOON_NS > until)
 			break;
 		json_free(v->answer);
 		v->answer = NULL;
@@ -157,6 +159,7 @@ void ctl_call(struct ctl *c, struct ctl_volumes *vs, const struct json *request,
 	for (unsigned i = 0; i < vs->count; i++) {
 		struct call *call = &calls[i];
 
+		call->c = c;
 		call->v = &vs->v[i];
 		if (!call->v->selected)
 			continue;

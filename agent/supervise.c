@@ -335,7 +335,7 @@ void supervisor_refresh(
 
 /* ---- telling ---- */
 
-static struct json *describe(struct supervised *v)
+static struct json *describe(struct supervised *v, bool with_status)
 {
 	struct json *j = json_object(), *x = json_object(), *copy = NULL;
 	uint64_t now = clock_mono_ns();
@@ -359,6 +359,8 @@ static struct json *describe(struct supervised *v)
 				? (double)(v->decision.retry_ns - now) / (double)NS_PER_S
 				: 0);
 	json_set(j, "supervision", x);
+	if (!with_status)
+		return j;
 	if (v->status) {
 		const char *text = json_text(v->status, false);
 
@@ -373,7 +375,16 @@ struct json *supervisor_volumes(struct supervisor *s)
 	struct json *arr = json_array();
 
 	for (unsigned i = 0; i < s->count; i++)
-		json_append(arr, describe(s->v[i]));
+		json_append(arr, describe(s->v[i], true));
+	return arr;
+}
+
+struct json *supervisor_list(struct supervisor *s)
+{
+	struct json *arr = json_array();
+
+	for (unsigned i = 0; i < s->count; i++)
+		json_append(arr, describe(s->v[i], false));
 	return arr;
 }
 
@@ -381,7 +392,7 @@ struct json *supervisor_volume(struct supervisor *s, const char *volume)
 {
 	struct supervised *v = find(s, volume);
 
-	return v ? describe(v) : NULL;
+	return v ? describe(v, true) : NULL;
 }
 
 bool supervisor_socket(const struct supervisor *s, const char *volume, char *ret_path, size_t size)

@@ -33,6 +33,8 @@ void supervisor_refresh(
 /* For each volume {"volume", "supervision": {...}, "status": {...} or null}; one, or NULL when there is
  * no such volume. The caller's. */
 struct json *supervisor_volumes(struct supervisor *s);
+/* The same without "status". */
+struct json *supervisor_list(struct supervisor *s);
 struct json *supervisor_volume(struct supervisor *s, const char *volume);
 /* The path of the volume's socket; false when there is no such volume. */
 bool supervisor_socket(const struct supervisor *s, const char *volume, char *ret_path, size_t size);

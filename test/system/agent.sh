@@ -172,8 +172,34 @@ expect_eq "starts of the wrong one" "$(cat "$WORK"/{agent,bg}-a.out | grep -c 'o
 touch "$WORK/a/volumes/other.conf"
 wait_for 10 "it is tried again when the file changes" eval \
 	'[[ $(cat "$WORK"/{agent,bg}-a.out | grep -c "other: started") = 2 ]]'
+expect_match "tandemctl about the wrong one" "$(ctl a status 2>&1 || true)" "refused: .*unknown key 'colour'"
 rm "$WORK/a/volumes/other.conf"
 step "a wrong configuration was started once for each version of it"
+
+# tandemctl needs no agent: one that hangs is passed by.
+kill -STOP "${AGENT[a]}"
+begin=$(now_ns)
+has_role a active || fail "the role of site a beside an agent that hangs: $(role a)"
+ms=$((($(now_ns) - begin) / 1000000))
+[[ $ms -lt 3000 ]] || fail "an agent that hangs kept tandemctl for $ms ms"
+kill -CONT "${AGENT[a]}"
+
+# Site a dies with everything; site b takes over, and a comes back.
+load_start tree run a
+pause_ms 300
+before=$(daemon_of a)
+agent_kill a KILL
+kill -9 "$before"
+load_wait tree 3
+order b deactivate clusterdomain site-a --yes
+said b "rest: $VOLUME: deactivate" || fail "tandemctl did not go through the agent"
+site_wait_active b
+load_verify tree run b
+agent_start a
+site_wait_role a standby
+order b activate clusterdomain site-a
+site_wait_in_sync b
+step "tandemctl does without the agent, and uses it; site b took over, site a is back"
 
 for s in a b; do
 	agent_kill $s TERM

@@ -21,6 +21,8 @@ Test(api, what_is_read_is_read_by_get)
 {
 	cr_assert(zero(uint, decode("GET", "/v1/status", "")));
 	cr_assert(eq(int, (int)r.what, API_STATUS));
+	cr_assert(zero(uint, decode("GET", "/v1/volumes", "")));
+	cr_assert(eq(int, (int)r.what, API_VOLUMES));
 	cr_assert(zero(uint, decode("HEAD", "/metrics", "")));
 	cr_assert(eq(int, (int)r.what, API_METRICS));
 	cr_assert(zero(uint, decode("GET", "/v1/health", "")));
