@@ -43,6 +43,9 @@ static const struct ctl_command commands[] = {
 	{"resize", 1, 1, CTL_OPTION_SIZE, cmd_resize, "VOLUME --size SIZE[K|M|G|T]",
 		"change the volume's size on both sites, while it is in use; typed at the active "
 		"one"},
+	{"preflight", 0, ARGS_MAX - 1, CTL_OPTION_OUTPUT, cmd_preflight,
+		"[CONFIG-FILE...] [-o table|json]",
+		"what this node, and the volumes configured in these files, need and lack"},
 	{"version", 0, 0, 0, cmd_version, "", "the version of this program"},
 	{"help", 0, 1, 0, cmd_help, "[COMMAND]", "this text, or a command's usage"},
 };

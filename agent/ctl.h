@@ -132,6 +132,7 @@ int cmd_deactivate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_promote(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_demote(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resize(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_preflight(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resync(struct ctl *c, unsigned nargs, const char *const *args);
 
 #endif

@@ -39,7 +39,7 @@ _tandemctl() {
 		;;
 	esac
 	case $command in
-	status) options+=" --output" ;;
+	status | preflight) options+=" --output" ;;
 	get) options+=" --output --watch" ;;
 	deactivate | promote) options+=" --yes --accept-data-loss" ;;
 	activate) options+=" --yes" ;;
@@ -53,7 +53,7 @@ _tandemctl() {
 	fi
 	case $command:${#words[@]} in
 	:0 | help:1)
-		words=(status get deactivate activate promote demote resync resize version help)
+		words=(status get deactivate activate promote demote resync resize preflight version help)
 		;;
 	activate:1 | deactivate:1) words=(clusterdomain) ;;
 	get:1) words=(clusterdomainsstatus) ;;
@@ -66,6 +66,11 @@ _tandemctl() {
 				echo "${i%.sock}"
 			done
 		)
+		;;
+	preflight:*)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		return
 		;;
 	*) words=() ;;
 	esac

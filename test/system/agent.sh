@@ -84,6 +84,12 @@ site_wait_active a
 site_wait_in_sync a
 step "both agents have started their daemons"
 
+out=$(in_site a "$BIN/tandemctl" preflight "$WORK/a/conf") || fail "preflight: $out"
+expect_match "preflight" "$out" "^  ok +peer +site-b at 10.77.0.2:7400: round trip"
+expect_match "preflight" "$out" "^  ok +port +10.77.0.1:7400 is taken"
+expect_fail in_site a "$BIN/tandemctl" preflight "$WORK/b/conf"
+expect_match "preflight for another node" "$OUT" "FAIL +port +10.77.0.2:7400: Cannot assign"
+
 expect_fail "$BIN/tandem-agent" --config "$WORK/a/volumes/agent.conf"
 expect_match "a second agent" "$OUT" "another agent runs here"
 
