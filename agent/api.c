@@ -142,6 +142,7 @@ static void start_verb(struct open_request *o)
 	int64_t timeout_ms = json_get_int(o->decoded.args, "timeout_ms", VERB_TIMEOUT_MS);
 	char socket[256], text[128];
 
+	json_remove(o->decoded.args, "timeout_ms"); /* ours, not the daemon's */
 	timeout_ms = MAX(1, MIN(timeout_ms, VERB_TIMEOUT_MS_MAX));
 	if (!supervisor_socket(a->supervisor, o->decoded.volume, socket, sizeof(socket))) {
 		snprintf(text, sizeof(text), "no volume '%s' on this node", o->decoded.volume);

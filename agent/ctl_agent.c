@@ -97,13 +97,10 @@ static bool ask_status(const struct ctl *c, struct ctl_volume *v, unsigned timeo
 		return ret && call_failed(v, ret, &e);
 	}
 	status = json_get(j, "status");
-	if (status && json_get_double(json_get(j, "supervision"), "answered_s", 0) <= FRESH_S) {
-		const char *text = json_text(status, false);
-
-		ensure(json_parse(text, strlen(text), &v->answer, &e) == 0);
-	} else {
+	if (status && json_get_double(json_get(j, "supervision"), "answered_s", 0) <= FRESH_S)
+		v->answer = json_copy(status);
+	else
 		explain(v, j);
-	}
 	json_free(j);
 	return true;
 }
@@ -111,7 +108,7 @@ static bool ask_status(const struct ctl *c, struct ctl_volume *v, unsigned timeo
 bool ctl_agent_call(
 	const struct ctl *c, struct ctl_volume *v, const struct json *request, unsigned timeout_ms)
 {
-	const char *verb = json_get_string(request, "verb", ""), *text = json_text(request, false);
+	const char *verb = json_get_string(request, "verb", "");
 	struct json *args, *j;
 	char path[160];
 	unsigned http;
@@ -120,7 +117,7 @@ bool ctl_agent_call(
 
 	if (!strcmp(verb, "status"))
 		return ask_status(c, v, timeout_ms);
-	ensure(json_parse(text, strlen(text), &args, &e) == 0);
+	args = json_copy(request);
 	json_set_int(args, "timeout_ms", timeout_ms);
 	snprintf(path, sizeof(path), "/v1/volumes/%s/%s", v->name, verb);
 	ret = http_call_unix(

@@ -337,9 +337,8 @@ void supervisor_refresh(
 
 static struct json *describe(struct supervised *v, bool with_status)
 {
-	struct json *j = json_object(), *x = json_object(), *copy = NULL;
+	struct json *j = json_object(), *x = json_object();
 	uint64_t now = clock_mono_ns();
-	struct err e;
 
 	supervised_decide(v, now);
 	json_set_string(j, "volume", v->file.name);
@@ -361,12 +360,7 @@ static struct json *describe(struct supervised *v, bool with_status)
 	json_set(j, "supervision", x);
 	if (!with_status)
 		return j;
-	if (v->status) {
-		const char *text = json_text(v->status, false);
-
-		ensure(json_parse(text, strlen(text), &copy, &e) == 0);
-	}
-	json_set(j, "status", copy);
+	json_set(j, "status", json_copy(v->status));
 	return j;
 }
 
