@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # group: agent
-# budget: 120
+# budget: 240
 # Two sites whose daemons two agents supervise: a killed daemon is back, a killed agent is missed by nobody.
 . "$(dirname "$0")/../lib.sh"
 
@@ -17,7 +17,7 @@ agent_config() { # site
 		volumes = $WORK/$s/volumes
 		run_directory = $WORK/$s/run
 		log_directory = $WORK/$s/logs
-		program = $BIN/tandemfs
+		program = $WORK/$s/tandemfs
 		interval = 200ms
 		restart_delay_max = 2s
 		[api]
@@ -30,6 +30,7 @@ agent_config() { # site
 	END
 	[[ -e $WORK/pki/rest-$s.pem ]] || cp "$WORK/pki/$(domain "$s").pem" "$WORK/pki/rest-$s.pem"
 	cp "$WORK/$s/conf" "$WORK/$s/volumes/$VOLUME.conf"
+	cp "$BIN/tandemfs" "$WORK/$s/tandemfs"
 }
 agent_start() { # site
 	in_site_bg "$1" "$BIN/tandem-agent" --config "$WORK/$1/volumes/agent.conf"
@@ -134,7 +135,11 @@ openssl x509 -req -in "$WORK/pki/site-a.csr" -CA "$WORK/pki/ca.pem" -CAkey "$WOR
 mv "$WORK/pki/new.pem" "$WORK/pki/rest-a.pem"
 wait_for 15 "the new certificate is used" eval '[[ -n $(peer_serial) ]] && [[ $(peer_serial) != "'"$before"'" ]]'
 rest_says "a peer after the change" "$(peer_rest site-b /v1/health)" 200 '"domain":"site-a"'
-step "a missing and a foreign certificate are refused, a new one is read"
+echo "no certificate" >"$WORK/pki/rest-a.pem"
+wait_for 15 "the agent tells of the certificate that is none" said a "the old certificates serve on"
+rest_says "a peer meanwhile" "$(peer_rest site-b /v1/health)" 200 '"domain":"site-a"'
+cp "$WORK/pki/site-a.pem" "$WORK/pki/rest-a.pem"
+step "a missing and a foreign certificate are refused, a new one is read, what is none is not used"
 
 for s in a b; do
 	before=$(daemon_of $s)
@@ -144,6 +149,18 @@ for s in a b; do
 	site_wait_in_sync a
 	step "the daemon of site $s was killed, and is back"
 done
+
+# Another build on the disk is told of; the daemon runs on.
+is_pending() { rest a GET /v1/volumes/$VOLUME | head -n 1 | jq -e ".supervision.upgrade_pending == $1" >/dev/null; }
+is_pending false || fail "an upgrade is pending before there is one"
+cp "$BIN/tandemfs" "$WORK/a/tandemfs.new"
+mv "$WORK/a/tandemfs.new" "$WORK/a/tandemfs"
+wait_for 5 "the upgrade is pending" is_pending true
+kill -9 "$(daemon_of a)"
+wait_for 10 "the daemon is back" eval '[[ -n $(daemon_of a) ]]'
+site_wait_active a
+site_wait_in_sync a
+is_pending false || fail "the daemon that was started anew still counts as of an older build"
 
 # The agent's death is nothing to the daemon, and the next agent finds it.
 load_start tree run a
@@ -178,7 +195,8 @@ expect_eq "starts of the wrong one" "$(cat "$WORK"/{agent,bg}-a.out | grep -c 'o
 touch "$WORK/a/volumes/other.conf"
 wait_for 10 "it is tried again when the file changes" eval \
 	'[[ $(cat "$WORK"/{agent,bg}-a.out | grep -c "other: started") = 2 ]]'
-expect_match "tandemctl about the wrong one" "$(ctl a status 2>&1 || true)" "refused: .*unknown key 'colour'"
+told() { grep -q "refused: .*unknown key 'colour'" <<<"$(ctl a status 2>&1 || true)"; }
+wait_for 10 "tandemctl tells of the wrong one" told
 rm "$WORK/a/volumes/other.conf"
 step "a wrong configuration was started once for each version of it"
 
