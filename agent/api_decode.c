@@ -23,6 +23,7 @@ unsigned api_http_status(int code)
 		return 404;
 	case -EBUSY:
 	case -EAGAIN:
+	case -EINPROGRESS:
 		return 503;
 	default:
 		return 409;
