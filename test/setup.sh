@@ -20,6 +20,8 @@ packages=(
 	postgresql sqlite3 jq openssl curl tar fio attr acl
 	xfsprogs e2fsprogs util-linux procps iproute2 iptables
 	glusterfs-server glusterfs-client
+	# Kubernetes: its API server is built from Debian's source package, because the binary one is the client alone
+	etcd-server golang-go golang-github-modern-go-reflect2-dev dpkg-dev
 )
 
 if [ "${1:-}" = --list ]; then
