@@ -9,10 +9,10 @@
 #
 #	test/kube/programs.sh [PROGRAM]...   makes what is missing of kubectl, kube-apiserver and what is
 #	                                     named; prints the directory where they are
-#	test/kube/programs.sh --have ...     the same, but makes nothing: status 1 where something is missing
 #
 # Two calls at once: the second waits for the first. Killed at any moment, the next call goes on: a program
-# is put into the cache by a rename.
+# is put into the cache by a rename. Beside the programs (300 MB) the cache keeps what they were built from, for the
+# next one that is asked for; it may be removed at any time.
 #
 # Environment: KUBE_CACHE (~/.cache/tandemfs-kube).
 set -euo pipefail
@@ -22,11 +22,6 @@ VERSION=v1.20.2
 COMMIT=faecb196815e248d3ecfb03c680a4507229c2a56
 TAGS=providerless,dockerless # without the cloud providers, without dockershim
 PATCHES=2                    # raise it when patch_source changes
-have_only=
-if [ "${1:-}" = --have ]; then
-	have_only=1
-	shift
-fi
 wanted=(kubectl kube-apiserver "$@")
 
 say() { echo "kube: $*" >&2; }
@@ -47,7 +42,6 @@ if [ ${#missing[@]} = 0 ]; then
 	echo "$out"
 	exit 0
 fi
-[ -z "$have_only" ] || exit 1
 [ -n "$go" ] || die "no Go here (make setup)"
 
 mkdir -p "$out"
@@ -88,7 +82,10 @@ fetch_source() {
 		die "apt-get cannot get the source of kubernetes: $(tail -n 3 "$scratch/apt.log")"
 	mkdir -p "$src"
 	tar xzf "$scratch"/kubernetes_*.orig.tar.gz -C "$src" --strip-components=1
-	(cd "$src" && patch_source)
+	(
+		cd "$src"
+		patch_source
+	)
 	touch "$src/.unpacked"
 }
 
@@ -116,31 +113,32 @@ patch_source() {
 generate_openapi() {
 	local dirs
 	[ ! -s pkg/generated/openapi/zz_generated.openapi.go ] || return 0
-	go build -o "$scratch/openapi-gen" ./vendor/k8s.io/kube-openapi/cmd/openapi-gen
+	go build -o "$scratch/openapi-gen" ./vendor/k8s.io/kube-openapi/cmd/openapi-gen || return
 	dirs=$(grep -Rl --include='*.go' '^// *+k8s:openapi-gen=' cmd pkg vendor/k8s.io/*/ 2>/dev/null |
 		grep -v -e /code-generator/ -e /sample-apiserver/ -e /testdata/ -e _test.go |
 		xargs -n1 dirname | LC_ALL=C sort -u | sed 's#^#k8s.io/kubernetes/#' | paste -sd,)
 	"$scratch/openapi-gen" --logtostderr -i "$dirs" -p k8s.io/kubernetes/pkg/generated/openapi \
-		-O zz_generated.openapi -h hack/boilerplate/boilerplate.generatego.txt -r "$scratch/violations"
+		-O zz_generated.openapi -h hack/boilerplate/boilerplate.generatego.txt \
+		-r "$scratch/violations" || return
 	cmp "$scratch/violations" api/api-rules/violation_exceptions.list
 }
 
 # GOPATH mode, as upstream's own Makefile does: module mode fails under Go 1.19 ("updates to go.mod needed").
-# GOGC=400: the compiler takes some 600 MB and a fifth less time.
+# Nothing in here stops by set -e, because the caller looks at the status. GOGC=400: the compiler takes some 600 MB and a fifth less time.
 build() { # program...
 	local ld='-s -w' p
 	export GOPATH=$scratch/gopath GOCACHE=$scratch/gocache GO111MODULE=off GOFLAGS='' CGO_ENABLED=0 GOGC=400
-	cd "$src"
-	generate_openapi
+	cd "$src" || return
+	generate_openapi || return
 	for p in component-base/version client-go/pkg/version; do
 		p=k8s.io/kubernetes/vendor/k8s.io/$p
 		ld+=" -X $p.gitVersion=$VERSION -X $p.gitMajor=1 -X $p.gitMinor=20 -X $p.gitCommit=$COMMIT"
 		ld+=" -X $p.gitTreeState=clean -X $p.buildDate=2021-01-13T13:20:00Z"
 	done
 	mkdir -p "$scratch/bin"
-	go build -tags "$TAGS" -trimpath -ldflags "$ld" -o "$scratch/bin/" "${@/#/./cmd/}"
+	go build -tags "$TAGS" -trimpath -ldflags "$ld" -o "$scratch/bin/" "${@/#/./cmd/}" || return
 	for p in "$@"; do
-		mv "$scratch/bin/$p" "$out/$p"
+		mv "$scratch/bin/$p" "$out/$p" || return
 	done
 }
 
