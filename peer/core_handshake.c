@@ -136,7 +136,7 @@ void core_record_changed(struct core *c, const struct record *old)
 	core_act(c, ACT_PERSIST_RECORD);
 	if (!epoch_equal(c->rec->epoch, old->epoch)) {
 		c->epoch_mine = false;
-		memset(&c->space, 0, sizeof(c->space)); /* grants are of one epoch */
+		core_space_new_epoch(c);
 	}
 	if (new_active)
 		c->word = false;

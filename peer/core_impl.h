@@ -299,6 +299,8 @@ void core_on_space(struct core *c, const struct core_event *ev);
 void core_on_space_msg(struct core *c, unsigned peer, const struct msg *m);
 /* Tells the connected peers what they have not heard. */
 void core_tell_space(struct core *c);
+/* Grants are of one epoch. What is told of the disk stays true. */
+void core_space_new_epoch(struct core *c);
 /* It grants all that is assigned already, or its build grants nothing. */
 bool core_grants_enough(const struct core *c, unsigned peer);
 

@@ -82,6 +82,15 @@ void core_on_space_msg(struct core *c, unsigned peer, const struct msg *m)
 	p->space_epoch = m->epoch;
 }
 
+void core_space_new_epoch(struct core *c)
+{
+	struct msg_space *s = &c->space;
+
+	s->data_used = s->data_seq = s->data_want = s->data_upto = 0;
+	s->data_full = false;
+	c->space_version++;
+}
+
 void core_data_used(struct core *c, uint64_t upto, uint64_t seq)
 {
 	c->space.data_used = upto;

@@ -187,3 +187,30 @@ Test(core_space, the_active_tells_how_far_it_is)
 	cr_assert(v.space.data_used == 40 && v.space.data_seq == 7 && v.space.data_want == 90);
 	rig_free(r);
 }
+
+Test(core_space, a_new_epoch_voids_grants_and_not_what_is_known_of_the_disk)
+{
+	struct rig *r = born(2, 2, 2);
+	struct core_event ev = {.type = EV_SPACE};
+	struct core_peer_view v;
+
+	ev.space.epoch = core_epoch(r->node[B].core);
+	ev.space.now =
+		(struct msg_space){.data_upto = 100, .room = 8000, .promise = 7000, .live = 5};
+	rig_step(r, B, &ev);
+	rig_run(r);
+	rig_crash(r, A, false);
+	rig_start(r, A);
+	rig_connect(r, A, B);
+	cr_assert(r->node[A].serving);
+	cr_assert_eq(core_epoch(r->node[A].core).num, 2);
+	/* Site B has not looked at its disk again: no full disk is read out of that. */
+	core_peer_view(r->node[A].core, B, &v);
+	cr_assert_eq(granted(r), 0u);
+	cr_assert(!v.grants || v.space.promise == 7000, "promise %llu",
+		(unsigned long long)v.space.promise);
+	cr_assert(v.grants);
+	cr_assert_eq(v.space.room, 8000u);
+	cr_assert_eq(v.space.live, 5u);
+	rig_free(r);
+}
