@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tandemctl preflight: the checks of preflight_check.h as lines or JSON; status 1 when one failed. */
+/* tandemctl preflight: the checks of preflight_check.h as lines, JSON or YAML; status 1 when one failed. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "ctl.h"
 #include "preflight_check.h"
 
-static void print_json(FILE *f, const struct preflight_report *r)
+static void print_values(const struct ctl *c, const struct preflight_report *r)
 {
 	struct json *arr = json_array();
 
@@ -20,7 +20,7 @@ static void print_json(FILE *f, const struct preflight_report *r)
 		json_set_string(j, "todo", r->c[i].todo);
 		json_append(arr, j);
 	}
-	fprintf(f, "%s\n", json_text(arr, true));
+	ctl_print_value(c, c->out, arr);
 	json_free(arr);
 }
 
@@ -33,13 +33,13 @@ int cmd_preflight(struct ctl *c, unsigned nargs, const char *const *args)
 	preflight_node(r);
 	for (unsigned i = 0; i < nargs; i++)
 		preflight_volume(r, args[i]);
-	if (c->output == CTL_OUTPUT_JSON)
-		print_json(c->out, r);
+	if (ctl_output_is_value(c))
+		print_values(c, r);
 	for (unsigned i = 0; i < r->count; i++) {
 		const struct preflight_check *k = &r->c[i];
 
 		failed += k->result == PREFLIGHT_FAIL;
-		if (c->output == CTL_OUTPUT_JSON)
+		if (ctl_output_is_value(c))
 			continue;
 		if (!i || strcmp(k->about, r->c[i - 1].about) != 0)
 			fprintf(c->out, "%s:\n", k->about);

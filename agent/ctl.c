@@ -44,7 +44,7 @@ static const struct ctl_command commands[] = {
 		"change the volume's size on both sites, while it is in use; typed at the active "
 		"one"},
 	{"preflight", 0, ARGS_MAX - 1, CTL_OPTION_OUTPUT, cmd_preflight,
-		"[CONFIG-FILE...] [-o table|json]",
+		"[CONFIG-FILE...] [-o table|json|yaml]",
 		"what this node, and the volumes configured in these files, need and lack"},
 	{"version", 0, 0, 0, cmd_version, "", "the version of this program"},
 	{"help", 0, 1, 0, cmd_help, "[COMMAND]", "this text, or a command's usage"},

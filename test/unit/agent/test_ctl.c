@@ -674,3 +674,15 @@ Test(ctl, yaml_quotes_what_could_be_something_else)
 		"    - x\n  - {}\n  e: null\n  f: true\n  g: \"x: y\"\n  h: \"\"\n"
 		"  i:\n  - j:\n      k: -1\n");
 }
+
+Test(ctl, preflight_is_a_list_for_programs_too)
+{
+	run("preflight", "-o", "yaml", NULL); /* what it finds is this machine's */
+	assert_has(out_text, "\n  check: kernel\n");
+	assert_has(out_text, "- about: ");
+	run("preflight", "--output=json", NULL);
+	assert_has(out_text, "\"check\":");
+	run("preflight", NULL);
+	assert_has(out_text, "kernel");
+	assert_not(out_text, "check:");
+}
