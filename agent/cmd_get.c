@@ -15,7 +15,6 @@
 
 #include "clock.h"
 
-#define STATUS_TIMEOUT_MS 5000u
 #define WATCH_NS NS_PER_S
 #define DOMAINS_MAX 16u
 #define CELL_MAX 512u
@@ -180,16 +179,12 @@ static void domains_table(FILE *f, const struct domains *ds)
 static int get_once(struct ctl *c, FILE *f)
 {
 	struct ctl_volumes *vs;
-	struct json *request, *j;
 	struct domains ds;
-	int status = ctl_volumes_find(c, NULL, &vs);
+	struct json *j;
+	int status = ctl_volumes_status(c, NULL, &vs);
 
 	if (status)
 		return status;
-	request = json_object();
-	json_set_string(request, "verb", "status");
-	ctl_call(c, vs, request, STATUS_TIMEOUT_MS);
-	json_free(request);
 	for (unsigned i = 0; i < vs->count; i++) {
 		if (ctl_code(&vs->v[i]) == 0)
 			continue;

@@ -11,7 +11,6 @@
 
 #include "ctl.h"
 
-#define STATUS_TIMEOUT_MS 5000u
 #define COLUMNS_MAX 12
 #define CELL_MAX 96
 
@@ -432,15 +431,10 @@ static void print_values(const struct ctl *c, struct ctl_volumes *vs)
 int cmd_status(struct ctl *c, unsigned nargs, const char *const *args)
 {
 	struct ctl_volumes *vs;
-	struct json *request;
-	int status = ctl_volumes_find(c, nargs ? args[0] : NULL, &vs);
+	int status = ctl_volumes_status(c, nargs ? args[0] : NULL, &vs);
 
 	if (status)
 		return status;
-	request = json_object();
-	json_set_string(request, "verb", "status");
-	ctl_call(c, vs, request, STATUS_TIMEOUT_MS);
-	json_free(request);
 	for (unsigned i = 0; i < vs->count; i++)
 		if (ctl_code(&vs->v[i]) != 0)
 			status = CTL_FAILED;

@@ -107,6 +107,8 @@ bool ctl_agent_call(
  * answers of those are freed. */
 void ctl_call(struct ctl *c, struct ctl_volumes *vs, const struct json *request,
 	unsigned default_timeout_ms);
+/* ctl_volumes_find(), and each one's status. */
+int ctl_volumes_status(struct ctl *c, const char *name, struct ctl_volumes **ret_vs);
 /* The answer's code; the call's own error when there was no answer. */
 int ctl_code(const struct ctl_volume *v);
 /* The answer's words, or the call's error. */

@@ -25,6 +25,7 @@
 #include "control.h"
 
 #define OPERATE_TIMEOUT_MS 60000u
+#define STATUS_TIMEOUT_MS 5000u
 #define SOON_NS (100 * NS_PER_MS)
 #define SUFFIX ".sock"
 
@@ -177,6 +178,20 @@ void ctl_call(struct ctl *c, struct ctl_volumes *vs, const struct json *request,
 			pthread_join(calls[i].thread, NULL);
 	free(text);
 	free(calls);
+}
+
+int ctl_volumes_status(struct ctl *c, const char *name, struct ctl_volumes **ret_vs)
+{
+	int status = ctl_volumes_find(c, name, ret_vs);
+	struct json *request;
+
+	if (status)
+		return status;
+	request = json_object();
+	json_set_string(request, "verb", "status");
+	ctl_call(c, *ret_vs, request, STATUS_TIMEOUT_MS);
+	json_free(request);
+	return CTL_OK;
 }
 
 int ctl_code(const struct ctl_volume *v)

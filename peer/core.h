@@ -180,7 +180,9 @@ struct core_config {
 	/* The highest format level that is announced, as an older build would; 0: RECORD_FORMAT_LEVEL. */
 	uint32_t format_level_max;
 	/* This replica was active when its daemon stopped, and its mount was kept alive since then: that counts
-	 * as a confirmation where nobody else is in the set. */
+	 * as a confirmation where nobody else is in the set. The other site may have been promoted by force
+	 * while nobody served here, however long that was: this replica then goes on like an active that had
+	 * never stopped, and both are a fork, which the next handshake finds. */
 	bool held;
 	/* The position of the batch in the own ring that ends with seq, appended or recovered: 0, or
 	 * -ENOENT (as ring_pos_at(), a look into memory). May be NULL: then log matching knows only
