@@ -1,41 +1,145 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HTTP calls with libcurl. No proxy of the environment is ever asked, and no redirection followed. */
+/* HTTP calls with libcurl's easy interface. */
 #include "http.h"
 
 #include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ANSWER_MAX (80u << 20) /* bytes: 256 volumes with the longest answers */
+#define LINE_MAX_SIZE (16u << 20) /* bytes of one line of a stream */
+#define CONNECT_MS 10000L /* libcurl's own limit is five minutes */
 
-struct answer {
-	char *text;
+struct http_client {
+	CURL *curl;
+	char *what, *socket, *url, *dial, *ca, *certificate, *key, *token;
+	bool tls13;
+};
+
+struct call {
+	struct http_client *client;
+	const struct http_request *request;
+	char *text; /* the answer; of a stream, the line that is not whole */
 	size_t len;
+	bool too_large, enough;
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void init(void)
 {
-	ensure(curl_global_init(CURL_GLOBAL_NOTHING) == CURLE_OK);
+	ensure(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+}
+
+static char *copy(const char *s)
+{
+	char *c = s ? strdup(s) : NULL;
+
+	ensure(!s || c);
+	return c;
+}
+
+struct http_client *http_new(const struct http_server *s)
+{
+	struct http_client *c = calloc(1, sizeof(*c));
+
+	ensure(c);
+	pthread_once(&once, init);
+	c->curl = curl_easy_init();
+	ensure(c->curl);
+	c->what = copy(s->what);
+	c->socket = copy(s->socket);
+	c->url = copy(s->socket ? "http://agent" : s->url);
+	c->dial = copy(s->dial);
+	c->ca = copy(s->ca);
+	c->certificate = copy(s->certificate);
+	c->key = copy(s->key);
+	c->token = copy(s->token);
+	c->tls13 = s->tls13;
+	return c;
+}
+
+static void forget(char *secret)
+{
+	if (secret)
+		explicit_bzero(secret, strlen(secret));
+	free(secret);
+}
+
+void http_free(struct http_client *c)
+{
+	if (!c)
+		return;
+	curl_easy_cleanup(c->curl);
+	free(c->what);
+	free(c->socket);
+	free(c->url);
+	free(c->dial);
+	free(c->ca);
+	free(c->certificate);
+	forget(c->key);
+	forget(c->token);
+	free(c);
+}
+
+/* ---- the answer ---- */
+
+static bool gather(struct call *k, const char *data, size_t n, size_t max)
+{
+	char *bigger;
+
+	if (k->len + n > max) {
+		k->too_large = true;
+		return false;
+	}
+	bigger = realloc(k->text, k->len + n + 1);
+	ensure(bigger);
+	memcpy(bigger + k->len, data, n);
+	bigger[k->len + n] = '\0';
+	k->text = bigger;
+	k->len += n;
+	return true;
+}
+
+/* The lines that are whole now. */
+static bool hand_on(struct call *k)
+{
+	char *from = k->text, *end;
+
+	while ((end = memchr(from, '\n', k->len - (size_t)(from - k->text)))) {
+		if (!k->request->line(k->request->ctx, from, (size_t)(end - from))) {
+			k->enough = true;
+			return false;
+		}
+		from = end + 1;
+	}
+	k->len -= (size_t)(from - k->text);
+	memmove(k->text, from, k->len + 1);
+	return true;
 }
 
 static size_t take(char *data, size_t size, size_t n, void *ctx)
 {
-	struct answer *a = ctx;
-	char *bigger;
+	struct call *k = ctx;
+	long status = 0;
 
 	n *= size;
-	if (a->len + n > ANSWER_MAX)
-		return 0;
-	bigger = realloc(a->text, a->len + n + 1);
-	ensure(bigger);
-	memcpy(bigger + a->len, data, n);
-	a->text = bigger;
-	a->len += n;
-	return n;
+	if (!k->request->line)
+		return gather(k, data, n, HTTP_ANSWER_MAX) ? n : 0;
+	curl_easy_getinfo(k->client->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (status != 200)
+		return gather(k, data, n, LINE_MAX_SIZE) ? n : 0;
+	return gather(k, data, n, LINE_MAX_SIZE) && hand_on(k) ? n : 0;
+}
+
+static int watch_stop(
+	void *ctx, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal, curl_off_t ulnow)
+{
+	const struct http_request *r = ctx;
+
+	return atomic_load(r->stop);
 }
 
 static int code_of(CURLcode code)
@@ -45,55 +149,200 @@ static int code_of(CURLcode code)
 		return -ECONNREFUSED;
 	case CURLE_OPERATION_TIMEDOUT:
 		return -ETIMEDOUT;
+	case CURLE_ABORTED_BY_CALLBACK:
+		return -ECANCELED;
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CACERT_BADFILE:
+		return -EACCES;
 	default:
 		return -ECONNRESET;
 	}
 }
 
+static void set_blob(CURL *curl, CURLoption option, const char *text)
+{
+	struct curl_blob blob = {.flags = CURL_BLOB_COPY};
+
+	if (!text)
+		return;
+	blob.data = (void *)text;
+	blob.len = strlen(text);
+	curl_easy_setopt(curl, option, &blob);
+}
+
+static struct curl_slist *append(struct curl_slist *list, const char *text)
+{
+	list = curl_slist_append(list, text);
+	ensure(list);
+	return list;
+}
+
+static struct curl_slist *headers(const struct http_client *c, const struct http_request *r)
+{
+	struct curl_slist *list = NULL;
+	char *text;
+
+	if (r->body) {
+		ensure(asprintf(&text, "Content-Type: %s",
+			       r->content_type ? r->content_type : "application/json") > 0);
+		list = append(list, text);
+		free(text);
+		list = append(list, "Expect:"); /* no round trip before a large body */
+	}
+	if (c->token) {
+		ensure(asprintf(&text, "Authorization: Bearer %s", c->token) > 0);
+		list = append(list, text);
+		forget(text);
+	}
+	return list;
+}
+
+static void set_server(struct http_client *c)
+{
+	CURL *curl = c->curl;
+
+	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, c->socket);
+	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, c->socket ? "http" : "http,https");
+	curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+	curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(curl, CURLOPT_TCP_KEEPIDLE, 10L);
+	curl_easy_setopt(curl, CURLOPT_TCP_KEEPINTVL, 5L);
+	set_blob(curl, CURLOPT_CAINFO_BLOB, c->ca);
+	set_blob(curl, CURLOPT_SSLCERT_BLOB, c->certificate);
+	set_blob(curl, CURLOPT_SSLKEY_BLOB, c->key);
+	curl_easy_setopt(curl, CURLOPT_SSLVERSION,
+		(long)(c->tls13 ? CURL_SSLVERSION_TLSv1_3 : CURL_SSLVERSION_TLSv1_2));
+}
+
+static void set_request(struct http_client *c, const struct http_request *r, struct call *k)
+{
+	CURL *curl = c->curl;
+
+	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, r->method);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)r->timeout_ms);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, k);
+	if (r->body)
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, r->body);
+	if (r->stop) {
+		curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+		curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, watch_stop);
+		curl_easy_setopt(curl, CURLOPT_XFERINFODATA, (void *)r);
+	}
+}
+
+static CURLcode perform(struct http_client *c, struct call *k, char *words)
+{
+	const struct http_request *r = k->request;
+	struct curl_slist *list = headers(c, r), *dial = NULL;
+	char *text;
+	CURLcode code;
+
+	curl_easy_reset(c->curl); /* the connection stays */
+	set_server(c);
+	set_request(c, r, k);
+	ensure(asprintf(&text, "%s%s", c->url, r->path) > 0);
+	curl_easy_setopt(c->curl, CURLOPT_URL, text);
+	free(text);
+	if (c->dial) {
+		ensure(asprintf(&text, "::%s", c->dial) > 0);
+		dial = append(NULL, text);
+		free(text);
+		curl_easy_setopt(c->curl, CURLOPT_CONNECT_TO, dial);
+	}
+	curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, list);
+	curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, words);
+	code = curl_easy_perform(c->curl);
+	curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, NULL);
+	curl_slist_free_all(list);
+	curl_slist_free_all(dial);
+	return code;
+}
+
+int http_call(struct http_client *c, const struct http_request *r, struct http_answer *ret_a,
+	struct err *e)
+{
+	struct call k = {.client = c, .request = r};
+	char words[CURL_ERROR_SIZE] = "";
+	struct err none;
+	CURLcode code;
+	long status = 0;
+
+	*ret_a = (struct http_answer){0};
+	code = perform(c, &k, words);
+	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
+	ret_a->status = (unsigned)status;
+	if (k.too_large) {
+		free(k.text);
+		return err_set(e, -EFBIG, "%s: the answer is too large", c->what);
+	}
+	if (code != CURLE_OK && !k.enough) {
+		free(k.text);
+		return err_set(e, code_of(code), "%s: %s", c->what,
+			words[0] ? words : curl_easy_strerror(code));
+	}
+	if (k.text && json_parse(k.text, k.len, &ret_a->json, &none) == 0 &&
+		!json_is_object(ret_a->json)) {
+		json_free(ret_a->json);
+		ret_a->json = NULL;
+	}
+	if (ret_a->json)
+		free(k.text);
+	else
+		ret_a->text = k.text;
+	return 0;
+}
+
+void http_answer_free(struct http_answer *a)
+{
+	json_free(a->json);
+	free(a->text);
+	*a = (struct http_answer){0};
+}
+
+char *http_escape(const char *text)
+{
+	char *made = malloc(3 * strlen(text) + 1), *at = made;
+
+	ensure(made);
+	for (const char *p = text; *p; p++) {
+		bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+			     (*p >= '0' && *p <= '9') || strchr("-._~", *p);
+
+		at += sprintf(at, plain ? "%c" : "%%%02X", (unsigned char)*p);
+	}
+	*at = '\0';
+	return made;
+}
+
 int http_call_unix(const char *socket, const char *path, const char *body, unsigned timeout_ms,
 	unsigned *ret_status, struct json **ret_json, struct err *e)
 {
-	char url[256];
-	struct answer a = {0};
-	struct json *j = NULL;
-	CURLcode code;
-	CURL *curl;
-	long status;
-	int ret = 0;
+	char what[160];
+	struct http_server s = {.what = what, .socket = socket};
+	struct http_request r = {.method = body ? "POST" : "GET",
+		.path = path,
+		.body = body,
+		.timeout_ms = timeout_ms};
+	struct http_answer a;
+	struct http_client *c;
+	int ret;
 
-	pthread_once(&once, init);
-	curl = curl_easy_init();
-	ensure(curl);
-	snprintf(url, sizeof(url), "http://agent%s", path);
-	curl_easy_setopt(curl, CURLOPT_URL, url);
-	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket);
-	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http");
-	curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
-	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
-	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
-	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &a);
-	if (body)
-		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
-	code = curl_easy_perform(curl);
-	if (code != CURLE_OK) {
-		ret = err_set(e, code_of(code), "the agent at '%.100s': %s", socket,
-			curl_easy_strerror(code));
-	} else {
-		curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-		ret = json_parse(a.text ? a.text : "", a.len, &j, e);
-		if (!ret && !json_is_object(j)) {
-			json_free(j);
-			ret = err_set(e, -EBADMSG, "no JSON object");
-		}
-		if (ret)
-			err_wrap(e, "answer of the agent at '%.100s'", socket);
-	}
-	curl_easy_cleanup(curl);
-	free(a.text);
+	snprintf(what, sizeof(what), "the agent at '%.100s'", socket);
+	c = http_new(&s);
+	ret = http_call(c, &r, &a, e);
+	http_free(c);
 	if (ret)
 		return ret;
-	*ret_status = (unsigned)status;
-	*ret_json = j;
+	if (!a.json) {
+		http_answer_free(&a);
+		return err_set(e, -EBADMSG, "%s: the answer is no JSON object", what);
+	}
+	*ret_status = a.status;
+	*ret_json = a.json;
 	return 0;
 }
