@@ -2,6 +2,7 @@
 /* HTTP calls with libcurl's easy interface. */
 #include "http.h"
 
+#include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
@@ -306,14 +307,20 @@ void http_answer_free(struct http_answer *a)
 
 char *http_escape(const char *text)
 {
+	static const char hex[] = "0123456789ABCDEF";
 	char *made = malloc(3 * strlen(text) + 1), *at = made;
 
 	ensure(made);
 	for (const char *p = text; *p; p++) {
-		bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
-			     (*p >= '0' && *p <= '9') || strchr("-._~", *p);
+		unsigned char byte = (unsigned char)*p;
 
-		at += sprintf(at, plain ? "%c" : "%%%02X", (unsigned char)*p);
+		if (isalnum(byte) || strchr("-._~", byte)) { /* in the C locale */
+			*at++ = *p;
+		} else {
+			*at++ = '%';
+			*at++ = hex[byte >> 4];
+			*at++ = hex[byte & 15];
+		}
 	}
 	*at = '\0';
 	return made;
