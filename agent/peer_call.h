@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Calls to the agents of other domains: REST over mutual TLS 1.3, as api.h has it. Blocking; any thread, but
+ * not the event loop's.
+ */
+#ifndef AGENT_PEER_CALL_H
+#define AGENT_PEER_CALL_H
+
+#include <stdatomic.h>
+
+#include "agent_config.h"
+#include "json.h"
+
+/* The peer of this domain in the configuration; NULL when there is none. */
+const struct agent_config_peer *peer_find(const struct agent_config *c, const char *domain);
+
+/*
+ * `body` NULL: GET, else POST (borrowed). `stop` (may be NULL) ends the call early with -ECANCELED. 0 with
+ * HTTP's status and the answer's JSON object (the caller's); -ENOENT no such peer or no address of it is
+ * configured; -EBADMSG the answer is no JSON object; else as http_call(), with words.
+ */
+int peer_call(const struct agent_config *c, const char *domain, const char *path,
+	const struct json *body, unsigned timeout_ms, const atomic_bool *stop, unsigned *ret_status,
+	struct json **ret_json, struct err *e);
+
+#endif
