@@ -16,12 +16,24 @@
 #include "control.h"
 
 static const struct conf_key config_keys[] = {
-	{"agent", "domain", true}, {"agent", "volumes", false}, {"agent", "run_directory", false},
-	{"agent", "log_directory", false}, {"agent", "program", false},
-	{"agent", "interval", false}, {"agent", "restart_delay_max", false},
-	{"api", "socket", false}, {"api", "metrics", false}, {"api", "listen", false},
-	{"api", "ca", false}, {"api", "certificate", false}, {"api", "key", false},
+	{"agent", "domain", true},
+	{"agent", "volumes", false},
+	{"agent", "run_directory", false},
+	{"agent", "log_directory", false},
+	{"agent", "program", false},
+	{"agent", "interval", false},
+	{"agent", "restart_delay_max", false},
+	{"api", "socket", false},
+	{"api", "metrics", false},
+	{"api", "listen", false},
+	{"api", "ca", false},
+	{"api", "certificate", false},
+	{"api", "key", false},
 	{"peer", "agent", false}, /* needed, but the section may be absent */
+	{"replicas", "directory", false},
+	{"replicas", "mounts", false},
+	{"replicas", "address", false},
+	{"replicas", "port", false},
 };
 
 /* The program that lies beside this one. */
@@ -145,6 +157,37 @@ static int load_peers(const struct conf *c, struct agent_config *r, struct err *
 	return ret;
 }
 
+static int load_replicas(const struct conf *c, struct agent_config *r, struct err *e)
+{
+	const struct conf_section *s = conf_section(c, "replicas");
+	const char *host = s ? conf_get(c, s, "address") : NULL;
+	uint64_t port = 7410;
+	int ret;
+
+	snprintf(r->replica_host, sizeof(r->replica_host), "%.*s",
+		(int)(r->listen[0] ? strrchr(r->listen, ':') - r->listen : 0), r->listen);
+	if (s && *s->name)
+		return conf_error(c, s, NULL, e, "section [replicas] takes no name");
+	if (!s) {
+		r->first_port = (unsigned)port;
+		return 0;
+	}
+	ret = conf_get_path(c, s, "directory", r->replicas, sizeof(r->replicas), e);
+	if (!ret)
+		ret = conf_get_path(c, s, "mounts", r->mounts, sizeof(r->mounts), e);
+	if (!ret)
+		ret = conf_get_uint(c, s, "port", 1, 65535, &port, e);
+	if (!ret && host && (strlen(host) >= sizeof(r->replica_host) || strpbrk(host, " /'\"")))
+		ret = conf_error(c, s, "address", e, "is a host, without a port");
+	if (!ret && host && strchr(host, ':') && host[0] != '[')
+		ret = conf_error(c, s, "address", e,
+			"is a host, without a port; an IPv6 address stands in brackets");
+	if (!ret && host)
+		snprintf(r->replica_host, sizeof(r->replica_host), "%s", host);
+	r->first_port = (unsigned)port;
+	return ret;
+}
+
 int agent_config_load(const char *path, struct agent_config *ret_c, struct err *e)
 {
 	static struct agent_config r; /* large; one thread */
@@ -158,6 +201,8 @@ int agent_config_load(const char *path, struct agent_config *ret_c, struct err *
 		.interval_ns = NS_PER_S,
 		.restart_delay_max_ns = 60 * NS_PER_S,
 		.metrics = true,
+		.replicas = "/var/lib/tandemfs/data",
+		.mounts = "/var/lib/tandemfs/mnt",
 	};
 	snprintf(r.path, sizeof(r.path), "%s", path);
 	default_program(r.program, sizeof(r.program));
@@ -169,6 +214,8 @@ int agent_config_load(const char *path, struct agent_config *ret_c, struct err *
 		ret = load_api(c, &r, e);
 	if (!ret)
 		ret = load_peers(c, &r, e);
+	if (!ret)
+		ret = load_replicas(c, &r, e);
 	conf_free(c);
 	if (!ret)
 		*ret_c = r;

@@ -21,6 +21,12 @@
  *
  *   [peer site-b]                          # one for each other domain; its certificate is let in
  *   agent = 10.1.0.1:7401                  # its REST
+ *
+ *   [replicas]                             # where 'create volume' puts what it makes on this node
+ *   directory = /var/lib/tandemfs/data     # the volume's data: NAME in it
+ *   mounts = /var/lib/tandemfs/mnt         # its mount: NAME in it
+ *   address = 10.0.0.1                     # of the volumes' connections; default: the host of listen
+ *   port = 7410                            # the first one; a volume takes the first that is free
  */
 #ifndef AGENT_AGENT_CONFIG_H
 #define AGENT_AGENT_CONFIG_H
@@ -53,6 +59,9 @@ struct agent_config {
 	char ca[4096], certificate[4096], key[4096];
 	unsigned npeers;
 	struct agent_config_peer peers[REPLICAS_MAX];
+	char replicas[4096], mounts[4096];
+	char replica_host[250]; /* an IPv6 address in brackets; "": none is known */
+	unsigned first_port;
 };
 
 /* 0, or -errno with a message; -EINVAL where the file's words are wrong. */

@@ -3,6 +3,8 @@
  * The REST API: a request is decoded, what it needs is asked of the supervision or of a daemon, and the
  * answer is made when that is there. What is open is in a list, for the end.
  *
+ * What blocks (making and removing replicas) is a task, a thread; one at a time for each volume.
+ *
  * Failure modes: a daemon that does not run or does not answer is 503 or 504 for a verb, and null in a
  * status, which is then answered after two seconds at the latest.
  */
@@ -17,6 +19,8 @@
 #include "log.h"
 #include "metrics.h"
 #include "server.h"
+#include "task.h"
+#include "volume_make.h"
 
 #define VERB_TIMEOUT_MS 60000
 #define VERB_TIMEOUT_MS_MAX 86400000
@@ -29,6 +33,10 @@ struct open_request {
 	struct server_request *request;
 	struct api_request decoded;
 	struct daemon_call *call;
+	bool task; /* its thread runs; the request stays until that ends */
+	int code; /* of the task */
+	struct err e;
+	char address[256]; /* of a draft */
 };
 
 struct api {
@@ -36,6 +44,7 @@ struct api {
 	const struct agent_config *config;
 	struct supervisor *supervisor;
 	struct server *server;
+	struct tasks *tasks;
 	struct open_request *open;
 };
 
@@ -154,6 +163,94 @@ static void start_verb(struct open_request *o)
 		a->loop, socket, o->decoded.args, (unsigned)timeout_ms, verb_answered, o);
 }
 
+/* ---- what blocks, in a thread ---- */
+
+static int do_task(struct open_request *o, const atomic_bool *stop)
+{
+	const struct agent_config *c = o->api->config;
+	const struct json *args = o->decoded.args;
+	const char *volume = o->decoded.volume, *domain = json_get_string(args, "domain", "");
+	struct replica_spec spec;
+	int ret;
+
+	switch (o->decoded.what) {
+	case API_JOIN:
+		ret = replica_join(c, volume, json_get_string(args, "descriptor", ""), &o->e);
+		return ret ? ret : replica_publish(c, volume, &o->e);
+	case API_REMOVE:
+		return replica_remove(c, volume, stop, &o->e);
+	case API_DELETE:
+		return volume_delete(c, volume, json_get_bool(args, "local", false), stop, &o->e);
+	default:
+		break;
+	}
+	ret = replica_spec_parse(volume, args, &spec, &o->e);
+	if (ret)
+		return ret;
+	if (o->decoded.what == API_DRAFT)
+		return replica_draft(c, &spec, o->address, &o->e);
+	if (domain[0]) {
+		spec.npeers = 1;
+		snprintf(spec.peers[0].domain, sizeof(spec.peers[0].domain), "%s", domain);
+		spec.peers[0].address[0] = '\0';
+	}
+	return volume_create(c, &spec, stop, &o->e);
+}
+
+static void task_work(void *ctx, const atomic_bool *stop)
+{
+	struct open_request *o = ctx;
+
+	o->code = do_task(o, stop);
+}
+
+static void task_done(void *ctx)
+{
+	struct open_request *o = ctx;
+	struct api *a = o->api;
+	int code = o->code;
+	struct err e = o->e;
+	struct json *j;
+
+	if (code) {
+		log_warn("rest: %s: %s", o->decoded.volume, e.msg);
+		answer_error(finish(o), api_http_status(code), code, e.msg);
+		return;
+	}
+	j = about(a);
+	if (o->address[0])
+		json_set_string(j, "address", o->address);
+	supervisor_again(a->supervisor);
+	answer_json(finish(o), 200, j);
+}
+
+static bool is_busy(const struct api *a, const char *volume)
+{
+	for (const struct open_request *o = a->open; o; o = o->next)
+		if (o->task && !strcmp(o->decoded.volume, volume))
+			return true;
+	return false;
+}
+
+static void start_task(struct open_request *o)
+{
+	char text[128];
+
+	if (is_busy(o->api, o->decoded.volume)) {
+		snprintf(text, sizeof(text),
+			"volume '%s' is being worked on; repeat this in a moment",
+			o->decoded.volume);
+		answer_error(finish(o), 503, -EBUSY, text);
+		return;
+	}
+	if (task_start(o->api->tasks, task_work, task_done, o)) {
+		answer_error(
+			finish(o), 503, -EBUSY, "too much is being done; repeat this in a moment");
+		return;
+	}
+	o->task = true;
+}
+
 static void handle(void *ctx, struct server_request *r)
 {
 	struct api *a = ctx;
@@ -164,9 +261,10 @@ static void handle(void *ctx, struct server_request *r)
 
 	if (!status && decoded.what == API_METRICS && !a->config->metrics)
 		status = err_set(&e, -ENOENT, "metrics are switched off") ? 404 : 0;
-	else if (!status && decoded.what == API_VERB && r->peer) {
+	else if (!status && r->peer && !api_is_for_peers(decoded.what)) {
 		json_free(decoded.args);
-		status = err_set(&e, -EPERM, "a peer may read, and tell nothing") ? 403 : 0;
+		status = err_set(&e, -EPERM, "this is for the processes of the node alone") ? 403
+											    : 0;
 	}
 	if (status) {
 		answer_error(r, status, e.code, e.msg);
@@ -187,7 +285,9 @@ static void handle(void *ctx, struct server_request *r)
 	o->decoded = decoded;
 	o->next = a->open;
 	a->open = o;
-	if (decoded.what == API_VERB)
+	if (api_is_task(decoded.what))
+		start_task(o);
+	else if (decoded.what == API_VERB)
 		start_verb(o);
 	else
 		supervisor_refresh(a->supervisor,
@@ -205,17 +305,20 @@ int api_new(struct loop *l, const struct agent_config *c, struct supervisor *s,
 	a->config = c;
 	a->supervisor = s;
 	ret = server_new(l, c, handle, a, &a->server, e);
-	if (ret)
+	if (ret) {
 		free(a);
-	else
-		*ret_api = a;
-	return ret;
+		return ret;
+	}
+	a->tasks = tasks_new(l);
+	*ret_api = a;
+	return 0;
 }
 
 void api_free(struct api *a)
 {
 	if (!a)
 		return;
+	tasks_free(a->tasks);
 	while (a->open) {
 		daemon_call_cancel(a->open->call);
 		answer_error(finish(a->open), 503, -ESHUTDOWN, "the agent stops");

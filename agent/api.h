@@ -9,12 +9,20 @@
  *   GET  /v1/volumes/NAME         {"volume", "supervision": {...}, "status": the daemon's answer or null}
  *   POST /v1/volumes/NAME/VERB    the body is the verb's arguments, an object or nothing; the answer is the
  *                                 daemon's: {"code", "text", ...}
+ *   POST /v1/volumes              creates one on all sites: {"volume", "size", "ack", "holder", "mode",
+ *                                 "owner", "domain"}; size is bytes or "10G"; domain: the one other site,
+ *                                 default all
+ *   POST /v1/volumes/NAME/delete  {"local": true: this node's replica alone}
+ *   POST /v1/replicas/NAME/STEP   what the agent of another site asks for: draft {what 'create' has,
+ *                                 "peers": {DOMAIN: {"address"}}} answers {"address"}, join {"descriptor"},
+ *                                 remove
  *   GET  /metrics                 Prometheus' text format
  *
  * Verbs: those of control.h; "timeout_ms" among the arguments is how long to wait for the daemon, default
  * a minute. HTTP's status follows the daemon's code: 200 done; 409 a question (repeat with
  * "yes": true) or a refusal; 400 wrong arguments; 404; 503 the daemon does not run or is busy; 504 it does
- * not answer. What the agent itself refuses is {"error", "code"}. Peers (over TLS) may read, no more.
+ * not answer. What the agent itself refuses is {"error", "code"}. Peers (over TLS) may read, and ask for the
+ * steps of replicas, no more.
  */
 #ifndef AGENT_API_H
 #define AGENT_API_H
@@ -26,13 +34,26 @@
 
 #define API_VERSION "0.1.0"
 
-enum api_what { API_HEALTH, API_VOLUMES, API_STATUS, API_VOLUME, API_VERB, API_METRICS };
+enum api_what {
+	API_HEALTH,
+	API_VOLUMES,
+	API_STATUS,
+	API_VOLUME,
+	API_VERB,
+	API_METRICS,
+	API_CREATE,
+	API_DELETE,
+	API_DRAFT,
+	API_JOIN,
+	API_REMOVE,
+};
 
 struct api_request {
 	enum api_what what;
 	char volume[VOLUME_NAME_MAX + 1];
-	struct json
-		*args; /* of a verb: the daemon's whole request, "verb" included; the caller's */
+	/* Of a verb: the daemon's whole request, "verb" included; of what is POSTed else: the body, an object.
+	 * The caller's. */
+	struct json *args;
 };
 
 /* Foreign bytes into a request. 0; or HTTP's status of the refusal with a message. */
@@ -40,6 +61,11 @@ unsigned api_decode(const char *method, const char *path, const char *body, size
 	struct api_request *ret_r, struct err *e);
 /* HTTP's status for a daemon's code. */
 unsigned api_http_status(int code);
+
+/* True for what blocks, and is done by a task. */
+bool api_is_task(enum api_what what);
+/* May another site's agent ask for it? */
+bool api_is_for_peers(enum api_what what);
 
 struct api;
 

@@ -7,6 +7,7 @@
 #include "api.h"
 
 #define VOLUMES "/v1/volumes/"
+#define REPLICAS "/v1/replicas/"
 
 static const char *const verbs[] = {
 	"promote", "demote", "deactivate", "activate", "resync", "resize", "checkpoint"};
@@ -42,28 +43,49 @@ static bool is_name(const char *s, size_t len)
 	       strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") >= len;
 }
 
+bool api_is_task(enum api_what what)
+{
+	return what >= API_CREATE;
+}
+
+bool api_is_for_peers(enum api_what what)
+{
+	return what != API_VERB && what != API_CREATE && what != API_DELETE;
+}
+
+static unsigned decode_body(const char *body, size_t len, struct api_request *r, struct err *e)
+{
+	if (!len) {
+		r->args = json_object();
+		return 0;
+	}
+	if (json_parse(body, len, &r->args, e))
+		return 400;
+	if (json_is_object(r->args))
+		return 0;
+	json_free(r->args);
+	r->args = NULL;
+	return refuse(e, 400, -EINVAL, "the body must be a JSON object");
+}
+
 static unsigned decode_verb(
 	const char *verb, const char *body, size_t len, struct api_request *r, struct err *e)
 {
-	unsigned i = 0;
+	unsigned i = 0, status;
 
+	if (!strcmp(verb, "delete")) {
+		r->what = API_DELETE;
+		return decode_body(body, len, r, e);
+	}
 	while (i < ARRAY_SIZE(verbs) && strcmp(verbs[i], verb) != 0)
 		i++;
 	if (i == ARRAY_SIZE(verbs))
 		return refuse(e, 404, -ENOENT,
 			"no such verb; there are promote, demote, deactivate, activate, resync, "
-			"resize and checkpoint");
-	if (len) {
-		if (json_parse(body, len, &r->args, e))
-			return 400;
-		if (!json_is_object(r->args)) {
-			json_free(r->args);
-			r->args = NULL;
-			return refuse(e, 400, -EINVAL, "the body must be a JSON object");
-		}
-	} else {
-		r->args = json_object();
-	}
+			"resize, checkpoint and delete");
+	status = decode_body(body, len, r, e);
+	if (status)
+		return status;
 	json_set_string(r->args, "verb", verbs[i]);
 	r->what = API_VERB;
 	return 0;
@@ -89,6 +111,48 @@ static unsigned decode_volume(const char *rest, bool post, const char *body, siz
 	return 0;
 }
 
+static unsigned decode_replica(const char *rest, bool post, const char *body, size_t len,
+	struct api_request *r, struct err *e)
+{
+	static const struct {
+		const char *step;
+		enum api_what what;
+	} steps[] = {{"draft", API_DRAFT}, {"join", API_JOIN}, {"remove", API_REMOVE}};
+	size_t n = strcspn(rest, "/");
+
+	if (!is_name(rest, n) || !rest[n])
+		return refuse(e, 404, -EINVAL, "a step is /v1/replicas/NAME/STEP");
+	if (!post)
+		return refuse(e, 405, -EINVAL, "a step is POSTed");
+	snprintf(r->volume, sizeof(r->volume), "%.*s", (int)n, rest);
+	for (unsigned i = 0; i < ARRAY_SIZE(steps); i++) {
+		if (strcmp(steps[i].step, rest + n + 1) != 0)
+			continue;
+		r->what = steps[i].what;
+		return decode_body(body, len, r, e);
+	}
+	return refuse(e, 404, -EINVAL, "no such step; there are draft, join and remove");
+}
+
+static unsigned decode_create(const char *body, size_t len, struct api_request *r, struct err *e)
+{
+	unsigned status = decode_body(body, len, r, e);
+	const char *name;
+
+	if (status)
+		return status;
+	name = json_get_string(r->args, "volume", "");
+	if (!is_name(name, strlen(name))) {
+		json_free(r->args);
+		r->args = NULL;
+		return refuse(e, 400, -EINVAL,
+			"\"volume\" is missing or no name: it is of a-z, 0-9, '-' and '_'");
+	}
+	snprintf(r->volume, sizeof(r->volume), "%s", name);
+	r->what = API_CREATE;
+	return 0;
+}
+
 unsigned api_decode(const char *method, const char *path, const char *body, size_t len,
 	struct api_request *ret_r, struct err *e)
 {
@@ -109,6 +173,14 @@ unsigned api_decode(const char *method, const char *path, const char *body, size
 			*ret_r = r;
 		return status;
 	}
+	if (!strncmp(path, REPLICAS, strlen(REPLICAS)) || (post && !strcmp(path, "/v1/volumes"))) {
+		status = path[4] == 'r'
+				 ? decode_replica(path + strlen(REPLICAS), post, body, len, &r, e)
+				 : decode_create(body, len, &r, e);
+		if (!status)
+			*ret_r = r;
+		return status;
+	}
 	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++) {
 		if (strcmp(plain[i].path, path) != 0)
 			continue;
@@ -120,5 +192,6 @@ unsigned api_decode(const char *method, const char *path, const char *body, size
 		return 0;
 	}
 	return refuse(e, 404, -ENOENT,
-		"there are /v1/health, /v1/status, /v1/volumes[/NAME[/VERB]] and /metrics");
+		"there are /v1/health, /v1/status, /v1/volumes[/NAME[/VERB]], "
+		"/v1/replicas/NAME/STEP and /metrics");
 }

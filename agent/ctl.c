@@ -43,6 +43,13 @@ static const struct ctl_command commands[] = {
 	{"resize", 1, 1, CTL_OPTION_SIZE, cmd_resize, "VOLUME --size SIZE[K|M|G|T]",
 		"change the volume's size on both sites, while it is in use; typed at the active "
 		"one"},
+	{"create", 2, 2, CTL_OPTION_SIZE | CTL_OPTION_NEW, cmd_create,
+		"volume NAME --size SIZE[K|M|G|T] [--ack op|fsync] [--holder] [--mode OCTAL] "
+		"[--owner UID:GID]",
+		"make a volume on this node and on the other sites, and mount it here"},
+	{"delete", 2, 2, CTL_OPTION_YES | CTL_OPTION_LOCAL, cmd_delete,
+		"volume NAME [--yes] [--local]",
+		"remove a volume and all its data, on all sites (--local: on this node alone)"},
 	{"preflight", 0, ARGS_MAX - 1, CTL_OPTION_OUTPUT, cmd_preflight,
 		"[CONFIG-FILE...] [-o table|json|yaml]",
 		"what this node, and the volumes configured in these files, need and lack"},
@@ -66,6 +73,11 @@ static const struct {
 	{"--preview", CTL_OPTION_PREVIEW},
 	{"--size", CTL_OPTION_SIZE},
 	{"--watch", CTL_OPTION_WATCH},
+	{"--local", CTL_OPTION_LOCAL},
+	{"--holder", CTL_OPTION_NEW},
+	{"--ack", CTL_OPTION_NEW},
+	{"--mode", CTL_OPTION_NEW},
+	{"--owner", CTL_OPTION_NEW},
 };
 
 static const struct ctl_command *command_find(const char *name)
@@ -230,6 +242,10 @@ static bool take_flag(struct line *l, const char *name)
 		l->c->preview = true;
 	else if (strcmp(name, "--watch") == 0)
 		l->c->watch = true;
+	else if (strcmp(name, "--local") == 0)
+		l->c->local = true;
+	else if (strcmp(name, "--holder") == 0)
+		l->c->holder = true;
 	else
 		return false;
 	return true;
@@ -237,18 +253,21 @@ static bool take_flag(struct line *l, const char *name)
 
 static int take_value(struct line *l, const char *command, const char *name, const char *value)
 {
+	const struct {
+		const char *name, **ret;
+	} plain[] = {{"--from", &l->c->from}, {"--size", &l->c->size}, {"--ack", &l->c->ack},
+		{"--mode", &l->c->mode}, {"--owner", &l->c->owner}};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++) {
+		if (strcmp(name, plain[i].name) == 0) {
+			*plain[i].ret = value;
+			return CTL_OK;
+		}
+	}
 	if (strcmp(name, "--run-dir") == 0) {
 		if (!value[0])
 			return ctl_usage_error(l->c, command, "--run-dir is empty");
 		l->c->run_dir = value;
-		return CTL_OK;
-	}
-	if (strcmp(name, "--from") == 0) {
-		l->c->from = value;
-		return CTL_OK;
-	}
-	if (strcmp(name, "--size") == 0) {
-		l->c->size = value;
 		return CTL_OK;
 	}
 	if (strcmp(name, "--timeout") == 0)

@@ -39,9 +39,10 @@ struct ctl {
 	/* from the command line */
 	const char *run_dir;
 	unsigned timeout_ms; /* of one call; 0: the command's default */
-	bool yes, accept_data_loss, force, preview, watch;
+	bool yes, accept_data_loss, force, preview, watch, local, holder;
 	const char *from; /* a domain; NULL: not given */
 	const char *size; /* as typed; NULL: not given */
+	const char *ack, *mode, *owner; /* of a new volume; NULL: not given */
 	enum ctl_output output;
 
 	char agent[256]; /* the socket of this node's agent; "": it does not run */
@@ -71,6 +72,8 @@ struct ctl_volumes {
 #define CTL_OPTION_PREVIEW 32u
 #define CTL_OPTION_SIZE 64u
 #define CTL_OPTION_WATCH 128u
+#define CTL_OPTION_LOCAL 256u
+#define CTL_OPTION_NEW 512u /* what a new volume shall be */
 
 struct ctl_command {
 	const char *name;
@@ -135,6 +138,8 @@ int cmd_promote(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_demote(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resize(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_preflight(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_create(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_delete(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resync(struct ctl *c, unsigned nargs, const char *const *args);
 
 #endif

@@ -16,7 +16,7 @@ _tandemctl() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		--run-dir) run_dir=${COMP_WORDS[++i]} ;;
-		--timeout | --output | -o | --from | --size) ((i++)) ;;
+		--timeout | --output | -o | --from | --size | --ack | --mode | --owner) ((i++)) ;;
 		-*) ;;
 		*) words+=("${COMP_WORDS[i]}") ;;
 		esac
@@ -32,7 +32,11 @@ _tandemctl() {
 		mapfile -t COMPREPLY < <(compgen -W "table wide json yaml" -- "$cur")
 		return
 		;;
-	--timeout | --size) return ;;
+	--timeout | --size | --mode | --owner) return ;;
+	--ack)
+		mapfile -t COMPREPLY < <(compgen -W "op fsync" -- "$cur")
+		return
+		;;
 	--from)
 		mapfile -t COMPREPLY < <(compgen -W "$(_tandemctl_domains "$run_dir")" -- "$cur")
 		return
@@ -45,6 +49,8 @@ _tandemctl() {
 	activate) options+=" --yes" ;;
 	demote) options+=" --yes --force" ;;
 	resize) options+=" --size" ;;
+	create) options+=" --size --ack --holder --mode --owner" ;;
+	delete) options+=" --yes --local" ;;
 	resync) options+=" --from --preview --yes --output" ;;
 	esac
 	if [[ $cur == -* ]]; then
@@ -53,9 +59,10 @@ _tandemctl() {
 	fi
 	case $command:${#words[@]} in
 	:0 | help:1)
-		words=(status get deactivate activate promote demote resync resize preflight version help)
+		words=(status get deactivate activate promote demote resync resize create delete preflight version help)
 		;;
 	activate:1 | deactivate:1) words=(clusterdomain) ;;
+	create:1 | delete:1) words=(volume) ;;
 	get:1) words=(clusterdomainsstatus) ;;
 	activate:2 | deactivate:2) mapfile -t words < <(_tandemctl_domains "$run_dir") ;;
 	status:1 | promote:1 | demote:1 | resync:1 | resize:1)

@@ -4,62 +4,8 @@
 # budget: 240
 # Two sites whose daemons two agents supervise: a killed daemon is back, a killed agent is missed by nobody.
 . "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../agents.sh"
 
-declare -A AGENT=()
-rest_address() { [[ $1 = a ]] && echo 10.77.0.1:7401 || echo 10.77.0.2:7401; }
-agent_config() { # site
-	local s=$1 o
-	o=$(other "$s")
-	mkdir -p "$WORK/$s/volumes" "$WORK/$s/logs"
-	cat >"$WORK/$s/volumes/agent.conf" <<-END
-		[agent]
-		domain = $(domain "$s")
-		volumes = $WORK/$s/volumes
-		run_directory = $WORK/$s/run
-		log_directory = $WORK/$s/logs
-		program = $WORK/$s/tandemfs
-		interval = 200ms
-		restart_delay_max = 2s
-		[api]
-		listen = $(rest_address "$s")
-		ca = $WORK/pki/ca.pem
-		certificate = $WORK/pki/rest-$s.pem
-		key = $WORK/pki/$(domain "$s").key
-		[peer $(domain "$o")]
-		agent = $(rest_address "$o")
-	END
-	[[ -e $WORK/pki/rest-$s.pem ]] || cp "$WORK/pki/$(domain "$s").pem" "$WORK/pki/rest-$s.pem"
-	cp "$WORK/$s/conf" "$WORK/$s/volumes/$VOLUME.conf"
-	cp "$BIN/tandemfs" "$WORK/$s/tandemfs"
-}
-agent_start() { # site
-	in_site_bg "$1" "$BIN/tandem-agent" --config "$WORK/$1/volumes/agent.conf"
-	AGENT[$1]=$BG
-	cat "$WORK/bg-$1.out" >>"$WORK/agent-$1.out" 2>/dev/null || true
-}
-agent_kill() { # site, signal
-	kill "-$2" "${AGENT[$1]}"
-	wait "${AGENT[$1]}" 2>/dev/null || STATUS=$?
-	cat "$WORK/bg-$1.out" >>"$WORK/agent-$1.out"
-	unset "AGENT[$1]"
-}
-said() { # site, extended regular expression: something that its agent logged
-	cat "$WORK/agent-$1.out" "$WORK/bg-$1.out" 2>/dev/null | grep -qE -- "$2"
-}
-daemon_of() { # site
-	local p
-	for p in $(pgrep -x tandemfs); do
-		! tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null | grep -q -- "--run-dir $WORK/$1/run " || echo "$p"
-	done
-}
-# The answer's body, and after it, on a line of its own, HTTP's status.
-rest() { # site, method, path, arguments of curl...
-	curl -sS -m 10 -w '%{http_code}\n' --unix-socket "$WORK/$1/run/agent.http" -X "$2" "http://agent$3" "${@:4}"
-}
-rest_says() { # what, answer of rest, status, extended regular expression
-	expect_eq "status of $1" "$(tail -n 1 <<<"$2")" "$3"
-	expect_match "$1" "$2" "$4"
-}
 # From site b to the agent of site a.
 peer_rest() { # name of the certificate, path, arguments of curl...
 	in_site b curl -sS -m 10 -w '%{http_code}\n' --cacert "$WORK/pki/ca.pem" --resolve site-a:7401:10.77.0.1 \
@@ -76,6 +22,7 @@ net_new
 sites_format 256M
 agent_config a
 agent_config b
+for s in a b; do cp "$WORK/$s/conf" "$WORK/$s/volumes/$VOLUME.conf"; done
 expect_match "a dry run" "$("$BIN/tandem-agent" --config "$WORK/a/volumes/agent.conf" --dry-run)" \
 	"^$VOLUME: would be started$"
 expect_eq "daemons after a dry run" "$(daemon_of a)" ""
@@ -121,7 +68,7 @@ cp "$WORK/foreign/site-b.pem" "$WORK/pki/foreign.pem"
 cp "$WORK/foreign/site-b.key" "$WORK/pki/foreign.key"
 certificate "$WORK/pki" site-c "$WORK/pki"
 rest_says "a peer" "$(peer_rest site-b /v1/volumes/$VOLUME)" 200 '"role":"active"'
-rest_says "a peer that gives orders" "$(peer_rest site-b /v1/volumes/$VOLUME/demote -d '{}')" 403 "may read"
+rest_says "a peer that gives orders" "$(peer_rest site-b /v1/volumes/$VOLUME/demote -d '{}')" 403 "processes of the node alone"
 rest_says "another name of the same authority" "$(peer_rest site-c /v1/status)" 403 "names no peer"
 expect_fail peer_rest foreign /v1/status
 [[ $OUT != *volumes* ]] || fail "a foreign certificate was let in: $OUT"

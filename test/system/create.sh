@@ -1,0 +1,120 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: agent
+# budget: 180
+# A volume made on both sites with one command, whatever dies meanwhile, and deleted with one.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../agents.sh"
+
+tandemctl() { # site, arguments
+	in_site "$1" "$BIN/tandemctl" --run-dir "$WORK/$1/run" "${@:2}"
+}
+ready() { # site
+	rest "$1" GET /v1/health >/dev/null 2>&1
+}
+agents_up() {
+	local s
+	for s in a b; do
+		[[ -n ${AGENT[$s]:-} ]] || agent_start "$s"
+		wait_for 10 "the agent of site $s answers" ready "$s"
+	done
+}
+leftovers() { # site: everything of any volume but the agent's own file
+	mkdir -p "$WORK/$1/data" "$WORK/$1/mounts"
+	find "$WORK/$1/volumes" "$WORK/$1/data" "$WORK/$1/mounts" -mindepth 1 ! -name agent.conf
+}
+
+echo "seed $SEED"
+work_new
+net_new
+agent_pki
+AGENT_MORE=("[replicas]" "directory = $WORK/SITE/data" "mounts = $WORK/SITE/mounts")
+agent_config a
+agent_config b
+
+expect_fail tandemctl a create volume blue --size 128M
+expect_match "without an agent" "$OUT" "the agent does not run here"
+agents_up
+
+expect_fail tandemctl a create volume blue
+expect_match "without a size" "$OUT" "--size SIZE is missing"
+expect_fail tandemctl a create volume Blue --size 128M
+expect_match "a wrong name" "$OUT" "is of a-z"
+expect_fail tandemctl a create volume blue --size 1M
+expect_match "too small" "$OUT" "64M or more"
+expect_fail tandemctl a create volume blue --size 128M --ack maybe
+expect_match "a wrong mode" "$OUT" "op or fsync"
+rest_says "something unknown" "$(rest a POST /v1/volumes -d '{"volume":"blue","size":"128M","colour":1}')" 400 "'colour' is unknown"
+expect_eq "what was left" "$(leftovers a)$(leftovers b)" ""
+
+tandemctl a create volume blue --size 128M --mode 0750 --owner 1000:1001
+mountpoint -q "$WORK/a/mounts/blue" || fail "it is not mounted"
+expect_eq "the root directory" "$(stat -c '%a %u:%g' "$WORK/a/mounts/blue")" "750 1000:1001"
+tandemctl a create volume green --size 128M --ack fsync
+echo "hello" >"$WORK/a/mounts/blue/file"
+expect_eq "the replicas at site b" "$(tandemctl b status -o json | jq -r '[.. | .role? // empty] | join(" ")')" \
+	"standby standby"
+expect_fail tandemctl a create volume blue --size 128M
+expect_match "twice" "$OUT" "on 'site-a' already"
+expect_fail tandemctl b create volume blue --size 128M
+expect_match "from the other side" "$OUT" "on 'site-b' already"
+step "two volumes are made and mounted"
+
+tandemctl a demote blue --yes >/dev/null
+tandemctl b promote blue --yes >/dev/null
+wait_for 20 "site b mounts it" mountpoint -q "$WORK/b/mounts/blue"
+expect_eq "what site b has" "$(cat "$WORK/b/mounts/blue/file")" hello
+step "the other site took over"
+
+expect_fail tandemctl a delete volume blue
+expect_match "without a word" "$OUT" "needs --yes"
+tandemctl b delete volume blue --yes
+tandemctl a delete volume green --yes
+expect_fail tandemctl a delete volume green --yes
+expect_match "twice deleted" "$OUT" "no volume 'green'"
+expect_eq "what was left" "$(leftovers a)$(leftovers b)" ""
+expect_eq "daemons" "$(daemon_of a)$(daemon_of b)" ""
+step "both are deleted on both sites"
+
+# An agent dies at some moment of the making; the same command goes on.
+for ((i = 1; i <= ${ROUNDS:-6}; i++)); do
+	victim=$([[ $((RANDOM % 2)) = 0 ]] && echo a || echo b)
+	tandemctl a create volume blue --size 128M --timeout 5 >"$WORK/create.out" 2>&1 &
+	making=$!
+	pause_ms "$(random_ms 1 400)"
+	agent_kill "$victim" KILL
+	wait "$making" || STATUS=$?
+	agents_up
+	tandemctl a create volume blue --size 128M >"$WORK/create.out" 2>&1 ||
+		grep -q "on 'site-a' already" "$WORK/create.out" || fail "$(cat "$WORK/create.out")"
+	wait_for 20 "it is mounted" mountpoint -q "$WORK/a/mounts/blue"
+	echo "round $i" >"$WORK/a/mounts/blue/file"
+	tandemctl a delete volume blue --yes >"$WORK/delete.out" 2>&1 &
+	making=$!
+	pause_ms "$(random_ms 1 300)"
+	agent_kill "$victim" KILL
+	wait "$making" || STATUS=$?
+	agents_up
+	tandemctl a delete volume blue --yes >"$WORK/delete.out" 2>&1 ||
+		grep -q "no volume 'blue'" "$WORK/delete.out" || fail "$(cat "$WORK/delete.out")"
+	expect_eq "what was left after round $i" "$(leftovers a)$(leftovers b)" ""
+done
+step "${ROUNDS:-6} times an agent was killed meanwhile"
+
+link_cut
+expect_fail tandemctl a create volume blue --size 128M
+expect_match "while the other site is away" "$OUT" "agent of 'site-b'"
+link_heal
+tandemctl a create volume blue --size 128M >/dev/null
+link_cut
+expect_fail tandemctl a delete volume blue --yes
+expect_match "while the other site is away" "$OUT" "nothing is removed here"
+mountpoint -q "$WORK/a/mounts/blue" || fail "it is not mounted any more"
+tandemctl a delete volume blue --yes --local
+expect_eq "what was left at site a" "$(leftovers a)" ""
+link_heal
+tandemctl b delete volume blue --yes
+expect_eq "what was left at site b" "$(leftovers b)" ""
+agent_kill a TERM
+agent_kill b TERM
+step "the other site away: refused, or removed here alone"

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a new volume shall be, from JSON; a replica's drafts on disk; which requests do it. */
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api.h"
+#include "replica_make.h"
+#include "replica_make_impl.h"
+
+static struct replica_spec spec;
+static struct err e;
+
+static int parse(const char *volume, const char *text)
+{
+	struct json *j;
+	int ret;
+
+	cr_assert(zero(int, json_parse(text, strlen(text), &j, &e)));
+	spec = (struct replica_spec){0};
+	ret = replica_spec_parse(volume, j, &spec, &e);
+	json_free(j);
+	return ret;
+}
+
+Test(replica_spec, what_is_missing_has_its_default)
+{
+	cr_assert(zero(int, parse("db", "{\"size\":\"1G\"}")));
+	cr_assert(eq(str, spec.volume, "db"));
+	cr_assert(eq(str, spec.ack, "op"));
+	cr_assert(eq(u64, spec.size, 1u << 30));
+	cr_assert(zero(uint, spec.npeers));
+	cr_assert(not(spec.holder));
+}
+
+Test(replica_spec, everything_that_is_said_is_taken)
+{
+	cr_assert(zero(int,
+		parse("db",
+			"{\"size\":134217728,\"ack\":\"fsync\",\"holder\":true,\"mode\":\"0750\","
+			"\"owner\":\"1:2\",\"peers\":{\"site-b\":{\"address\":\"[fd00::1]:7410\"}}"
+			"}")));
+	cr_assert(eq(str, spec.ack, "fsync"));
+	cr_assert(eq(str, spec.mode, "0750"));
+	cr_assert(eq(str, spec.owner, "1:2"));
+	cr_assert(eq(uint, spec.npeers, 1));
+	cr_assert(eq(str, spec.peers[0].domain, "site-b"));
+	cr_assert(eq(str, spec.peers[0].address, "[fd00::1]:7410"));
+	cr_assert(spec.holder);
+}
+
+Test(replica_spec, what_could_mean_something_in_a_file_is_refused)
+{
+	static const char *const bad[] = {
+		"{}",
+		"{\"size\":\"much\"}",
+		"{\"size\":-1}",
+		"{\"size\":1}",
+		"{\"size\":\"1G\",\"ack\":\"async\"}",
+		"{\"size\":\"1G\",\"mode\":\"0750\\nack = op\"}",
+		"{\"size\":\"1G\",\"owner\":\"root\"}",
+		"{\"size\":\"1G\",\"colour\":\"blue\"}",
+		"{\"size\":\"1G\",\"peers\":[]}",
+		"{\"size\":\"1G\",\"peers\":{\"site-b]\\n\":{\"address\":\"h:1\"}}}",
+		"{\"size\":\"1G\",\"peers\":{\"site-b\":{\"address\":\"h:1\\nx = y\"}}}",
+		"{\"size\":\"1G\",\"peers\":{\"site-b\":{\"address\":\"h:0\"}}}",
+		"{\"size\":\"1G\",\"peers\":{\"site-b\":{\"address\":\"nowhere\"}}}",
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
+		cr_assert(eq(int, parse("db", bad[i]), -EINVAL), "%s", bad[i]);
+	cr_assert(eq(int, parse("../db", "{\"size\":\"1G\"}"), -EINVAL));
+	cr_assert(eq(int, parse("", "{\"size\":\"1G\"}"), -EINVAL));
+}
+
+static struct agent_config config;
+static char dir[] = "/tmp/replica-XXXXXX";
+
+static void set_up(void)
+{
+	cr_assert(mkdtemp(dir) != NULL);
+	snprintf(config.domain, sizeof(config.domain), "site-a");
+	snprintf(config.volumes, sizeof(config.volumes), "%s", dir);
+	snprintf(config.run_dir, sizeof(config.run_dir), "%s", dir);
+	snprintf(config.replicas, sizeof(config.replicas), "%s/data", dir);
+	snprintf(config.mounts, sizeof(config.mounts), "%s/mnt", dir);
+	snprintf(config.replica_host, sizeof(config.replica_host), "127.0.0.1");
+	snprintf(config.ca, sizeof(config.ca), "/ca.pem");
+	snprintf(config.certificate, sizeof(config.certificate), "/x.pem");
+	snprintf(config.key, sizeof(config.key), "/x.key");
+	config.first_port = 39410;
+	cr_assert(zero(int,
+		parse("db", "{\"size\":\"1G\",\"peers\":{\"site-b\":{\"address\":\"h:1\"}}}")));
+}
+
+static void tear_down(void)
+{
+	replica_remove_tree(dir, &e);
+}
+
+TestSuite(replica, .init = set_up, .fini = tear_down);
+
+Test(replica, a_draft_keeps_its_address_and_others_take_another)
+{
+	const atomic_bool no = false;
+	char first[256], again[256], other[256];
+
+	cr_assert(zero(int, replica_draft(&config, &spec, first, &e)), "%s", e.msg);
+	cr_assert(zero(int, replica_draft(&config, &spec, again, &e)));
+	cr_assert(eq(str, first, again));
+	cr_assert(eq(int, replica_exists(&config, "db"), -ENOENT));
+	snprintf(spec.volume, sizeof(spec.volume), "web");
+	cr_assert(zero(int, replica_draft(&config, &spec, other, &e)));
+	cr_assert(ne(str, first, other));
+	cr_assert(zero(int, replica_publish(&config, "db", &e)));
+	cr_assert(zero(int, replica_publish(&config, "db", &e)));
+	cr_assert(zero(int, replica_exists(&config, "db")));
+	snprintf(spec.volume, sizeof(spec.volume), "db");
+	cr_assert(eq(int, replica_draft(&config, &spec, again, &e), -EEXIST));
+	cr_assert(zero(int, replica_remove(&config, "db", &no, &e)), "%s", e.msg);
+	cr_assert(zero(int, replica_remove(&config, "web", &no, &e)), "%s", e.msg);
+	cr_assert(eq(int, replica_remove(&config, "db", &no, &e), -ENOENT));
+}
+
+Test(replica, what_is_no_replica_is_never_removed)
+{
+	const atomic_bool no = false;
+	char address[256], path[4400];
+
+	snprintf(path, sizeof(path), "%s/db", config.replicas);
+	cr_assert(zero(int, replica_draft(&config, &spec, address, &e)));
+	cr_assert(zero(int, replica_publish(&config, "db", &e)));
+	cr_assert(zero(int, replica_make_dir(path, 0700, &e)));
+	cr_assert(eq(int, replica_remove(&config, "db", &no, &e), -EINVAL));
+	cr_assert(zero(int, access(path, F_OK)));
+	/* repeated with the mark there, as a crash before the renaming leaves it */
+	snprintf(path, sizeof(path), "%s/db/volume", config.replicas);
+	cr_assert(zero(int, replica_store(path, "[volume]\n", &e)));
+	cr_assert(zero(int, replica_remove(&config, "db", &no, &e)), "%s", e.msg);
+	cr_assert(ne(int, access(path, F_OK), 0));
+}
+
+Test(replica, a_directory_of_nobody_stops_a_draft)
+{
+	char address[256], path[4400];
+
+	snprintf(path, sizeof(path), "%s/db", config.replicas);
+	cr_assert(zero(int, replica_make_dir(path, 0700, &e)));
+	cr_assert(eq(int, replica_draft(&config, &spec, address, &e), -EEXIST));
+	cr_assert(zero(int, access(path, F_OK)));
+}
+
+static unsigned decode(const char *path, const char *body, struct api_request *ret)
+{
+	*ret = (struct api_request){.what = API_HEALTH};
+	return api_decode("POST", path, body, strlen(body), ret, &e);
+}
+
+Test(replica_api, who_may_ask_for_what)
+{
+	struct api_request r;
+
+	cr_assert(zero(uint, decode("/v1/volumes", "{\"volume\":\"db\",\"size\":\"1G\"}", &r)));
+	cr_assert(eq(int, (int)r.what, API_CREATE));
+	cr_assert(eq(str, r.volume, "db"));
+	cr_assert(not(api_is_for_peers(r.what)));
+	cr_assert(api_is_task(r.what));
+	json_free(r.args);
+	cr_assert(eq(uint, decode("/v1/volumes", "{\"volume\":\"../db\"}", &r), 400));
+	cr_assert(eq(uint, decode("/v1/volumes", "{}", &r), 400));
+	cr_assert(zero(uint, decode("/v1/volumes/db/delete", "", &r)));
+	cr_assert(eq(int, (int)r.what, API_DELETE));
+	cr_assert(not(api_is_for_peers(r.what)));
+	json_free(r.args);
+	cr_assert(zero(uint, decode("/v1/replicas/db/join", "{\"descriptor\":\"x\"}", &r)));
+	cr_assert(eq(int, (int)r.what, API_JOIN));
+	cr_assert(api_is_for_peers(r.what));
+	json_free(r.args);
+	cr_assert(eq(uint, decode("/v1/replicas/db/dance", "", &r), 404));
+	cr_assert(eq(uint, decode("/v1/replicas/db", "", &r), 404));
+	cr_assert(eq(uint, decode("/v1/replicas//join", "", &r), 404));
+}
