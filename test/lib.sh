@@ -483,6 +483,7 @@ cleanup() {
 		umount -l "$m" 2>/dev/null
 	done
 	! declare -F disks_cleanup >/dev/null || disks_cleanup
+	! declare -F kube_cleanup >/dev/null || kube_cleanup
 	for s in a b; do
 		[[ ! -e /run/netns/$TAG-$s ]] || ip netns del "$TAG-$s"
 	done

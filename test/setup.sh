@@ -22,6 +22,8 @@ packages=(
 	glusterfs-server glusterfs-client
 	# Kubernetes: its API server is built from Debian's source package, because the binary one is the client alone
 	etcd-server golang-go golang-github-modern-go-reflect2-dev dpkg-dev
+	# and its nodes, with pods
+	containerd runc containernetworking-plugins conntrack busybox-static
 )
 
 if [ "${1:-}" = --list ]; then

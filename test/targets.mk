@@ -8,6 +8,7 @@ ROUNDS ?=
 SOAK ?=
 BENCH ?=
 KEEP ?=
+IMAGE ?= localhost/tandemfs:latest
 
 UNIT_PROGS := $(foreach r,journal peer fs agent,$(if $(wildcard test/unit/$(r)/*.c),$(B)/test-$(r)))
 SIM_PROG := $(if $(wildcard test/sim/*.c),$(B)/sim)
@@ -51,6 +52,7 @@ help:
 	@echo 'test-long               the same with full counts'
 	@echo 'bench                   ext4, GlusterFS and tandemfs on one disk; BENCH="append pgbench" ROUNDS=n'
 	@echo 'lint, format            rules of the house; clang-format'
+	@echo 'image                   the OCI image of tandemfs: $(B)/tandemfs-image.tar; IMAGE=$(IMAGE)'
 	@echo 'install, uninstall      DESTDIR= PREFIX=$(PREFIX)'
 	@echo 'clean                   remove $(B)/ and the builds beside it'
 
@@ -97,6 +99,11 @@ demo-clean:
 bench: setup
 	@$(MAKE) --no-print-directory B=$(B) all bench-programs system-programs
 	@B=$(B) BENCH="$(BENCH)" $(if $(ROUNDS),ROUNDS=$(ROUNDS)) test/bench/run.sh
+
+# --- the image for the pods of k8s-manifests/ ------------------------------------------------------
+.PHONY: image
+image: $(PROGS)
+	@k8s-manifests/image.sh build $(B)/tandemfs-image.tar $(IMAGE) $(B)
 
 # --- install: every program, and the pages, completions and units that lie beside the sources ------
 MAN_PAGES := $(wildcard fs/*.[158] agent/*.[158])

@@ -3,7 +3,7 @@
 #
 # A real Kubernetes API for a system test: etcd and kube-apiserver with TLS and RBAC, in the network of one of the
 # test's sites. No controller and no node runs, so objects are validated, defaulted, stored and watched, and
-# nothing acts on them.
+# nothing acts on them; node.sh adds those.
 #
 #	. "$(dirname "$0")/../lib.sh"
 #	. "$(dirname "$0")/../kube/lib.sh"
@@ -93,11 +93,15 @@ kube_ready() {
 }
 
 kube_up() { # site
+	[[ -n $KUBE ]] || kube_programs
+	kube_keys "$1"
+	mkdir -m 700 "$(kube_dir "$1")/etcd"
+	kube_servers "$1"
+}
+
+kube_servers() { # site, which has its keys: etcd and the API server
 	local s=$1 d ip
 	d=$(kube_dir "$s") ip=$(kube_ip "$s")
-	[[ -n $KUBE ]] || kube_programs
-	kube_keys "$s"
-	mkdir -m 700 "$d/etcd"
 	kube_start "$s" etcd etcd --name "$s" --data-dir "$d/etcd" --logger zap \
 		--listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
 		--listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 \
@@ -108,7 +112,9 @@ kube_up() { # site
 		--client-ca-file "$d/ca.pem" --authorization-mode Node,RBAC --allow-privileged=true \
 		--service-account-issuer https://kubernetes.default.svc \
 		--service-account-key-file "$d/accounts.key" --service-account-signing-key-file "$d/accounts.key" \
-		--service-cluster-ip-range "$(kube_services "$s").0/24"
+		--service-cluster-ip-range "$(kube_services "$s").0/24" --enable-admission-plugins NodeRestriction \
+		--kubelet-client-certificate "$d/admin.pem" --kubelet-client-key "$d/admin.key" \
+		--kubelet-preferred-address-types InternalIP
 	wait_for 120 "the API of site $s is ready" kube_ready "$s"
 	step "site $s: the API is ready: $(kc "$s" version --short 2>/dev/null | tail -n 1)"
 }
