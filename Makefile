@@ -84,7 +84,7 @@ link = $(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(1)
 $(B)/tandemfs: $(B)/fs/main.o $(B)/libfs.a $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	$(call link,$(FS_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS))
-$(B)/tandem-holder: $(B)/fs/holder_main.o
+$(B)/tandem-holder: $(B)/fs/holder_main.o $(B)/fs/holder_node.o
 	$(call say,LINK,$@)
 	$(call link,)
 $(B)/tandemctl: $(B)/agent/ctl_main.o $(B)/libagent.a $(B)/libpeer.a $(B)/libjournal.a

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "holder_node.h"
 
 #define ANSWER_S 10
 #define START_NS (5 * NS_PER_S)
@@ -71,8 +72,11 @@ static int start_holder(const char *path, struct err *e)
 {
 	char program[4096 + sizeof(HOLDER_PROGRAM)], copy[256], *slash;
 	ssize_t n = readlink("/proc/self/exe", program, 4095);
+	int r = holder_node_start(path);
 	pid_t pid;
 
+	if (r != -ENOENT)
+		return r ? err_set(e, r, "the node's holder starts none: %s", strerror(-r)) : 0;
 	if (n < 0)
 		return err_set(e, -errno, "/proc/self/exe: %m");
 	program[n] = '\0';

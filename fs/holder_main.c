@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 #include "holder.h"
+#include "holder_node.h"
 
 #define FIRST_WAIT_MS 10000 /* for the daemon that started it */
 #define READ_SIZE (64u << 10) /* what the kernel wants as room for a request, with much to spare */
@@ -274,8 +275,12 @@ int main(int argc, char **argv)
 	bool first = true;
 	int r;
 
+	if (argc == 3 && !strcmp(argv[1], "--node"))
+		return holder_node_run(argv[2]);
 	if (argc != 2 || argv[1][0] != '/') {
-		fputs("usage: " HOLDER_PROGRAM " SOCKET\nStarted by tandemfs; see tandemfs(8).\n",
+		fputs("usage: " HOLDER_PROGRAM " SOCKET | --node DIRECTORY\n"
+		      "The first is started by tandemfs, the second starts it for a whole node; "
+		      "see tandemfs(8).\n",
 			stderr);
 		return 2;
 	}
