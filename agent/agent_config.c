@@ -23,6 +23,8 @@ static const struct conf_key config_keys[] = {
 	{"agent", "program", false},
 	{"agent", "interval", false},
 	{"agent", "restart_delay_max", false},
+	{"agent", "stop_daemons", false},
+	{"agent", "host_mountinfo", false},
 	{"api", "socket", false},
 	{"api", "metrics", false},
 	{"api", "listen", false},
@@ -50,6 +52,18 @@ static void default_program(char *ret, size_t size)
 	snprintf(ret, size, "%s/tandemfs", slash ? self : "/usr/local/sbin");
 }
 
+/* What matters where the agent is the first process of a container. */
+static int load_container(
+	const struct conf *c, const struct conf_section *s, struct agent_config *r, struct err *e)
+{
+	int ret = conf_get_bool(c, s, "stop_daemons", &r->stop_daemons, e);
+
+	if (!ret)
+		ret = conf_get_path(
+			c, s, "host_mountinfo", r->host_mountinfo, sizeof(r->host_mountinfo), e);
+	return ret;
+}
+
 static int load_agent(const struct conf *c, struct agent_config *r, struct err *e)
 {
 	const struct conf_section *s = conf_section(c, "agent");
@@ -73,7 +87,7 @@ static int load_agent(const struct conf *c, struct agent_config *r, struct err *
 	if (!ret)
 		ret = conf_get_duration(c, s, "restart_delay_max", NS_PER_S, 3600 * NS_PER_S,
 			&r->restart_delay_max_ns, e);
-	return ret;
+	return ret ? ret : load_container(c, s, r, e);
 }
 
 /* With listen, all three; without it, none: they would protect nothing. */

@@ -10,6 +10,9 @@
  *   program = /usr/local/sbin/tandemfs     # default: tandemfs beside tandem-agent
  *   interval = 1s                          # between two looks at files and daemons
  *   restart_delay_max = 60s                # between two starts of a daemon that ends again and again
+ *   stop_daemons = no                      # yes: SIGTERM ends the daemons, too, and waits for them: for a container
+ *   host_mountinfo = /host/proc/1/mountinfo # the host's mounts, for an agent in a container: it is ready when
+ *                                          # what is mounted below [replicas] mounts reaches the host
  *
  *   [api]
  *   socket = /run/tandemfs/agent.http      # REST for this node; default: agent.http in run_directory
@@ -53,6 +56,8 @@ struct agent_config {
 	char log_dir[4096];
 	char program[4096];
 	uint64_t interval_ns, restart_delay_max_ns;
+	bool stop_daemons;
+	char host_mountinfo[4096]; /* "": not looked at */
 	char socket[4096];
 	bool metrics;
 	char listen[256]; /* "": no REST over TCP */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tandem-agent: one for each node; supervises the volume daemons and tells of them. Parses, wires, runs one
- * event loop. SIGTERM and SIGINT end the agent and nothing else; SIGHUP makes it look at everything now and
- * try again what was refused.
+ * event loop. SIGTERM and SIGINT end the agent and nothing else, unless stop_daemons says otherwise: then the
+ * daemons are stopped first, and waited for; a second signal ends the wait. SIGHUP makes it look at everything
+ * now and try again what was refused.
  *
  * Failure modes: a wrong configuration is status 78 with file, line and reason; a second agent for the same
  * run directory ends at once and says so. What else goes wrong is about one volume, and is in the status.
@@ -33,7 +34,7 @@ struct agent {
 	struct supervisor *supervisor;
 	struct api *api;
 	struct loop_source signals;
-	bool stopping;
+	bool stopping, daemons_stop;
 };
 
 static const char usage_text[] =
@@ -56,10 +57,19 @@ static void signal_ready(struct loop_source *s, uint32_t events)
 	if (info.ssi_signo == SIGHUP) {
 		log_info("SIGHUP: looking at everything again");
 		supervisor_again(a->supervisor);
+	} else if (a->config.stop_daemons && !a->daemons_stop) {
+		log_info("stopping, when the daemons have");
+		a->daemons_stop = true;
+		supervisor_stop(a->supervisor);
 	} else {
 		log_info("stopping; the daemons go on");
 		a->stopping = true;
 	}
+}
+
+static bool goes_on(const struct agent *a)
+{
+	return !a->stopping && !(a->daemons_stop && supervisor_stopped(a->supervisor));
 }
 
 static int take_signals(struct agent *a)
@@ -113,7 +123,7 @@ static int run(struct agent *a, struct err *e)
 	if (ret) /* supervision matters more */
 		log_error("rest: %s; nobody is served", e->msg);
 	ret = 0;
-	while (!a->stopping && !ret)
+	while (goes_on(a) && !ret)
 		ret = loop_run_once(a->loop, UINT64_MAX);
 	api_free(a->api);
 	supervisor_free(a->supervisor);

@@ -18,6 +18,7 @@
 #include "daemon_call.h"
 #include "log.h"
 #include "metrics.h"
+#include "ready.h"
 #include "server.h"
 #include "task.h"
 #include "volume_make.h"
@@ -265,12 +266,14 @@ static void handle(void *ctx, struct server_request *r)
 		json_free(decoded.args);
 		status = err_set(&e, -EPERM, "this is for the processes of the node alone") ? 403
 											    : 0;
-	}
+	} else if (!status && decoded.what == API_READY && a->config->host_mountinfo[0])
+		status = ready_check(a->config->mounts, a->config->host_mountinfo, &e) ? 503 : 0;
 	if (status) {
 		answer_error(r, status, e.code, e.msg);
 		return;
 	}
-	if (decoded.what == API_HEALTH || decoded.what == API_VOLUMES) {
+	if (decoded.what == API_HEALTH || decoded.what == API_READY ||
+		decoded.what == API_VOLUMES) {
 		struct json *j = about(a);
 
 		if (decoded.what == API_VOLUMES)

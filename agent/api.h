@@ -3,6 +3,8 @@
  * The REST API of one node, version 1. Everything is JSON but the metrics.
  *
  *   GET  /v1/health               {"domain", "version"}: the agent lives
+ *   GET  /healthz                 the same
+ *   GET  /readyz                  {"domain", "version"}: pods may come (ready.h); else 503 and why not
  *   GET  /v1/status               {"domain", "version", "volumes": [...]}, each as below
  *   GET  /v1/volumes              {"domain", "version", "volumes": [{"volume", "supervision"}, ...]}: what
  *                                 the agent knows without asking a daemon, at once
@@ -36,6 +38,7 @@
 
 enum api_what {
 	API_HEALTH,
+	API_READY,
 	API_VOLUMES,
 	API_STATUS,
 	API_VOLUME,

@@ -159,8 +159,9 @@ unsigned api_decode(const char *method, const char *path, const char *body, size
 	static const struct {
 		const char *path;
 		enum api_what what;
-	} plain[] = {{"/v1/health", API_HEALTH}, {"/v1/volumes", API_VOLUMES},
-		{"/v1/status", API_STATUS}, {"/metrics", API_METRICS}};
+	} plain[] = {{"/v1/health", API_HEALTH}, {"/healthz", API_HEALTH}, {"/readyz", API_READY},
+		{"/v1/volumes", API_VOLUMES}, {"/v1/status", API_STATUS},
+		{"/metrics", API_METRICS}};
 	bool post = !strcmp(method, "POST");
 	struct api_request r = {0};
 	unsigned status;
@@ -193,5 +194,5 @@ unsigned api_decode(const char *method, const char *path, const char *body, size
 	}
 	return refuse(e, 404, -ENOENT,
 		"there are /v1/health, /v1/status, /v1/volumes[/NAME[/VERB]], "
-		"/v1/replicas/NAME/STEP and /metrics");
+		"/v1/replicas/NAME/STEP, /healthz, /readyz and /metrics");
 }

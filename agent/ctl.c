@@ -53,6 +53,8 @@ static const struct ctl_command commands[] = {
 	{"preflight", 0, ARGS_MAX - 1, CTL_OPTION_OUTPUT, cmd_preflight,
 		"[CONFIG-FILE...] [-o table|json|yaml]",
 		"what this node, and the volumes configured in these files, need and lack"},
+	{"healthz", 0, 0, 0, cmd_healthz, "", "whether this node's agent answers, for a probe"},
+	{"readyz", 0, 0, 0, cmd_readyz, "", "whether this node is ready for pods, for a probe"},
 	{"version", 0, 0, 0, cmd_version, "", "the version of this program"},
 	{"help", 0, 1, 0, cmd_help, "[COMMAND]", "this text, or a command's usage"},
 };

@@ -137,6 +137,8 @@ int cmd_deactivate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_promote(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_demote(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resize(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_healthz(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_readyz(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_preflight(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_create(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_delete(struct ctl *c, unsigned nargs, const char *const *args);

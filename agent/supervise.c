@@ -9,6 +9,7 @@
  * While a daemon runs, the name and the socket of its volume stay, whatever the file says meanwhile.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -238,7 +239,7 @@ static void round_now(struct supervisor *s, uint64_t now_ns)
 {
 	uint64_t next = s->scan_at_ns;
 
-	if (s->dry)
+	if (s->dry || s->stopping)
 		return;
 	for (unsigned i = 0; i < s->count; i++) {
 		act(s->v[i], now_ns);
@@ -278,6 +279,22 @@ void supervisor_again(struct supervisor *s)
 		s->v[i]->history.refused = false;
 	s->scan_at_ns = 0;
 	loop_timer_set(s->loop, &s->timer, 0);
+}
+
+void supervisor_stop(struct supervisor *s)
+{
+	s->stopping = true;
+	for (unsigned i = 0; i < s->count; i++)
+		if (s->v[i]->pid > 0)
+			kill(s->v[i]->pid, SIGTERM);
+}
+
+bool supervisor_stopped(const struct supervisor *s)
+{
+	for (unsigned i = 0; i < s->count; i++)
+		if (s->v[i]->pid > 0)
+			return false;
+	return true;
 }
 
 static void refresh_free(struct refresh *r)

@@ -25,6 +25,10 @@ void supervisor_free(struct supervisor *s);
 /* Looks at everything now, and tries again what was refused. */
 void supervisor_again(struct supervisor *s);
 
+/* SIGTERM to every daemon, and none is started from now on; supervisor_stopped() tells when all have ended. */
+void supervisor_stop(struct supervisor *s);
+bool supervisor_stopped(const struct supervisor *s);
+
 /* Asks the daemons (all, or of one volume) for their status, and calls back once, not from within: when
  * all have answered or after two seconds. */
 void supervisor_refresh(

@@ -51,6 +51,7 @@ struct supervisor {
 	uint64_t scan_at_ns;
 	struct refresh *refreshes;
 	bool dry; /* decides and does nothing */
+	bool stopping; /* starts nothing */
 	char scan_trouble[256]; /* said once */
 };
 

@@ -59,7 +59,7 @@ _tandemctl() {
 	fi
 	case $command:${#words[@]} in
 	:0 | help:1)
-		words=(status get deactivate activate promote demote resync resize create delete preflight version help)
+		words=(status get deactivate activate promote demote resync resize create delete preflight healthz readyz version help)
 		;;
 	activate:1 | deactivate:1) words=(clusterdomain) ;;
 	create:1 | delete:1) words=(volume) ;;

@@ -27,6 +27,10 @@ Test(api, what_is_read_is_read_by_get)
 	cr_assert(eq(int, (int)r.what, API_METRICS));
 	cr_assert(zero(uint, decode("GET", "/v1/health", "")));
 	cr_assert(eq(int, (int)r.what, API_HEALTH));
+	cr_assert(zero(uint, decode("GET", "/healthz", "")));
+	cr_assert(eq(int, (int)r.what, API_HEALTH));
+	cr_assert(zero(uint, decode("GET", "/readyz", "")));
+	cr_assert(eq(int, (int)r.what, API_READY));
 	cr_assert(zero(uint, decode("GET", "/v1/volumes/my-db_1", "")));
 	cr_assert(eq(int, (int)r.what, API_VOLUME));
 	cr_assert(eq(str, r.volume, "my-db_1"));
