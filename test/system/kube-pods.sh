@@ -1,0 +1,184 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: kube
+# budget: 1500
+# Two clusters with a node each, tandemfs in their pods: an application's pod writes through to the other site, its engine
+# is replaced under it, and its whole site crashes and comes back.
+#
+# Nearly all of the budget is for the first test on a machine, which builds the programs of Kubernetes.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../kube/lib.sh"
+. "$(dirname "$0")/../kube/node.sh"
+
+node_dir() { echo "$WORK/kube-$1/node/var/lib/tandemfs"; }
+kt() { kc "$1" -n tandem-system "${@:2}"; }
+engine_pod() { # site: the one that is not on its way out
+	kt "$1" get pods -l app.kubernetes.io/component=engine -o json |
+		jq -re '[.items[] | select(.metadata.deletionTimestamp == null)][0].metadata.name'
+}
+engine() { # site, command in its container...
+	kt "$1" exec "$(engine_pod "$1")" -- "${@:2}"
+}
+engine_status() { # site, jq expression
+	engine "$1" tandemctl status -o json 2>/dev/null | jq -r "(if type == \"array\" then .[0] else . end) | $2"
+}
+is_role() { [[ $(engine_status "$1" .role) = "$2" ]]; }
+is_mounted_on_node() { in_node "$1" grep -q ' /var/lib/tandemfs/mnt/db .* - fuse' /proc/1/mountinfo; }
+is_level_with_peer() { [[ $(engine_status "$1" '"\(.in_sync|length) \(.peers[0].state)"') = "2 in-sync" ]]; }
+pods_ready() { # site: both DaemonSets
+	kt "$1" get daemonsets -o json | jq -e '[.items[].status |
+		.numberReady == 1 and .desiredNumberScheduled == 1 and .updatedNumberScheduled == 1] == [true, true]'
+}
+
+# tandem-agent's Deployment is for a program that speaks to Kubernetes, which this test does without.
+deploy() { # site
+	kube_import "$1" "$WORK/tandemfs.tar"
+	kc "$1" apply -k "$ROOT/k8s-manifests/overlays/site-$1" >/dev/null
+	kt "$1" scale deployment tandem-agent --replicas=0 >/dev/null
+	kt "$1" create secret generic tandem-identity --from-file=ca.pem="$WORK/pki/ca.pem" \
+		--from-file=tls.crt="$WORK/pki/site-$1.pem" --from-file=tls.key="$WORK/pki/site-$1.key" >/dev/null
+}
+volume_config() { # site
+	local o
+	o=$(other "$1")
+	mkdir -p "$(node_dir "$1")/mnt/db"
+	cat >"$(node_dir "$1")/data/db.conf" <<-END
+		[volume]
+		name = db
+		directory = /var/lib/tandemfs/data/db
+		mount = /var/lib/tandemfs/mnt/db
+		holder = yes
+		[site]
+		domain = site-$1
+		listen = $(address "$1")
+		[peer site-$o]
+		address = $(address "$o")
+		[transport]
+		mode = tls
+		ca = /etc/tandemfs/ca.pem
+		certificate = /etc/tandemfs/tls.crt
+		key = /etc/tandemfs/tls.key
+		heartbeat = 200ms
+		timeout = 2s
+		[journal]
+		size = 64M
+	END
+}
+
+# Says on the node's own disk what was acknowledged.
+application() { # site
+	mkdir -p "$(node_dir "$1")/acks"
+	kc "$1" apply -f - >/dev/null <<-END
+		apiVersion: v1
+		kind: Pod
+		metadata: {name: application}
+		spec:
+		  terminationGracePeriodSeconds: 1
+		  containers:
+		  - name: writer
+		    image: $KUBE_IMAGE
+		    imagePullPolicy: Never
+		    command:
+		    - sh
+		    - -c
+		    - |
+		      i=0
+		      while :; do
+		        i=\$((i + 1))
+		        if echo "line \$i of site $1" >>/data/lines; then echo "line \$i of site $1" >>/acks/acks
+		        else echo "\$i" >>/acks/errors; fi
+		        sleep 0.05
+		      done
+		    volumeMounts:
+		    - {name: data, mountPath: /data}
+		    - {name: acks, mountPath: /acks}
+		  volumes:
+		  - name: data
+		    hostPath: {path: /var/lib/tandemfs/mnt/db/app, type: Directory}
+		  - name: acks
+		    hostPath: {path: /var/lib/tandemfs/acks, type: Directory}
+	END
+}
+acks() { wc -l <"$(node_dir "$1")/acks/acks"; }
+writes_on() { # site, acks before
+	[[ $(acks "$1") -gt $(($2 + 20)) ]]
+}
+pod_waits() { # site
+	[[ $(kc "$1" get pod application -o 'jsonpath={.status.containerStatuses[0].state}') != *running* ]]
+}
+root_disk_is_clean() { # site: nothing in the bare directory below the mount
+	[[ -z $(find "$(node_dir "$1")/mnt/db" -mindepth 1 2>/dev/null) ]]
+}
+
+echo "seed $SEED"
+command -v containerd >/dev/null || fail "no containerd here (make setup)"
+work_new
+net_new
+mkdir "$WORK/pki"
+authority "$WORK/pki"
+certificate "$WORK/pki" site-a "$WORK/pki"
+certificate "$WORK/pki" site-b "$WORK/pki"
+"$ROOT/k8s-manifests/image.sh" build "$WORK/tandemfs.tar" localhost/tandemfs:latest "$BIN"
+for s in a b; do
+	kube_cluster_up "$s"
+	deploy "$s"
+done
+for s in a b; do
+	wait_for 90 "holder and engine of site $s are ready" pods_ready "$s"
+done
+step "the pods of both sites are ready"
+
+# --- a pod waits for its mount, and writes nothing beside it --------------------------------------------------
+for s in a b; do
+	volume_config "$s"
+done
+application a
+in_conf=(--config /var/lib/tandemfs/data/db.conf)
+engine a tandemfs format "${in_conf[@]}" --size 256M --descriptor /var/lib/tandemfs/data/db.desc >"$WORK/format.out" 2>&1
+cp "$(node_dir a)/data/db.desc" "$(node_dir b)/data/db.desc"
+engine b tandemfs format --join /var/lib/tandemfs/data/db.desc "${in_conf[@]}" >>"$WORK/format.out" 2>&1
+sleep 3
+pod_waits a || fail "a pod runs without its volume"
+root_disk_is_clean a || fail "something was written into the bare directory: $(ls -R "$(node_dir a)/mnt")"
+for s in b a; do
+	mv "$(node_dir "$s")/data/db.conf" "$(node_dir "$s")/volumes/db.conf"
+done
+wait_for 30 "the volume is mounted on the node of site a" is_mounted_on_node a
+wait_for 30 "the sites are level" is_level_with_peer a
+in_node a mkdir /var/lib/tandemfs/mnt/db/app
+wait_for 130 "the pod that waited writes" writes_on a 0
+root_disk_is_clean a || fail "something was written beside the mount"
+step "a pod waited for its volume, and writes"
+
+# --- the engine's pod is replaced -------------------------------------------------------------------------
+before=$(engine_pod a)
+kt a delete pod "$before" >/dev/null
+wait_for 90 "another engine is ready" eval '[[ $(engine_pod a) != '"$before"' ]] && pods_ready a'
+wait_for 30 "the application writes on" writes_on a "$(acks a)"
+[[ ! -e $(node_dir a)/acks/errors ]] || fail "the application saw errors: $(head -n 3 "$(node_dir a)/acks/errors")"
+wait_for 30 "the sites are level again" is_level_with_peer a
+step "the engine's pod was replaced under $(acks a) lines, without an error"
+
+# --- the site crashes: what was acknowledged is on the other one -----------------------------------------------
+kube_crash a
+acked=$(acks a)
+[[ $acked -gt 40 ]] || fail "only $acked lines were acknowledged"
+engine b tandemctl deactivate clusterdomain site-a --yes >"$WORK/deactivate.out" 2>&1
+wait_for 30 "site b is active and mounted" eval "is_role b active && is_mounted_on_node b"
+sort "$(node_dir a)/acks/acks" >"$WORK/acked"
+in_node b sort /var/lib/tandemfs/mnt/db/app/lines >"$WORK/lines"
+expect_eq "acknowledged lines that site b lacks" "$(comm -23 "$WORK/acked" "$WORK/lines" | wc -l)" 0
+application b
+wait_for 60 "the application of site b writes" writes_on b 0
+step "site a crashed: site b has all $acked acknowledged lines, and its pod writes"
+
+# --- and comes back, as a standby; its pod waits ---------------------------------------------------------
+kube_resume a
+wait_for 90 "holder and engine of site a are back" pods_ready a
+wait_for 60 "site a is a standby" is_role a standby
+engine b tandemctl activate clusterdomain site-a >"$WORK/activate.out" 2>&1
+wait_for 60 "the sites are level, from site b" is_level_with_peer b
+expect_eq "what was acknowledged on site a since" "$(acks a)" "$acked"
+root_disk_is_clean a || fail "the pod of the standby wrote into the bare directory"
+[[ ! -e $(node_dir b)/acks/errors ]] || fail "the application of site b saw errors"
+step "site a is back as a standby, and its pod waits"
