@@ -150,6 +150,17 @@ wait_for 130 "the pod that waited writes" writes_on a 0
 root_disk_is_clean a || fail "something was written beside the mount"
 step "a pod waited for its volume, and writes"
 
+# --- the sites lose sight of each other: writes wait, and go on --------------------------------------------------
+kube_cut
+sleep 1
+before=$(acks a)
+sleep 3
+expect_eq "lines acknowledged while the other site is away" "$(acks a)" "$before"
+kube_heal
+wait_for 30 "the application writes on after the partition" writes_on a "$before"
+pods_ready a >/dev/null || fail "a partition makes an engine unready"
+step "a partition: writes waited"
+
 # --- the engine's pod is replaced -------------------------------------------------------------------------
 before=$(engine_pod a)
 kt a delete pod "$before" >/dev/null

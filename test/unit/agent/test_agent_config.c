@@ -65,6 +65,7 @@ Test(agent_config, every_key_is_taken)
 	snprintf(text, sizeof(text),
 		"[agent]\ndomain = east\nvolumes = /v/\nrun_directory = /r\nlog_directory = /l\n"
 		"program = /p/tandemfs\ninterval = 200ms\nrestart_delay_max = 5s\n"
+		"stop_daemons = yes\nmounts = /m\nhost_mountinfo = /h/mountinfo\n"
 		"[api]\nsocket = /r/rest\nmetrics = no\nlisten = [::1]:7401\nca = %s\n"
 		"certificate = %s\nkey = %s\n"
 		"[peer west]\nagent = w:1\n[peer north]\nagent = n:2\n",
@@ -74,6 +75,9 @@ Test(agent_config, every_key_is_taken)
 	cr_assert(eq(str, c.program, "/p/tandemfs"));
 	cr_assert(eq(u64, c.interval_ns, 200 * NS_PER_MS));
 	cr_assert(eq(u64, c.restart_delay_max_ns, 5 * NS_PER_S));
+	cr_assert(eq(int, c.stop_daemons, 1));
+	cr_assert(eq(str, c.mounts, "/m"));
+	cr_assert(eq(str, c.host_mountinfo, "/h/mountinfo"));
 	cr_assert(eq(str, c.socket, "/r/rest"));
 	cr_assert(not(c.metrics));
 	cr_assert(eq(str, c.listen, "[::1]:7401"));
@@ -93,6 +97,8 @@ Test(agent_config, what_is_wrong_is_named_with_its_line)
 	refuse(AGENT "volumes = etc\n", "3: volumes: 'etc' is no absolute path");
 	refuse(AGENT "interval = 0s\n", "3: interval:");
 	refuse(AGENT "restart_delay_max = 2h\n", "3: restart_delay_max:");
+	refuse(AGENT "mounts = /m\n", "3: mounts: means nothing alone");
+	refuse(AGENT "host_mountinfo = /h\n", "3: host_mountinfo: means nothing alone");
 	refuse(AGENT "[api]\nmetrics = maybe\n", "4: metrics:");
 	refuse(AGENT "[api]\nsocket = /r/x.sock\n", "4: socket: must not end with '.sock'");
 	refuse(AGENT "[api]\nlisten = here\n", "4: listen: 'here' has no port");
