@@ -113,13 +113,16 @@ kube_node_config() { # site
 }
 
 # Process 1 of the node. What a real node loses in a reboot is on a tmpfs of its own: sockets and state of containerd
-# and runc, the pods' network name spaces, addresses that were given out, and /run/tandemfs.
+# and runc, the pods' network name spaces, addresses that were given out, and /run/tandemfs. The copies of other tests'
+# mounts and network name spaces go first: they would keep a file system alive that its test has unmounted.
 kube_node_init() { # site
 	local s=$1 d p
 	d=$(kube_dir "$s")
 	cat >"$d/init" <<-END
 		#!/bin/bash
 		hostname node-$s
+		awk '/ - fuse/ || index(\$5, "${WORK%/*}/") == 1 || index(\$5, "/run/netns/") == 1 { print \$5 }' \
+			/proc/self/mountinfo | tac | while read -r m; do umount -l "\$m"; done
 		mount --make-rshared /
 		mount -t tmpfs tmpfs /run/netns
 		mkdir -p /run/containerd

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kube
 # budget: 1500
+# alone
 # Two clusters with a node each, tandemfs in their pods: an application's pod writes through to the other site, its engine
 # is replaced under it, and its whole site crashes and comes back.
 #
