@@ -65,10 +65,11 @@ Test(agent_config, every_key_is_taken)
 	snprintf(text, sizeof(text),
 		"[agent]\ndomain = east\nvolumes = /v/\nrun_directory = /r\nlog_directory = /l\n"
 		"program = /p/tandemfs\ninterval = 200ms\nrestart_delay_max = 5s\n"
-		"stop_daemons = yes\nmounts = /m\nhost_mountinfo = /h/mountinfo\n"
+		"stop_daemons = yes\nhost_mountinfo = /h/mountinfo\n"
 		"[api]\nsocket = /r/rest\nmetrics = no\nlisten = [::1]:7401\nca = %s\n"
 		"certificate = %s\nkey = %s\n"
-		"[peer west]\nagent = w:1\n[peer north]\nagent = n:2\n",
+		"[peer west]\nagent = w:1\n[peer north]\nagent = n:2\n"
+		"[replicas]\ndirectory = /d\nmounts = /m\naddress = [fd00::1]\nport = 8000\n",
 		scratch_path("pem"), scratch_path("pem"), scratch_path("pem"));
 	cr_assert(zero(int, load(text, &e)), "%s", e.msg);
 	cr_assert(eq(str, c.volumes, "/v"));
@@ -85,6 +86,9 @@ Test(agent_config, every_key_is_taken)
 	cr_assert(eq(uint, c.npeers, 2));
 	cr_assert(eq(str, c.peers[1].domain, "north"));
 	cr_assert(eq(str, c.peers[1].address, "n:2"));
+	cr_assert(eq(str, c.replicas, "/d"));
+	cr_assert(eq(str, c.replica_host, "[fd00::1]"));
+	cr_assert(eq(uint, c.first_port, 8000));
 }
 
 Test(agent_config, what_is_wrong_is_named_with_its_line)
@@ -97,10 +101,11 @@ Test(agent_config, what_is_wrong_is_named_with_its_line)
 	refuse(AGENT "volumes = etc\n", "3: volumes: 'etc' is no absolute path");
 	refuse(AGENT "interval = 0s\n", "3: interval:");
 	refuse(AGENT "restart_delay_max = 2h\n", "3: restart_delay_max:");
-	refuse(AGENT "mounts = /m\n", "3: mounts: means nothing alone");
-	refuse(AGENT "host_mountinfo = /h\n", "3: host_mountinfo: means nothing alone");
 	refuse(AGENT "[api]\nmetrics = maybe\n", "4: metrics:");
 	refuse(AGENT "[api]\nsocket = /r/x.sock\n", "4: socket: must not end with '.sock'");
+	refuse(AGENT "[replicas]\naddress = h:1\n", "4: address: is a host, without a port");
+	refuse(AGENT "[replicas]\nport = 0\n", "4: port:");
+	refuse(AGENT "[replicas x]\n", "3: section [replicas] takes no name");
 	refuse(AGENT "[api]\nlisten = here\n", "4: listen: 'here' has no port");
 	refuse(AGENT "[api]\nlisten = h:1\n", "3: key 'ca' is missing in section [api]");
 	refuse(AGENT "[api]\nlisten = h:1\nca = /nonexistent/ca\n",
