@@ -52,6 +52,7 @@ void ll_unref(struct ll *l)
 	}
 	free(l->workers);
 	ll_known_free(l);
+	free(l->executed);
 	free(l);
 }
 
@@ -207,8 +208,8 @@ int ll_mount(struct volume *v, const struct ll_config *cfg, struct ll **ret_l, s
 	do
 		l->mount_id = random_u64();
 	while (!l->mount_id);
-	ll_known_init(l);
-	if (alloc_workers(l)) {
+	l->keep = cfg->keep && cfg->holder && !cfg->fenced;
+	if (ll_known_init(l) || alloc_workers(l)) {
 		ret = err_set(e, -ENOMEM, "out of memory");
 		goto fail;
 	}
@@ -219,6 +220,8 @@ int ll_mount(struct volume *v, const struct ll_config *cfg, struct ll **ret_l, s
 	if (!ret)
 		ret = answer_init(l, e);
 	atomic_store(&l->fenced, cfg->fenced); /* INIT had to pass */
+	if (!ret)
+		ret = ll_held_keep(l, cfg->holder, cfg->volume, e);
 	if (!ret && l->taken)
 		ret = ll_held_resend(l, e);
 	if (!ret)
@@ -426,6 +429,7 @@ struct op *ll_op_new(fuse_req_t req, enum op_type type, void (*done)(struct op *
 
 	op->mount_id = ll_of(req)->mount_id;
 	op->unique = ll_self->unique;
+	op->resent = ll_self->resent;
 	op->uid = ctx->uid;
 	op->gid = ctx->gid;
 	op->umask = ctx->umask;

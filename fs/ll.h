@@ -14,8 +14,10 @@
 #include <stdint.h>
 
 #include "check.h"
+#include "uuid.h"
 
 struct holder;
+struct kept_done;
 struct ll;
 struct volume;
 
@@ -26,6 +28,8 @@ struct ll_config {
 	bool suid, dev; /* default nosuid,nodev */
 	bool ack_fsync; /* operations return when they are staged: fsync has something to do */
 	struct holder *holder; /* makes and keeps the mount; NULL: this process does */
+	const struct uuid *volume; /* whose the mount is, for who takes it over; NULL: not looked at */
+	bool keep; /* the mount outlives a daemon that is killed: what is answered is in the journal */
 	bool fenced; /* only to take over what the holder has, and fail everything on it: ll_fence() follows */
 };
 
@@ -60,6 +64,9 @@ void ll_unmount(struct ll *l, unsigned timeout_ms);
  * more; the process ends. Else ll_unmount() has to follow. Commit thread.
  */
 int ll_hand_over(struct ll *l, struct holder *h, struct err *e);
+/* The operation of a request that was executed for an earlier daemon of this mount, and perhaps not answered; NULL:
+ * none. `unique` without the bit that says it was sent again. */
+const struct kept_done *ll_executed(const struct ll *l, uint64_t unique);
 /* A holder has the mount, and the kernel can send its requests again. */
 bool ll_can_hand_over(const struct ll *l);
 /* This volume is mounted there, dead or alive: as the mount table says, nothing is asked. */

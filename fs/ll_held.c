@@ -3,28 +3,35 @@
  * One mount, served by one daemon after the other: the holder (holder.h) keeps the descriptor, this file leaves
  * a mount with it and takes one over.
  *
- * Leaving (ll_hand_over), at a clean stop, when everything staged is committed and answered: the workers end,
- * and what they read and did not answer stays in the kernel's list. What the kernel was told of (the lookup
- * counts) and what INIT agreed on go into a memfd, which the holder keeps. From then on requests wait.
+ * What the next daemon needs lies in a memfd (kept.h). The holder gets it before the first request is read, so
+ * the daemon may be killed at any instruction: what it had read and not answered stays in the kernel's list, and
+ * what is asked from then on waits. A clean stop (ll_hand_over) is no more than the end of the workers when
+ * everything staged is committed and answered. Under ack=fsync, where operations are answered before they are
+ * in the journal, the memfd goes to the holder at the clean stop only, and a kill ends the mount.
  *
- * Taking over (ll_held_attach): the counts are restored, the saved INIT request is given to libfuse with the
+ * Taking over (ll_held_attach): the lookup counts are restored, the saved INIT request is given to libfuse with the
  * flags that were agreed on at the time, and its reply swallowed; NOTIFY_RESEND has the kernel send again what
- * was never answered. None of that was executed, because all that had been staged was answered before: so each
- * operation is executed once. Whoever takes over without the active role answers everything with EIO and
+ * was never answered. Of that, some was executed: its entry was in the ring, or came back from the peer. Those
+ * are listed in the memfd's window (volume_held.c notes them before it applies them), and ll_executed() finds
+ * them: they are answered, not executed again. What the dead daemon had staged and what reached no journal is
+ * executed now; nobody was told of it. Whoever takes over without the active role answers everything with EIO and
  * invalidates what the kernel knows: it was promoted elsewhere meanwhile.
  *
  * Failure modes:
  * - killed before KEEP was answered: the holder lets go, and the mount answers with errors, as it does without
- *   a holder; killed after it: everything is with the holder, and nothing else of the process counts;
- * - killed after TAKE: as before KEEP. The next daemon makes a new mount;
- * - killed between connecting and TAKE: the mount is still left, and waits;
- * - operations that wait for a silent peer at the stop: nothing is left with the holder, they end with errors:
- *   readers may have seen what is not committed;
- * - what was kept is damaged, of another volume, or of a newer form: refused; the mount is aborted (errors);
+ *   a holder; it had answered nothing yet;
+ * - killed while it takes over: what the holder keeps is replaced in one step, by a whole new memfd, before any
+ *   request is read, so the next daemon finds the old one or the new one;
+ * - killed again before what was sent again is answered: the window of the earlier takeover is part of the new
+ *   memfd, so it is found still;
+ * - a request that kills each daemon that reads it: after some takeovers in vain the mount is aborted;
+ * - operations that wait for a silent peer at a clean stop: they end with errors, and the mount with them;
+ * - what was kept is damaged, of another mount or volume, or of a newer form: the mount is aborted (errors);
  * - unmounted meanwhile: the holder has let go, or the mount table says so, and a new mount is made;
  * - a kernel that cannot resend (before 6.9): nothing is left with the holder.
  *
- * What is kept, in host order: struct kept, then one struct kept_inode for each inode.
+ * An earlier build left a list at a clean stop: struct kept_list, then one struct kept_inode for each inode. It
+ * is understood, so that an upgrade keeps the mount.
  */
 #include "ll_impl.h"
 
@@ -46,14 +53,13 @@
 #include "holder.h"
 #include "log.h"
 
-#define KEPT_MAGIC 0x4b54504554444654ull
-#define KEPT_VERSION 1u
-#define KEPT_INODES_MAX (1ull << 32)
+#define LIST_VERSION 1u
+#define LIST_INODES_MAX (1ull << 32)
 #define LEAVE_NS (3 * NS_PER_S)
 #define FUSE_HAS_RESEND_ (1ull << 39) /* protocol 7.40 */
 #define FUSE_NOTIFY_RESEND_ 7
 
-struct kept {
+struct kept_list {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t crc; /* of everything behind this field */
@@ -67,57 +73,9 @@ struct kept_inode {
 	uint64_t orphan;
 };
 
-#define KEPT_SUMMED offsetof(struct kept, mount_id)
+#define LIST_SUMMED offsetof(struct kept_list, mount_id)
 
 /* --- leaving --- */
-
-/* What the kernel knows, as the bytes that are kept. The caller frees them. */
-static int kept_make(struct ll *l, struct kept **ret_k, size_t *ret_size)
-{
-	size_t n = ll_known_count(l), size = sizeof(struct kept) + n * sizeof(struct kept_inode);
-	struct kept *k = calloc(1, size);
-	struct kept_inode *at = k ? (struct kept_inode *)(k + 1) : NULL;
-
-	if (!k)
-		return -ENOMEM;
-	for (unsigned s = 0; s < LL_KNOWN_SHARDS; s++) {
-		const struct ll_known *known = &l->known[s];
-
-		for (size_t i = 0; i < known->cap; i++) {
-			const struct ll_known_entry *e = &known->entries[i];
-
-			if (e->ino)
-				*at++ = (struct kept_inode){
-					.ino = e->ino, .count = e->count, .orphan = e->orphan};
-		}
-	}
-	*k = (struct kept){.magic = KEPT_MAGIC,
-		.version = KEPT_VERSION,
-		.mount_id = l->mount_id,
-		.agreed = l->agreed,
-		.inodes = n};
-	k->crc = crc32c(0, (uint8_t *)k + KEPT_SUMMED, size - KEPT_SUMMED);
-	*ret_k = k;
-	*ret_size = size;
-	return 0;
-}
-
-static int write_all(int fd, const void *bytes, size_t size)
-{
-	const uint8_t *p = bytes;
-
-	while (size) {
-		ssize_t n = write(fd, p, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
 
 /* Ends the workers, each after the request at hand; those that wait for one are interrupted. */
 static bool stop_workers(struct ll *l)
@@ -146,9 +104,6 @@ bool ll_can_hand_over(const struct ll *l)
 
 int ll_hand_over(struct ll *l, struct holder *h, struct err *e)
 {
-	cleanup_free struct kept *k = NULL;
-	cleanup_close int fd = -1;
-	size_t size;
 	int r;
 
 	if (!ll_can_hand_over(l))
@@ -158,53 +113,44 @@ int ll_hand_over(struct ll *l, struct holder *h, struct err *e)
 		return err_set(e, -ENODEV, "it is not mounted any more");
 	if (!stop_workers(l))
 		return err_set(e, -ETIMEDOUT, "the fuse workers do not end");
-	r = kept_make(l, &k, &size);
-	fd = memfd_create("tandemfs-kept", MFD_CLOEXEC);
+	r = holder_keep(h, l->kept.fd, e);
 	if (!r)
-		r = fd < 0 ? -errno : write_all(fd, k, size);
-	if (r)
-		return err_set(e, r, "what the kernel knows cannot be kept: %s", strerror(-r));
-	r = holder_keep(h, fd, e);
-	if (!r)
-		log_info("'%s' stays mounted, left with the holder: %llu inodes", l->mountpoint,
-			(unsigned long long)k->inodes);
+		log_info("'%s' stays mounted, left with the holder: %zu inodes", l->mountpoint,
+			ll_known_count(l));
 	return r;
+}
+
+int ll_held_keep(struct ll *l, struct holder *h, const struct uuid *volume, struct err *e)
+{
+	static const struct uuid none;
+
+	kept_seal(&l->kept, l->mount_id, l->agreed, volume ? volume : &none);
+	return l->keep && ll_can_hand_over(l) ? holder_keep(h, l->kept.fd, e) : 0;
 }
 
 /* --- taking over --- */
 
-static int kept_check(const struct kept *k, size_t size, uint64_t mount_id, struct err *e)
+static int list_check(const struct kept_list *k, size_t size, uint64_t mount_id, struct err *e)
 {
-	if (size < sizeof(*k) || k->magic != KEPT_MAGIC)
-		return err_set(e, -EBADMSG, "what the holder kept is something else");
-	if (k->version != KEPT_VERSION)
-		return err_set(e, -EPROTONOSUPPORT, "what the holder kept has version %u, not %u",
-			k->version, KEPT_VERSION);
-	if (k->inodes > KEPT_INODES_MAX ||
+	if (k->inodes > LIST_INODES_MAX ||
 		size != sizeof(*k) + k->inodes * sizeof(struct kept_inode) ||
-		k->crc != crc32c(0, (const uint8_t *)k + KEPT_SUMMED, size - KEPT_SUMMED))
+		k->crc != crc32c(0, (const uint8_t *)k + LIST_SUMMED, size - LIST_SUMMED))
 		return err_set(e, -EBADMSG, "what the holder kept is damaged");
 	if (k->mount_id != mount_id)
 		return err_set(e, -EBADMSG, "what the holder kept is of another mount");
 	return 0;
 }
 
-static int kept_load(struct ll *l, int fd, struct err *e)
+/* What an earlier build left. */
+static int list_load(struct ll *l, int fd, size_t size, struct err *e)
 {
-	const struct kept_inode *at;
-	const struct kept *k;
-	struct stat st;
-	size_t size;
+	const struct kept_list *k = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	const struct kept_inode *at = (const struct kept_inode *)(k + 1);
 	int r;
 
-	if (fstat(fd, &st) < 0)
-		return err_set(e, -errno, "what the holder kept: %m");
-	size = (size_t)st.st_size;
-	k = mmap(NULL, size ? size : 1, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (k == MAP_FAILED)
 		return err_set(e, -errno, "what the holder kept: %m");
-	r = kept_check(k, size, l->mount_id, e);
-	at = (const struct kept_inode *)(k + 1);
+	r = list_check(k, size, l->mount_id, e);
 	for (uint64_t i = 0; !r && i < k->inodes; i++) {
 		ll_known_add(l, at[i].ino, at[i].count);
 		if (at[i].orphan)
@@ -212,7 +158,64 @@ static int kept_load(struct ll *l, int fd, struct err *e)
 	}
 	if (!r)
 		l->agreed = k->agreed;
-	munmap((void *)k, size ? size : 1);
+	munmap((void *)k, size);
+	return r;
+}
+
+static int by_unique(const void *a, const void *b)
+{
+	const struct kept_done *x = a, *y = b;
+
+	return x->unique < y->unique ? -1 : x->unique > y->unique;
+}
+
+/* A copy of the window that can be searched. */
+static void sort_window(struct ll *l)
+{
+	l->nexecuted = atomic_load(&l->kept.h->window);
+	if (!l->nexecuted)
+		return;
+	l->executed = calloc(l->nexecuted, sizeof(*l->executed));
+	ensure(l->executed);
+	memcpy(l->executed, kept_window(&l->kept), l->nexecuted * sizeof(*l->executed));
+	qsort(l->executed, l->nexecuted, sizeof(*l->executed), by_unique);
+}
+
+const struct kept_done *ll_executed(const struct ll *l, uint64_t unique)
+{
+	const struct kept_done key = {.unique = unique};
+
+	return l->nexecuted
+		       ? bsearch(&key, l->executed, l->nexecuted, sizeof(key), by_unique)
+		       : NULL;
+}
+
+/* Takes the descriptor. */
+static int kept_load(struct ll *l, int fd, const struct uuid *volume, struct err *e)
+{
+	struct kept_list head = {0};
+	struct kept old;
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st) == 0 && pread(fd, &head, sizeof(head), 0) == sizeof(head) &&
+		head.magic == KEPT_MAGIC && head.version == LIST_VERSION) {
+		r = list_load(l, fd, (size_t)st.st_size, e);
+		close(fd);
+		return r;
+	}
+	r = kept_map(fd, &old, e);
+	if (r)
+		return r;
+	r = kept_check(old.h, l->mount_id, volume, e);
+	if (!r) {
+		l->agreed = old.h->agreed;
+		atomic_store(&l->kept.h->takeovers, atomic_load(&old.h->takeovers) + 1);
+		ll_known_load(l, &old);
+		kept_window_copy(&l->kept, &old);
+		sort_window(l);
+	}
+	kept_close(&old);
 	return r;
 }
 
@@ -226,7 +229,8 @@ static void note_mount(struct ll *l, const struct holder_mount *m)
 }
 
 /* The holder has a mount that was left there. Takes the descriptors. */
-static int take_over(struct ll *l, struct holder *h, struct holder_mount *m, struct err *e)
+static int take_over(struct ll *l, struct holder *h, struct holder_mount *m,
+	const struct uuid *volume, struct err *e)
 {
 	int r;
 
@@ -237,37 +241,40 @@ static int take_over(struct ll *l, struct holder *h, struct holder_mount *m, str
 		holder_mount_close(m);
 		return r;
 	}
-	r = holder_take(h, e);
-	if (r) {
-		holder_mount_close(m);
-		return r;
+	if (!l->keep) {
+		r = holder_take(h, e);
+		if (r) {
+			holder_mount_close(m);
+			return r;
+		}
 	}
 	note_mount(l, m);
-	r = kept_load(l, m->kept_fd, e);
-	close(m->kept_fd);
+	r = kept_load(l, m->kept_fd, volume, e);
 	l->taken = !r;
 	if (!r)
 		return 0;
 	/* Nobody can serve it: the holder lets go with the connection, and then it is dead. */
-	log_error("'%s' cannot be taken over: %s", l->mountpoint, e->msg);
+	log_error("'%s' cannot be taken over and is aborted: %s", l->mountpoint, e->msg);
+	holder_take(h, NULL);
 	umount2(l->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
 	close(l->fd);
 	l->fd = -1;
 	return r;
 }
 
-int ll_held_attach(struct ll *l, struct holder *h, uint64_t flags, const char *options,
-	bool only_take, struct err *e)
+int ll_held_attach(struct ll *l, const struct ll_config *cfg, uint64_t flags, const char *options,
+	struct err *e)
 {
+	struct holder *h = cfg->holder;
 	struct holder_mount m;
 	int r = holder_state(h, &m, e);
 
 	if (r)
 		return r;
 	if (m.fd >= 0 && m.kept_fd >= 0)
-		return take_over(l, h, &m, e);
+		return take_over(l, h, &m, cfg->volume, e);
 	holder_mount_close(&m);
-	if (only_take)
+	if (cfg->fenced)
 		return err_set(e, -ENOENT, "the holder has no mount");
 	r = ll_mount_clear(l, e);
 	if (!r)
@@ -285,6 +292,7 @@ int ll_held_resend(struct ll *l, struct err *e)
 
 	if (write(l->fd, &h, sizeof(h)) < 0)
 		return err_set(e, -errno, "the kernel does not send its requests again: %m");
-	log_info("took '%s' over as it was left: %zu inodes", l->mountpoint, ll_known_count(l));
+	log_info("took '%s' over as it was left: %zu inodes, %u operations that may have no answer yet",
+		l->mountpoint, ll_known_count(l), l->nexecuted);
 	return 0;
 }

@@ -15,25 +15,19 @@
 #include <stdatomic.h>
 
 #include "holder.h"
+#include "kept.h"
 #include "ll.h"
 #include "volume.h"
 
 #define LL_CACHE_SECONDS 1e6 /* one mount at a time: the kernel may keep what it knows */
 #define LL_FSTYPE "fuse.tandemfs"
 #define LL_LEAVE_SIGNAL SIGUSR2 /* interrupts a worker that waits for a request */
-#define LL_KNOWN_SHARDS 64u /* a power of two */
 #define LL_READ_SIZE (WRITE_SIZE_MAX + 2 * BLOCK_SIZE)
 
-/* Lookup counts: open addressing, linear probing; ino 0 is a free place. */
-struct ll_known_entry {
-	uint64_t ino;
-	uint64_t count : 63;
-	uint64_t orphan : 1; /* its last name is gone: volume_forgotten() when count is zero */
-};
-
+/* Lookup counts: open addressing, linear probing, in l->kept. */
 struct ll_known {
 	pthread_mutex_t lock;
-	struct ll_known_entry *entries;
+	struct kept_known *entries;
 	size_t used, cap; /* cap: 0 or a power of two */
 } __attribute__((aligned(64)));
 
@@ -46,6 +40,7 @@ struct ll_worker {
 	/* of the request at hand, as the kernel sent it; libfuse's parser drops these */
 	uint64_t unique;
 	uint32_t raw_flags;
+	bool resent; /* an earlier daemon had it, too */
 };
 
 struct ll {
@@ -71,11 +66,15 @@ struct ll {
 	/* with a holder (ll_held.c) */
 	bool held; /* it has the descriptor, too */
 	bool taken; /* from the daemon before: INIT was answered by it */
+	bool keep; /* the holder gets l->kept at once, not at a clean stop only */
+	struct kept_done *executed; /* by earlier daemons, sorted by request */
+	unsigned nexecuted;
 	atomic_bool leaving; /* workers end after the request at hand */
 	uint64_t agreed; /* flags of the answer to INIT */
 	uint32_t init_len; /* the INIT request that the holder read; 0: none */
 	uint8_t init[HOLDER_INIT_MAX];
-	struct ll_known known[LL_KNOWN_SHARDS];
+	struct kept kept; /* outlives this process, if it is with the holder */
+	struct ll_known known[KEPT_SHARDS];
 };
 
 /* The calling worker; NULL on other threads. */
@@ -101,10 +100,12 @@ int ll_reply_create_raw(fuse_req_t req, const struct inode *i, uint32_t open_fla
 double ll_attr_seconds(const struct inode *i);
 
 /* ll_known.c */
-void ll_known_init(struct ll *l);
+int ll_known_init(struct ll *l);
 void ll_known_free(struct ll *l);
 void ll_known_add(struct ll *l, uint64_t ino, uint64_t n);
 void ll_known_sub(struct ll *l, uint64_t ino, uint64_t n);
+/* Adds what a daemon before left. No other thread may be at work. */
+void ll_known_load(struct ll *l, const struct kept *from);
 /* The inode's last name is gone. */
 void ll_known_orphan(struct ll *l, uint64_t ino);
 /* How many inodes. No other thread may be at work. */
@@ -131,9 +132,11 @@ void ll_mount_force(struct ll *l);
 int ll_mount_detach_idle(struct ll *l);
 
 /* ll_held.c */
-/* Takes over what the holder has, or has it mount (unless only_take: -ENOENT): fills l->fd, mount_id, init. */
-int ll_held_attach(struct ll *l, struct holder *h, uint64_t flags, const char *options,
-	bool only_take, struct err *e);
+/* Takes over what the holder has, or has it mount (unless cfg->fenced: -ENOENT): fills l->fd, mount_id, init. */
+int ll_held_attach(struct ll *l, const struct ll_config *cfg, uint64_t flags, const char *options,
+	struct err *e);
+/* After INIT, before any other request is read: from now on this process may be killed. */
+int ll_held_keep(struct ll *l, struct holder *h, const struct uuid *volume, struct err *e);
 /* After the INIT of a mount that was taken over: the kernel sends again what nobody answered. */
 int ll_held_resend(struct ll *l, struct err *e);
 

@@ -139,6 +139,9 @@ static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
 		amend_init(l, iov, count);
 	if (l->taken && h->unique == l->init_unique)
 		return h->len; /* the daemon before has answered it */
+	if (atomic_load_explicit(&l->kept.h->takeovers, memory_order_relaxed) && h->unique &&
+		!(h->unique & FUSE_UNIQUE_RESEND_))
+		atomic_store(&l->kept.h->takeovers, 0); /* not in vain */
 	n = writev(fd, iov, count);
 	if (n < 0 && errno != ENOENT) {
 		/* A connection that was aborted forgot its requests, in whatever words. */
@@ -233,6 +236,7 @@ void ll_dispatch(struct ll_worker *w)
 	struct ll *l = w->l;
 
 	w->unique = h->unique & ~FUSE_UNIQUE_RESEND_;
+	w->resent = h->unique & FUSE_UNIQUE_RESEND_;
 	w->raw_flags = 0;
 	switch (h->opcode) {
 	case FUSE_INTERRUPT:

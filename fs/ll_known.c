@@ -6,6 +6,11 @@
  *
  * Sharded open-addressing tables of 16 bytes an entry: the kernel may know millions. Any thread; the
  * shard's lock is held for a few instructions, and not while the volume is told.
+ *
+ * They lie in memory that outlives the process (kept.h). Killed at any instruction, they may say: an inode
+ * twice, where one was being moved (the higher count is right); a count of 0, where one was being put in (it was
+ * not told of yet); a count that is too high, because a FORGET was read and not carried out. ll_known_load()
+ * makes new tables of them.
  */
 #include "ll_impl.h"
 
@@ -16,8 +21,6 @@
 #include "cleanup.h"
 #include "log.h"
 
-#define CAP_MIN 64u
-
 static uint64_t hash(uint64_t ino)
 {
 	return ino * 0x9e3779b97f4a7c15ull;
@@ -25,7 +28,7 @@ static uint64_t hash(uint64_t ino)
 
 static struct ll_known *shard_of(struct ll *l, uint64_t ino)
 {
-	return &l->known[hash(ino) >> 58 & (LL_KNOWN_SHARDS - 1)];
+	return &l->known[hash(ino) >> 58 & (KEPT_SHARDS - 1)];
 }
 
 static size_t home(const struct ll_known *k, uint64_t ino)
@@ -34,7 +37,7 @@ static size_t home(const struct ll_known *k, uint64_t ino)
 }
 
 /* The entry's place, or the free one where it would go. */
-static struct ll_known_entry *find_locked(struct ll_known *k, uint64_t ino)
+static struct kept_known *find_locked(struct ll_known *k, uint64_t ino)
 {
 	size_t i = home(k, ino);
 
@@ -43,22 +46,26 @@ static struct ll_known_entry *find_locked(struct ll_known *k, uint64_t ino)
 	return &k->entries[i];
 }
 
-static void resize_locked(struct ll_known *k, size_t cap)
+static void resize_locked(struct ll *l, struct ll_known *k, size_t cap)
 {
-	struct ll_known_entry *old = k->entries;
+	unsigned shard = (unsigned)(k - l->known);
+	struct kept_known *old = k->entries;
 	size_t old_cap = k->cap;
 
-	k->entries = calloc(cap, sizeof(*k->entries));
-	ensure(k->entries);
+	ensure(cap <= KEPT_CAP_MAX);
+	k->entries = kept_table(&l->kept, shard, (uint32_t)cap);
 	k->cap = cap;
 	for (size_t i = 0; i < old_cap; i++)
 		if (old[i].ino)
 			*find_locked(k, old[i].ino) = old[i];
-	free(old);
+	kept_order();
+	atomic_store(&l->kept.h->caps[shard], (uint32_t)cap);
+	kept_order();
+	kept_table_clear(&l->kept, shard, (uint32_t)old_cap);
 }
 
 /* Takes an entry out and moves those that probed across its place. */
-static void remove_locked(struct ll_known *k, struct ll_known_entry *e)
+static void remove_locked(struct ll *l, struct ll_known *k, struct kept_known *e)
 {
 	size_t hole = (size_t)(e - k->entries), mask = k->cap - 1;
 
@@ -67,35 +74,68 @@ static void remove_locked(struct ll_known *k, struct ll_known_entry *e)
 
 		if (((i - h) & mask) >= ((i - hole) & mask)) {
 			k->entries[hole] = k->entries[i];
+			kept_order();
 			hole = i;
 		}
 	}
-	k->entries[hole] = (struct ll_known_entry){0};
+	k->entries[hole].ino = 0;
+	kept_order();
+	k->entries[hole] = (struct kept_known){0};
 	k->used--;
-	if (k->cap > CAP_MIN && k->used < k->cap / 8)
-		resize_locked(k, k->cap / 2);
+	if (k->cap > KEPT_CAP_MIN && k->used < k->cap / 8)
+		resize_locked(l, k, k->cap / 2);
+}
+
+/* The entry, made if it is not there. */
+static struct kept_known *get_locked(struct ll *l, struct ll_known *k, uint64_t ino)
+{
+	struct kept_known *e;
+
+	if ((k->used + 1) * 4 > k->cap * 3)
+		resize_locked(l, k, k->cap ? k->cap * 2 : KEPT_CAP_MIN);
+	e = find_locked(k, ino);
+	if (!e->ino) {
+		*e = (struct kept_known){0};
+		kept_order();
+		e->ino = ino;
+		kept_order();
+		k->used++;
+	}
+	return e;
 }
 
 void ll_known_add(struct ll *l, uint64_t ino, uint64_t n)
 {
 	struct ll_known *k = shard_of(l, ino);
-	struct ll_known_entry *e;
 
 	LOCK_SCOPE(&k->lock);
-	if ((k->used + 1) * 4 > k->cap * 3)
-		resize_locked(k, k->cap ? k->cap * 2 : CAP_MIN);
-	e = find_locked(k, ino);
-	if (!e->ino) {
-		*e = (struct ll_known_entry){.ino = ino};
-		k->used++;
+	get_locked(l, k, ino)->count += n;
+}
+
+void ll_known_load(struct ll *l, const struct kept *from)
+{
+	for (unsigned s = 0; s < KEPT_SHARDS; s++) {
+		uint32_t cap = atomic_load(&from->h->caps[s]);
+		const struct kept_known *t = kept_table(from, s, cap);
+
+		for (uint32_t i = 0; i < cap; i++) {
+			struct ll_known *k = shard_of(l, t[i].ino);
+			struct kept_known *e;
+
+			if (!t[i].ino || !t[i].count)
+				continue;
+			LOCK_SCOPE(&k->lock);
+			e = get_locked(l, k, t[i].ino);
+			e->count = MAX((uint64_t)e->count, (uint64_t)t[i].count);
+			e->orphan |= t[i].orphan;
+		}
 	}
-	e->count += n;
 }
 
 void ll_known_sub(struct ll *l, uint64_t ino, uint64_t n)
 {
 	struct ll_known *k = shard_of(l, ino);
-	struct ll_known_entry *e;
+	struct kept_known *e;
 	bool gone = false;
 
 	pthread_mutex_lock(&k->lock);
@@ -107,7 +147,7 @@ void ll_known_sub(struct ll *l, uint64_t ino, uint64_t n)
 		e->count -= n;
 	} else {
 		gone = e->orphan;
-		remove_locked(k, e);
+		remove_locked(l, k, e);
 	}
 	pthread_mutex_unlock(&k->lock);
 	if (gone)
@@ -117,7 +157,7 @@ void ll_known_sub(struct ll *l, uint64_t ino, uint64_t n)
 void ll_known_orphan(struct ll *l, uint64_t ino)
 {
 	struct ll_known *k = shard_of(l, ino);
-	struct ll_known_entry *e;
+	struct kept_known *e;
 	bool known;
 
 	pthread_mutex_lock(&k->lock);
@@ -142,7 +182,7 @@ size_t ll_known_count(struct ll *l)
 {
 	size_t n = 0;
 
-	for (unsigned s = 0; s < LL_KNOWN_SHARDS; s++)
+	for (unsigned s = 0; s < KEPT_SHARDS; s++)
 		n += l->known[s].used;
 	return n;
 }
@@ -152,7 +192,7 @@ int ll_known_list(struct ll *l, uint64_t **ret, size_t *ret_n)
 	uint64_t *list = NULL;
 	size_t n = 0;
 
-	for (unsigned s = 0; s < LL_KNOWN_SHARDS; s++) {
+	for (unsigned s = 0; s < KEPT_SHARDS; s++) {
 		struct ll_known *k = &l->known[s];
 		uint64_t *grown;
 
@@ -174,16 +214,16 @@ int ll_known_list(struct ll *l, uint64_t **ret, size_t *ret_n)
 	return 0;
 }
 
-void ll_known_init(struct ll *l)
+int ll_known_init(struct ll *l)
 {
-	for (unsigned s = 0; s < LL_KNOWN_SHARDS; s++)
+	for (unsigned s = 0; s < KEPT_SHARDS; s++)
 		pthread_mutex_init(&l->known[s].lock, NULL);
+	return kept_new(&l->kept);
 }
 
 void ll_known_free(struct ll *l)
 {
-	for (unsigned s = 0; s < LL_KNOWN_SHARDS; s++) {
+	for (unsigned s = 0; s < KEPT_SHARDS; s++)
 		pthread_mutex_destroy(&l->known[s].lock);
-		free(l->known[s].entries);
-	}
+	kept_close(&l->kept);
 }

@@ -287,7 +287,7 @@ int ll_mount_attach(struct ll *l, const struct ll_config *cfg, struct err *e)
 	snprintf(options, sizeof(options),
 		"rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,max_read=%u",
 		WRITE_SIZE_MAX);
-	ret = cfg->holder ? ll_held_attach(l, cfg->holder, flags, options, cfg->fenced, e)
+	ret = cfg->holder ? ll_held_attach(l, cfg, flags, options, e)
 			  : attach_here(l, flags, options, e);
 	if (ret)
 		goto fail_fd;

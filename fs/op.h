@@ -63,6 +63,7 @@ struct op_edge {
 struct op {
 	enum op_type type;
 	uint64_t mount_id, unique; /* the FUSE request, 0 0 for internal ones */
+	bool resent; /* an earlier daemon had the request, too, and may have executed it */
 	uint32_t uid, gid, umask;
 	uint64_t ino, parent, newparent;
 	char name[NAME_LEN_MAX + 1], newname[NAME_LEN_MAX + 1];

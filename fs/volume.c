@@ -351,6 +351,7 @@ static void volume_close(struct volume *v)
 	if (volume_drained(v) && v->ll && ll_can_hand_over(v->ll))
 		last_checkpoint(v); /* reading goes on meanwhile */
 	if (!volume_hand_over(v)) {
+		volume_held_close(v);
 		volume_fail_all(v, -EIO);
 		if (v->ll)
 			ll_unmount(v->ll, 2000);
@@ -384,6 +385,10 @@ int volume_run(const struct config *cfg, char **argv)
 		char advice[1500];
 
 		recovering_stop(v);
+		if (v->mount_held && v->lock_fd >= 0 && !v->recovered) {
+			log_error("everything on the mount that the holder kept fails now");
+			volume_held_close(v);
+		}
 		control_close(v->control);
 		log_error("%s", e.code ? e.msg : strerror(-r));
 		volume_advise(v, r, advice, sizeof(advice));

@@ -67,6 +67,8 @@ static void pause_if_young(const struct volume *v)
 void volume_restart(struct volume *v, const char *reason)
 {
 	log_info("starting again: %s", reason);
+	if (v->ll)
+		volume_held_close(v);
 	if (v->control)
 		control_close(v->control);
 	exec_again(v, environ);
@@ -94,6 +96,8 @@ void volume_die(struct volume *v, const char *fmt, ...)
 	log_error("%s", text);
 	log_error("this replica stops acknowledging and starts again from recovery");
 	atomic_store(&v->fenced, true);
+	if (v->ll)
+		volume_held_close(v); /* I9: the mount ends with what failed */
 	count_bad_start(v);
 	setenv(DIED_ENV, DIED_COUNTED, 1);
 	pause_if_young(v);

@@ -60,7 +60,7 @@ int apply_batch(struct volume *v, const void *batch, const struct batch_header *
 					return r;
 			}
 		}
-		r = apply_entry(v->tree, &e, NULL);
+		r = volume_held_apply(v, &e);
 		if (r)
 			return r;
 		v->apply.entries_since_checkpoint++;

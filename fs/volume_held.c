@@ -3,19 +3,32 @@
  * The volume's side of a mount that outlives the daemon: ll_held.c says what is left with the holder and how it
  * is taken over, here is when.
  *
- * Left: at a clean stop, if nothing waits for a peer. Taken over: when this replica serves again, in place of
+ * Left: from the moment it is served, for a daemon that is killed, unless ack=fsync answers what is not in the
+ * journal yet; and at a clean stop, if nothing waits for a peer. Whatever ends the mount on purpose (a fence, an I/O
+ * error, a stop with operations that wait) tells the holder first, so that the mount ends with the process.
+ *
+ * Taken over: when this replica serves again, in place of
  * a new mount. It must be the active one for that by its record, as for every mount, and everyone in the
  * in-sync set must agree: until then what is asked on the mount waits.
  *
+ * Exactly once: the history that is served then holds every operation that was answered, and some that were not.
+ * An operation is answered after the commit index has passed it, and a batch carries a commit index only after
+ * that; so what is at or below the commit index found by recovery was answered, and what lies above may be asked
+ * for again. Each of those is applied by this process, once, before it serves: volume_held_apply() notes it in
+ * what the holder keeps first, so that it is known to every later daemon too, also when this one dies before it
+ * serves and has flushed it meanwhile. volume_held_executed() finds it when its request is sent again.
+ *
  * Failure modes: this replica was left out, or another one was promoted meanwhile: as soon as the record says
- * so everything on the mount fails, as with a fence. The stop of a standby concerns no holder. A process that
- * ends in any other way than the clean stop has its mount end with it, because the connection to the holder
- * ends: the holder is asked for nothing then.
+ * so everything on the mount fails, as with a fence; so, too, where this replica is suspect, or its recovery
+ * fails, because nobody would answer for a long time. The stop of a standby concerns no holder. What the dead
+ * daemon had staged and what reached neither journal is executed when it is sent again; a reader that looked
+ * past the page cache in that moment sees it go and come.
  */
 #include "volume_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "holder.h"
 #include "log.h"
@@ -27,6 +40,8 @@ static void holder_path(const struct volume *v, char *buf, size_t size)
 
 void volume_held_close(struct volume *v)
 {
+	if (v->holder)
+		holder_take(v->holder, NULL); /* the mount shall not outlive the connection */
 	holder_close(v->holder);
 	v->holder = NULL;
 }
@@ -61,6 +76,10 @@ int volume_held_find(struct volume *v, struct err *e)
 	if (r)
 		return r;
 	v->mount_held = m.fd >= 0;
+	if (m.kept_fd >= 0 && !kept_map(m.kept_fd, &v->held_kept, NULL) &&
+		kept_check(v->held_kept.h, m.mount_id, NULL, NULL))
+		kept_close(&v->held_kept); /* whoever serves will say so */
+	m.kept_fd = -1;
 	holder_mount_close(&m);
 	if (!v->mount_held)
 		return ll_clear_stale(v->cfg->mount, v->cfg->name, e);
@@ -68,9 +87,9 @@ int volume_held_find(struct volume *v, struct err *e)
 	return 0;
 }
 
-static bool named_active(const struct volume *v)
+static bool may_serve(const struct volume *v)
 {
-	return uuid_equal(&core_record(v->core)->active, &v->self) && !v->facts.demoted;
+	return v->facts.bad_starts < 3 && uuid_equal(&core_record(v->core)->active, &v->self) && !v->facts.demoted;
 }
 
 void volume_held_look(struct volume *v)
@@ -79,14 +98,15 @@ void volume_held_look(struct volume *v)
 		.volume_name = v->cfg->name,
 		.threads = v->cfg->threads,
 		.holder = v->holder,
+		.volume = &v->desc.volume,
 		.fenced = true};
 	struct err e = {0};
 	struct ll *l;
 
-	if (!v->mount_held || v->serving || v->serve_pending || named_active(v))
+	if (!v->mount_held || v->serving || v->serve_pending || may_serve(v))
 		return;
 	v->mount_held = false;
-	log_warn("this replica is not the active one: everything on the mount that the holder kept "
+	log_warn("this replica is not the active one, or suspect: everything on the mount that the holder kept "
 		 "fails now");
 	if (ll_mount(v, &c, &l, &e))
 		log_warn("it is aborted: %s", e.msg);
@@ -108,4 +128,42 @@ bool volume_hand_over(struct volume *v)
 	if (e.code)
 		log_warn("the mount is not left with the holder: %s", e.msg);
 	return !e.code;
+}
+
+int volume_held_apply(struct volume *v, const struct entry *e)
+{
+	struct op op = {.type = e->h.type};
+	int r;
+
+	if (!v->held_kept.h || e->h.seq <= v->commit_found || e->h.mount_id != v->held_kept.h->mount_id)
+		return apply_entry(v->tree, e, NULL);
+	r = apply_entry(v->tree, e, &op);
+	if (!r)
+		kept_window_add(&v->held_kept, &(struct kept_done){.unique = e->h.unique,
+						  .seq = e->h.seq,
+						  .ino = op.result.ino,
+						  .orphan = op.orphan,
+						  .type = e->h.type});
+	return r;
+}
+
+int volume_held_executed(struct volume *v, struct op *op)
+{
+	const struct kept_done *d = ll_executed(v->ll, op->unique);
+	int r = 0;
+
+	if (!d)
+		return -ENOENT;
+	op->seq = d->seq;
+	op->orphan = d->orphan;
+	op->staged_ns = clock_mono_ns();
+	if (d->type != op->type)
+		r = -EIO;
+	else if (d->ino)
+		r = tree_inode(v->tree, d->ino, &op->result);
+	if (!r)
+		return 0;
+	log_error("request %llu was executed as entry %llu, but cannot be answered: %s",
+		(unsigned long long)op->unique, (unsigned long long)d->seq, strerror(-r));
+	return -EIO;
 }

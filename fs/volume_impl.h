@@ -19,6 +19,7 @@
 #include "control.h"
 #include "converge.h"
 #include "core.h"
+#include "kept.h"
 #include "latency.h"
 #include "ll.h"
 #include "loop.h"
@@ -214,6 +215,10 @@ struct volume {
 	struct ring *ring;
 	struct ll *ll;
 	struct holder *holder; /* NULL: none is configured, or it is not connected */
+	/* What it kept of that, mapped (h NULL: nothing that can be used): the operations that this process finds in
+	 * the journal above `commit_found` are noted there before they are applied. Of who applies. */
+	struct kept held_kept;
+	uint64_t commit_found; /* by recovery: what is not above it was answered */
 	bool mount_held; /* it has a mount that an earlier process left there, and that is not taken over yet */
 	struct payload_pool *pool; /* of FUSE writes */
 	struct payload_pool *rx_pool; /* of frames and batches from peers, and of catching up */
@@ -509,6 +514,11 @@ int volume_held_open(struct volume *v, struct err *e);
 void volume_held_close(struct volume *v);
 /* Now and then: fails what is held when this replica is not the active one. */
 void volume_held_look(struct volume *v);
+/* apply_entry() of what is not this process' own; noted for requests that come again. Of who applies. */
+int volume_held_apply(struct volume *v, const struct entry *e);
+/* Whether the operation is in the history, its request asked again: 0, the op's results are filled; -ENOENT: it
+ * is not; -EIO. */
+int volume_held_executed(struct volume *v, struct op *op);
 /* At the stop: true when the mount is left with the holder; nothing may be answered any more. */
 bool volume_hand_over(struct volume *v);
 

@@ -337,7 +337,7 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 		return err_wrap(e, "journal");
 	ring_register(v->ring);
 	rp.flushed = flushed.seq;
-	rp.commit = MAX(MIN(rec.commit, rec.end.seq), flushed.seq);
+	rp.commit = v->commit_found = MAX(MIN(rec.commit, rec.end.seq), flushed.seq);
 	r = ring_walk(v->ring, data_seq, replay_batch, &rp);
 	if (!r)
 		r = distrust(&rp, UINT32_MAX);

@@ -51,7 +51,9 @@ static bool mount_now(struct volume *v)
 		.threads = v->cfg->threads,
 		.suid = v->cfg->suid,
 		.dev = v->cfg->dev,
-		.ack_fsync = v->cfg->ack == CONFIG_ACK_FSYNC};
+		.ack_fsync = v->cfg->ack == CONFIG_ACK_FSYNC,
+		.volume = &v->desc.volume,
+		.keep = v->cfg->ack != CONFIG_ACK_FSYNC};
 	struct err e = {0};
 
 	if (v->mount_timer.slot)
@@ -61,6 +63,7 @@ static bool mount_now(struct volume *v)
 		if (!ll_mount(v, &c, &v->ll, &e)) {
 			v->mount_trouble[0] = '\0';
 			v->mount_held = false;
+			kept_close(&v->held_kept); /* copied, or of no more use */
 			return true;
 		}
 	}
@@ -127,8 +130,10 @@ void volume_fence(struct volume *v, const char *text)
 
 	snprintf(reason, sizeof(reason), "%s", text ? text : "fenced");
 	log_warn("leaving the active role: %s", reason);
-	if (v->ll)
+	if (v->ll) {
+		volume_held_close(v);
 		ll_fence_begin(v->ll);
+	}
 	volume_fail_all(v, -EIO);
 	if (v->ll)
 		ll_fence(v->ll, FENCE_MS);

@@ -503,6 +503,23 @@ static void answer_work(struct volume *v)
 	v->answers_tail = &v->answers;
 }
 
+/* A request that was sent again, and whose operation is in the history already: answered, not executed. */
+static bool stage_executed(struct volume *v, struct op *op)
+{
+	int r = op->resent ? volume_held_executed(v, op) : -ENOENT;
+
+	if (r == -ENOENT)
+		return false;
+	ready_pop(v, op);
+	if (!r && core_commit(v->core) < op->seq) {
+		wait_for_commit(v, op);
+		return true;
+	}
+	v->waiting--;
+	op_finish(v, op, r);
+	return true;
+}
+
 /* Returns false when staging must pause; the op stays where it is then. */
 static bool stage_one(struct volume *v, struct op *op)
 {
@@ -520,6 +537,8 @@ static bool stage_one(struct volume *v, struct op *op)
 		stage_sync(v, op);
 		return true;
 	}
+	if (stage_executed(v, op))
+		return true;
 	c.limit_block = space_limit(v, &c.full);
 	r = space_admits(v, op);
 	if (!r)

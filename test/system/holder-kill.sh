@@ -1,0 +1,186 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: kill
+# budget: 240
+# With a holder the active's daemon is killed (kill -9) and started again, again and again under load, and no
+# application sees more than a pause: each operation is executed once, also what was in flight. The peer is there, or
+# away and not waited for; twice killed before what was asked again is answered; killed while a peer is silent.
+. "$(dirname "$0")/../lib.sh"
+
+CONF_VOLUME="holder = yes"
+[[ $(uname -r | awk -F. '{ print ($1 * 1000 + $2 >= 6009) }') = 1 ]] || skip "this kernel cannot resend"
+sites_up
+m=$(mnt a)
+connection() { awk -v m="$m" '$5 == m { print $3 }' /proc/self/mountinfo; }
+
+# Each name is made once and removed once, each byte appended once; executed twice, or lost, one of the commands
+# fails or the count is wrong.
+once() { # directory
+	local n=0 d
+	mkdir "$1"
+	while [[ ! -e $WORK/stop ]]; do
+		n=$((n + 1)) d=$1/d.$n
+		mkdir "$d" || return 1
+		(set -C && : >"$d/f") || return 1
+		printf x >>"$1/appended" || return 1
+		mv -T "$d/f" "$d/g" || return 1
+		ln "$d/g" "$d/h" || return 1
+		chmod 640 "$d/g" || return 1
+		ln -s target "$d/s" || return 1
+		mkfifo "$d/p" || return 1
+		rm "$d/g" || return 1
+		[[ $(stat -c '%h %a' "$d/h") = "1 640" ]] || return 1
+		rm "$d/h" "$d/s" "$d/p" || return 1
+		rmdir "$d" || return 1
+	done
+	[[ $(stat -c %s "$1/appended") = "$n" ]] || return 1
+	echo "$n operations of each kind"
+}
+# Lines in order; a reader follows them.
+follow() {
+	local n=0
+	while [[ ! -e $WORK/stop ]]; do
+		n=$((n + 1))
+		echo "line $n" >>"$m/followed" || return 1
+		sleep 0.01
+	done
+	echo last >>"$m/followed"
+}
+
+longest=0
+again() { # what
+	local begin
+	site_kill9 a
+	is_mounted a || fail "$1: the mount is gone"
+	begin=$(now_ns)
+	site_start a
+	site_wait_active a
+	ms=$((($(now_ns) - begin) / 1000000))
+	longest=$((ms > longest ? ms : longest))
+	[[ $ms -lt 10000 ]] || fail "$1: a pause of $ms ms"
+}
+
+workers=()
+workers_start() { # name
+	rm -f "$WORK/stop"
+	workers=()
+	for i in 1 2 3 4; do
+		once "$m/$1.$i" >"$WORK/$1.$i.out" 2>&1 &
+		workers+=($!)
+	done
+}
+workers_end() { # name
+	local pid
+	: >"$WORK/stop"
+	for pid in "${workers[@]}"; do
+		wait_for 30 "each operation returns" eval "! pid_alive $pid"
+		wait "$pid" || fail "$1: an application met an error: $(cat "$WORK/$1".*.out "$WORK/follow.out")"
+	done
+}
+
+first=$(connection)
+echo kept >"$m/kept"
+head -c 300000 /dev/zero >"$m/removed"
+# By a process of their own: what is open in this shell is open in the daemons that it starts.
+sleep 1000 7<"$m/removed" 8<"$m/kept" &
+keeper=$!
+wait_for 5 "the files are open" test -e /proc/$keeper/fd/8
+rm "$m/removed"
+: >"$m/followed"
+tail -n +1 -F --pid=$$ "$m/followed" >"$WORK/followed.out" 2>"$WORK/tail.out" &
+mix_start a
+"$TOOLS/mapped" run "$m" "$WORK/mapped.acked" "$SEED" $((ROUNDS + 5)) >"$WORK/mapped.out" 2>&1 &
+LOAD[mapped]=$!
+workers_start once
+follow 2>"$WORK/follow.out" &
+workers+=($!)
+for ((round = 1; round <= (ROUNDS + 1) / 2; round++)); do
+	pause_ms "$(random_ms 50 1200)"
+	again "round $round"
+	step "round $round: answered again after $ms ms"
+	if ((round % 3 == 0)); then # the next one dies, too, at any moment of its start
+		site_kill9 a
+		site_start a
+		pause_ms "$(random_ms 0 400)"
+		again "round $round, killed while it starts"
+	fi
+done
+workers_end once
+mix_stop
+mix_verify a
+load_wait mapped 0
+"$TOOLS/mapped" verify "$m" "$WORK/mapped.acked" >>"$WORK/mapped.out"
+wait_for 10 "the follower sees the last line" grep -q last "$WORK/followed.out"
+expect_eq "what was followed" "$(sha1sum <"$WORK/followed.out")" "$(sha1sum <"$m/followed")"
+expect_eq "the connection" "$(connection)" "$first"
+expect_eq "a removed file that is open" "$(stat -L -c '%h %s' /proc/$keeper/fd/7)" "0 300000"
+expect_eq "its bytes" "$(head -c 300000 /proc/$keeper/fd/7 | cmp - <(head -c 300000 /dev/zero) && echo zeros)" zeros
+expect_eq "a file that was open all the time" "$(cat /proc/$keeper/fd/8)" kept
+step "no error in all rounds; the longest took $longest ms; $(head -n 1 "$WORK/once.1.out")"
+kill $keeper
+
+# What is in both journals but not answered: the active is stopped before it hears of the other side, and killed.
+# Operations that wait for a silent peer, killed: in the ring here, asked again, answered once the peer is back.
+kill -STOP "${PID[b]}"
+(set -C && : >"$m/waits") &
+waits=$!
+mkdir "$m/waits.dir" &
+waits_dir=$!
+printf x >>"$m/kept" &
+waits_append=$!
+pause_ms 300
+site_kill9 a
+site_start a
+pause_ms 300
+site_kill9 a
+site_start a
+for pid in $waits $waits_dir $waits_append; do
+	pid_alive "$pid" || fail "an operation ended while the peer was silent"
+done
+kill -CONT "${PID[b]}"
+site_wait_active a
+for pid in $waits $waits_dir $waits_append; do
+	wait_for 20 "what waited ends" eval "! pid_alive $pid"
+	wait "$pid" || fail "an operation that was in flight was executed twice, or lost"
+done
+expect_eq "appended once" "$(stat -c %s "$m/kept")" 6
+site_wait_in_sync a
+
+# Alone in the set.
+order a deactivate clusterdomain site-b
+site_stop b
+workers_start alone
+for round in 1 2 3; do
+	pause_ms "$(random_ms 50 600)"
+	again "alone, round $round"
+done
+workers_end alone
+site_start b
+order a activate clusterdomain site-b
+site_wait_in_sync a
+expect_eq "the connection" "$(connection)" "$first"
+
+# Promoted elsewhere while the mount has no daemon: everything on it fails, also what was cached.
+(
+	exec 8<"$m/kept"
+	until [[ -e $WORK/read ]]; do sleep 0.1; done
+	cat <&8
+) >"$WORK/cached.out" 2>&1 &
+cached=$!
+cat "$m/kept" >/dev/null
+site_kill9 a
+order b deactivate clusterdomain site-a --yes
+site_wait_active b
+site_start a
+site_wait_role a standby
+wait_for 10 "the mount that was held is gone" eval '! is_mounted a'
+: >"$WORK/read"
+status=0
+wait $cached || status=$?
+[[ $status = 1 ]] || fail "what was cached can still be read: $(cat "$WORK/cached.out")"
+order b activate clusterdomain site-a
+site_wait_in_sync b
+order b demote "$VOLUME"
+order a promote "$VOLUME"
+site_wait_active a
+sites_stop_and_compare
