@@ -4,12 +4,12 @@
  * volume daemon comes (holder.h). It knows nothing of FUSE's protocol but that the first request is to be kept,
  * nothing of the volume, and of what the daemon leaves with it not even the size: so it needs no upgrade.
  *
- * Happy path: the daemon starts it, connects, has it mount, and serves. When the daemon stops it leaves a
- * descriptor (KEEP); the requests of that time wait in the kernel; the next daemon connects and takes both.
+ * Happy path: the daemon starts it, connects, has it mount, leaves a descriptor (KEEP), and serves. When the daemon
+ * ends, the requests of that time wait in the kernel; the next daemon connects and gets both.
  *
  * Failure modes:
- * - the daemon ends in any other way: the descriptor is closed, and the kernel answers everything on the mount
- *   with an error. Not so between KEEP and TAKE: then all that the next daemon needs is here;
+ * - the daemon ends without KEEP, or after TAKE: the descriptor is closed, and the kernel answers everything on
+ *   the mount with an error. Between KEEP and TAKE all that the next daemon needs is here;
  * - somebody unmounts, or the connection is aborted: the kernel says so through the descriptor (POLLERR), it is
  *   closed, and the holder ends unless a daemon is connected;
  * - the holder ends: a daemon that serves has the descriptor, too, and goes on; its own end is then the mount's;

@@ -32,8 +32,7 @@ static uint32_t sum(const struct kept_header *h)
 
 static int map(int fd, struct kept *ret_k)
 {
-	void *p = mmap(
-		NULL, KEPT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	void *p = mmap(NULL, KEPT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 
 	if (p == MAP_FAILED)
 		return -errno;
@@ -145,7 +144,8 @@ void kept_window_add(struct kept *k, const struct kept_done *d)
 	if (n < KEPT_WINDOW_MAX)
 		kept_window(k)[n] = *d;
 	kept_order();
-	atomic_store(&k->h->window, MIN(n, KEPT_WINDOW_MAX) + 1); /* kept_check() refuses more than fit */
+	atomic_store(&k->h->window,
+		MIN(n, KEPT_WINDOW_MAX) + 1); /* kept_check() refuses more than fit */
 }
 
 void kept_window_copy(struct kept *k, const struct kept *from)

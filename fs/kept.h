@@ -51,7 +51,8 @@ struct kept_header {
 	uint64_t agreed; /* flags of INIT */
 	struct uuid volume;
 	/* what changes */
-	_Atomic uint32_t takeovers; /* since a request was answered that no earlier daemon had read */
+	_Atomic uint32_t
+		takeovers; /* since a request was answered that no earlier daemon had read */
 	_Atomic uint32_t window; /* places in use */
 	_Atomic uint32_t caps[KEPT_SHARDS]; /* 0: no table yet */
 };
@@ -86,8 +87,8 @@ void kept_close(struct kept *k);
 void kept_seal(struct kept *k, uint64_t mount_id, uint64_t agreed, const struct uuid *volume);
 /* Whether a header may be believed and is of this mount and volume (NULL: of any). -EBADMSG,
  * -EPROTONOSUPPORT; -ELOOP: taken over too often in vain. */
-int kept_check(const struct kept_header *h, uint64_t mount_id, const struct uuid *volume,
-	struct err *e);
+int kept_check(
+	const struct kept_header *h, uint64_t mount_id, const struct uuid *volume, struct err *e);
 
 /* The table of a shard that has `cap` places. */
 struct kept_known *kept_table(const struct kept *k, unsigned shard, uint32_t cap);

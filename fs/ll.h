@@ -28,7 +28,8 @@ struct ll_config {
 	bool suid, dev; /* default nosuid,nodev */
 	bool ack_fsync; /* operations return when they are staged: fsync has something to do */
 	struct holder *holder; /* makes and keeps the mount; NULL: this process does */
-	const struct uuid *volume; /* whose the mount is, for who takes it over; NULL: not looked at */
+	const struct uuid
+		*volume; /* whose the mount is, for who takes it over; NULL: not looked at */
 	bool keep; /* the mount outlives a daemon that is killed: what is answered is in the journal */
 	bool fenced; /* only to take over what the holder has, and fail everything on it: ll_fence() follows */
 };

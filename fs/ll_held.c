@@ -185,9 +185,8 @@ const struct kept_done *ll_executed(const struct ll *l, uint64_t unique)
 {
 	const struct kept_done key = {.unique = unique};
 
-	return l->nexecuted
-		       ? bsearch(&key, l->executed, l->nexecuted, sizeof(key), by_unique)
-		       : NULL;
+	return l->nexecuted ? bsearch(&key, l->executed, l->nexecuted, sizeof(key), by_unique)
+			    : NULL;
 }
 
 /* Takes the descriptor. */
@@ -292,7 +291,8 @@ int ll_held_resend(struct ll *l, struct err *e)
 
 	if (write(l->fd, &h, sizeof(h)) < 0)
 		return err_set(e, -errno, "the kernel does not send its requests again: %m");
-	log_info("took '%s' over as it was left: %zu inodes, %u operations that may have no answer yet",
+	log_info("took '%s' over as it was left: %zu inodes, %u operations that may have no answer "
+		 "yet",
 		l->mountpoint, ll_known_count(l), l->nexecuted);
 	return 0;
 }

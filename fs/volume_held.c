@@ -89,7 +89,8 @@ int volume_held_find(struct volume *v, struct err *e)
 
 static bool may_serve(const struct volume *v)
 {
-	return v->facts.bad_starts < 3 && uuid_equal(&core_record(v->core)->active, &v->self) && !v->facts.demoted;
+	return v->facts.bad_starts < 3 && uuid_equal(&core_record(v->core)->active, &v->self) &&
+	       !v->facts.demoted;
 }
 
 void volume_held_look(struct volume *v)
@@ -106,7 +107,8 @@ void volume_held_look(struct volume *v)
 	if (!v->mount_held || v->serving || v->serve_pending || may_serve(v))
 		return;
 	v->mount_held = false;
-	log_warn("this replica is not the active one, or suspect: everything on the mount that the holder kept "
+	log_warn("this replica is not the active one, or suspect: everything on the mount that the "
+		 "holder kept "
 		 "fails now");
 	if (ll_mount(v, &c, &l, &e))
 		log_warn("it is aborted: %s", e.msg);
@@ -135,15 +137,16 @@ int volume_held_apply(struct volume *v, const struct entry *e)
 	struct op op = {.type = e->h.type};
 	int r;
 
-	if (!v->held_kept.h || e->h.seq <= v->commit_found || e->h.mount_id != v->held_kept.h->mount_id)
+	if (!v->held_kept.h || e->h.seq <= v->commit_found ||
+		e->h.mount_id != v->held_kept.h->mount_id)
 		return apply_entry(v->tree, e, NULL);
 	r = apply_entry(v->tree, e, &op);
 	if (!r)
 		kept_window_add(&v->held_kept, &(struct kept_done){.unique = e->h.unique,
-						  .seq = e->h.seq,
-						  .ino = op.result.ino,
-						  .orphan = op.orphan,
-						  .type = e->h.type});
+						       .seq = e->h.seq,
+						       .ino = op.result.ino,
+						       .orphan = op.orphan,
+						       .type = e->h.type});
 	return r;
 }
 
@@ -156,7 +159,6 @@ int volume_held_executed(struct volume *v, struct op *op)
 		return -ENOENT;
 	op->seq = d->seq;
 	op->orphan = d->orphan;
-	op->staged_ns = clock_mono_ns();
 	if (d->type != op->type)
 		r = -EIO;
 	else if (d->ino)

@@ -462,18 +462,17 @@ static void wait_for_commit(struct volume *v, struct op *op)
 	v->staged_tail = &op->next;
 }
 
-/* An fsync: everything before it is staged. */
-static void stage_sync(struct volume *v, struct op *op)
+/* Answered now, or by volume_commit(), as its seq says. */
+static void answer_committed(struct volume *v, struct op *op, int error)
 {
 	ready_pop(v, op);
-	op->seq = batch_writer_end(&v->writer).seq;
 	op->staged_ns = clock_mono_ns();
-	if (core_commit(v->core) < op->seq) {
+	if (!error && core_commit(v->core) < op->seq) {
 		wait_for_commit(v, op);
 		return;
 	}
 	v->waiting--;
-	op_finish(v, op, 0);
+	op_finish(v, op, error);
 }
 
 /* Under ack=fsync an operation returns now, unless it syncs. A reap does not: it would have no bound. */
@@ -510,13 +509,7 @@ static bool stage_executed(struct volume *v, struct op *op)
 
 	if (r == -ENOENT)
 		return false;
-	ready_pop(v, op);
-	if (!r && core_commit(v->core) < op->seq) {
-		wait_for_commit(v, op);
-		return true;
-	}
-	v->waiting--;
-	op_finish(v, op, r);
+	answer_committed(v, op, r);
 	return true;
 }
 
@@ -534,7 +527,8 @@ static bool stage_one(struct volume *v, struct op *op)
 	int r;
 
 	if (op->type == OP_SYNC) {
-		stage_sync(v, op);
+		op->seq = batch_writer_end(&v->writer).seq; /* everything before it is staged */
+		answer_committed(v, op, 0);
 		return true;
 	}
 	if (stage_executed(v, op))

@@ -119,7 +119,6 @@ expect_eq "a file that was open all the time" "$(cat /proc/$keeper/fd/8)" kept
 step "no error in all rounds; the longest took $longest ms; $(head -n 1 "$WORK/once.1.out")"
 kill $keeper
 
-# What is in both journals but not answered: the active is stopped before it hears of the other side, and killed.
 # Operations that wait for a silent peer, killed: in the ring here, asked again, answered once the peer is back.
 kill -STOP "${PID[b]}"
 (set -C && : >"$m/waits") &
