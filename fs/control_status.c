@@ -201,7 +201,9 @@ static const char *trouble(const struct volume *v, struct err *e)
 	if (!v->serving && !v->serve_pending && volume_check_mountpoint(v, e) &&
 		e->code != -ENOTCONN)
 		return e->msg;
-	return core_trouble(v->core)[0] ? core_trouble(v->core) : space_trouble(v);
+	if (core_trouble(v->core)[0])
+		return core_trouble(v->core);
+	return v->watchdog.text[0] ? v->watchdog.text : space_trouble(v);
 }
 
 struct json *control_status(struct volume *v)
@@ -240,6 +242,9 @@ struct json *control_status(struct volume *v)
 	json_set(j, "space", status_space(v, &info));
 	json_set(j, "kept", resync_kept(v));
 	json_set_int(j, "waiting_ops", v->waiting + v->nparked);
+	json_set_double(j, "oldest_wait_s",
+		v->staged ? (double)(clock_mono_ns() - v->staged->staged_ns) / (double)NS_PER_S
+			  : 0);
 	json_set_double(
 		j, "uptime_s", (double)(clock_mono_ns() - v->started_ns) / (double)NS_PER_S);
 	for (unsigned i = 0; i < r->nreplicas; i++)

@@ -125,6 +125,7 @@ static void status_expired(struct loop_timer *t, uint64_t now_ns)
 
 	loop_timer_set(v->loop, t, now_ns + STATUS_NS);
 	volume_status_event(v);
+	watchdog_look(v, now_ns);
 	space_look(v);
 	if (v->behind_to && v->durable_told >= MIN(v->behind_to, core_end(v->core).seq)) {
 		ring_behind_end(v->ring);
@@ -364,6 +365,18 @@ static void volume_close(struct volume *v)
 	log_info("stopped");
 }
 
+/* Everything that uses the volume waits when it dies. Not -1000, as the holder: its memory is bounded, but if that
+ * bound is ever broken the machine must be able to end it, and it comes back by recovery. */
+static void spare_from_oom(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "-900", 4) != 4)
+		log_debug("not spared by the OOM killer: %s", strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
 int volume_run(const struct config *cfg, char **argv)
 {
 	struct volume *v = calloc(1, sizeof(*v));
@@ -380,6 +393,7 @@ int volume_run(const struct config *cfg, char **argv)
 	v->started_ns = clock_mono_ns();
 	log_set_prefix(cfg->name);
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0); /* the kernel may need us to free its memory */
+	spare_from_oom();
 	r = volume_open(v, &e);
 	if (r) {
 		char advice[1500];
@@ -398,8 +412,10 @@ int volume_run(const struct config *cfg, char **argv)
 	}
 	notify_ready("standby");
 	volume_tick(v);
+	watchdog_start(&v->watchdog);
 	while (!v->quit) {
 		r = loop_run_once(v->loop, UINT64_MAX);
+		watchdog_turn(&v->watchdog);
 		if (r)
 			volume_die(v, "the event loop failed: %s", strerror(-r));
 		uring_reap_ready(v->uring);
@@ -425,6 +441,7 @@ int volume_run(const struct config *cfg, char **argv)
 		if (v->stopping)
 			volume_stop_work(v);
 	}
+	watchdog_stop(&v->watchdog);
 	volume_close(v);
 	return v->exit_status;
 }

@@ -26,6 +26,7 @@
 #include "meta_ledger.h"
 #include "net.h"
 #include "volume.h"
+#include "watchdog.h"
 
 #define ARENA_SIZE (64u << 20) /* bytes of batch buffers */
 #define SLOTS_MAX 2048u /* batches in memory at once */
@@ -265,6 +266,7 @@ struct volume {
 	uint64_t answered_seq; /* of the last operation answered when it was staged */
 	uint64_t last_commit_written; /* commit index in the newest batch */
 	uint64_t durable_told; /* highest EV_DURABLE */
+	struct watchdog watchdog;
 	struct converge converge[REPLICAS_MAX]; /* slows staging for who catches up */
 	struct loop_timer converge_timer;
 	unsigned reaps; /* OP_REAPs in flight */
