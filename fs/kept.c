@@ -17,7 +17,7 @@
 #define AREA_SIZE (2ull * KEPT_CAP_MAX * sizeof(struct kept_known))
 #define KEPT_SIZE (TABLES_AT + KEPT_SHARDS * AREA_SIZE)
 #define SUMMED_AT offsetof(struct kept_header, mount_id)
-#define SUMMED_SIZE (offsetof(struct kept_header, takeovers) - SUMMED_AT)
+#define SUMMED_SIZE (offsetof(struct kept_header, committed) - SUMMED_AT)
 
 _Static_assert(sizeof(struct kept_known) == 16, "two words");
 _Static_assert(sizeof(struct kept_done) == 40, "no holes");

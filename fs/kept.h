@@ -46,13 +46,15 @@
 struct kept_header {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t crc; /* of what is between this field and `takeovers` */
+	uint32_t crc; /* of what is between this field and `committed` */
 	uint64_t mount_id;
 	uint64_t agreed; /* flags of INIT */
 	struct uuid volume;
 	/* what changes */
-	_Atomic uint32_t
-		takeovers; /* since a request was answered that no earlier daemon had read */
+	/* a seq: stored before the operations up to it are answered */
+	_Atomic uint64_t committed;
+	/* since a request was answered that no earlier daemon had read */
+	_Atomic uint32_t takeovers;
 	_Atomic uint32_t window; /* places in use */
 	_Atomic uint32_t caps[KEPT_SHARDS]; /* 0: no table yet */
 };

@@ -17,6 +17,7 @@
 #include "uuid.h"
 
 struct holder;
+struct kept;
 struct kept_done;
 struct ll;
 struct volume;
@@ -68,6 +69,10 @@ int ll_hand_over(struct ll *l, struct holder *h, struct err *e);
 /* The operation of a request that was executed for an earlier daemon of this mount, and perhaps not answered; NULL:
  * none. `unique` without the bit that says it was sent again. */
 const struct kept_done *ll_executed(const struct ll *l, uint64_t unique);
+/* The place of ll_executed() and of what else outlives this process. */
+struct kept *ll_kept(struct ll *l);
+/* Makes what ll_kept()'s window has known to ll_executed(). Before the first operation is staged. */
+void ll_executed_ready(struct ll *l);
 /* A holder has the mount, and the kernel can send its requests again. */
 bool ll_can_hand_over(const struct ll *l);
 /* This volume is mounted there, dead or alive: as the mount table says, nothing is asked. */

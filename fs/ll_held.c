@@ -169,9 +169,15 @@ static int by_unique(const void *a, const void *b)
 	return x->unique < y->unique ? -1 : x->unique > y->unique;
 }
 
-/* A copy of the window that can be searched. */
-static void sort_window(struct ll *l)
+struct kept *ll_kept(struct ll *l)
 {
+	return &l->kept;
+}
+
+/* A copy of the window that can be searched. */
+void ll_executed_ready(struct ll *l)
+{
+	atomic_store(&l->staging, true);
 	l->nexecuted = atomic_load(&l->kept.h->window);
 	if (!l->nexecuted)
 		return;
@@ -212,7 +218,7 @@ static int kept_load(struct ll *l, int fd, const struct uuid *volume, struct err
 		atomic_store(&l->kept.h->takeovers, atomic_load(&old.h->takeovers) + 1);
 		ll_known_load(l, &old);
 		kept_window_copy(&l->kept, &old);
-		sort_window(l);
+		atomic_store(&l->kept.h->committed, atomic_load(&old.h->committed));
 	}
 	kept_close(&old);
 	return r;
@@ -291,8 +297,6 @@ int ll_held_resend(struct ll *l, struct err *e)
 
 	if (write(l->fd, &h, sizeof(h)) < 0)
 		return err_set(e, -errno, "the kernel does not send its requests again: %m");
-	log_info("took '%s' over as it was left: %zu inodes, %u operations that may have no answer "
-		 "yet",
-		l->mountpoint, ll_known_count(l), l->nexecuted);
+	log_info("took '%s' over as it was left: %zu inodes", l->mountpoint, ll_known_count(l));
 	return 0;
 }

@@ -67,6 +67,7 @@ struct ll {
 	bool held; /* it has the descriptor, too */
 	bool taken; /* from the daemon before: INIT was answered by it */
 	bool keep; /* the holder gets l->kept at once, not at a clean stop only */
+	atomic_bool staging; /* operations may end now; until then only reads do */
 	struct kept_done *executed; /* by earlier daemons, sorted by request */
 	unsigned nexecuted;
 	atomic_bool leaving; /* workers end after the request at hand */

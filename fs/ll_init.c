@@ -139,8 +139,8 @@ static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
 		amend_init(l, iov, count);
 	if (l->taken && h->unique == l->init_unique)
 		return h->len; /* the daemon before has answered it */
-	if (atomic_load_explicit(&l->kept.h->takeovers, memory_order_relaxed) && h->unique &&
-		!(h->unique & FUSE_UNIQUE_RESEND_))
+	if (atomic_load_explicit(&l->kept.h->takeovers, memory_order_relaxed) &&
+		atomic_load(&l->staging) && h->unique && !(h->unique & FUSE_UNIQUE_RESEND_))
 		atomic_store(&l->kept.h->takeovers, 0); /* not in vain */
 	n = writev(fd, iov, count);
 	if (n < 0 && errno != ENOENT) {

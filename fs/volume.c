@@ -310,6 +310,7 @@ static int volume_open(struct volume *v, struct err *e)
 	resync_init(v);
 	repair_init(v);
 	apply_init(v);
+	volume_held_read(v);
 	r = open_world(v, log, e);
 	free(log);
 	if (r)
@@ -349,7 +350,7 @@ static void last_checkpoint(struct volume *v)
 
 static void volume_close(struct volume *v)
 {
-	if (volume_drained(v) && v->ll && ll_can_hand_over(v->ll))
+	if (v->serving && volume_drained(v) && ll_can_hand_over(v->ll))
 		last_checkpoint(v); /* reading goes on meanwhile */
 	if (!volume_hand_over(v)) {
 		volume_held_close(v);

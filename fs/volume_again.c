@@ -44,7 +44,7 @@ static _Noreturn void exec_again(struct volume *v, char **env)
 
 	/* A dead mount must not stay in the way of whoever serves next. The descriptors close with
 	 * the exec. */
-	if (v->ll || v->serving)
+	if (v->serving)
 		umount2(v->cfg->mount, MNT_DETACH);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -67,7 +67,7 @@ static void pause_if_young(const struct volume *v)
 void volume_restart(struct volume *v, const char *reason)
 {
 	log_info("starting again: %s", reason);
-	if (v->ll)
+	if (v->serving)
 		volume_held_close(v);
 	if (v->control)
 		control_close(v->control);
@@ -96,7 +96,7 @@ void volume_die(struct volume *v, const char *fmt, ...)
 	log_error("%s", text);
 	log_error("this replica stops acknowledging and starts again from recovery");
 	atomic_store(&v->fenced, true);
-	if (v->ll)
+	if (v->serving)
 		volume_held_close(v); /* I9: the mount ends with what failed */
 	count_bad_start(v);
 	setenv(DIED_ENV, DIED_COUNTED, 1);

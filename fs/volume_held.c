@@ -7,9 +7,11 @@
  * journal yet; and at a clean stop, if nothing waits for a peer. Whatever ends the mount on purpose (a fence, an I/O
  * error, a stop with operations that wait) tells the holder first, so that the mount ends with the process.
  *
- * Taken over: when this replica serves again, in place of
- * a new mount. It must be the active one for that by its record, as for every mount, and everyone in the
- * in-sync set must agree: until then what is asked on the mount waits.
+ * Taken over: at once after recovery, for what only reads (I10), if this replica is the active one by its record: all
+ * that was answered is in the tree then, because the last commit index that answers were given for is kept, too, and
+ * what lies above it is nobody's knowledge yet. What changes something is queued until this replica serves, and for
+ * that everyone in the in-sync set must agree. (After a clean stop of an earlier build, and under ack=fsync, everything
+ * waits until then.)
  *
  * Exactly once: the history that is served then holds every operation that was answered, and some that were not.
  * An operation is answered after the commit index has passed it, and a batch carries a commit index only after
@@ -76,9 +78,9 @@ int volume_held_find(struct volume *v, struct err *e)
 	if (r)
 		return r;
 	v->mount_held = m.fd >= 0;
-	if (m.kept_fd >= 0 && !kept_map(m.kept_fd, &v->held_kept, NULL) &&
-		kept_check(v->held_kept.h, m.mount_id, NULL, NULL))
-		kept_close(&v->held_kept); /* whoever serves will say so */
+	v->held_id = m.mount_id;
+	if (m.kept_fd >= 0) /* what is wrong with it is said once this process has the replica */
+		kept_map(m.kept_fd, &v->held_kept, NULL);
 	m.kept_fd = -1;
 	holder_mount_close(&m);
 	if (!v->mount_held)
@@ -106,6 +108,8 @@ void volume_held_look(struct volume *v)
 
 	if (!v->mount_held || v->serving || v->serve_pending || may_serve(v))
 		return;
+	if (v->ll)
+		volume_fence(v, "the mount was kept, and this replica may not serve it any more");
 	v->mount_held = false;
 	log_warn("this replica is not the active one, or suspect: everything on the mount that the "
 		 "holder kept "
@@ -121,7 +125,7 @@ bool volume_hand_over(struct volume *v)
 {
 	struct err e = {0};
 
-	if (!v->ll || !v->serving || !v->holder || !ll_can_hand_over(v->ll))
+	if (!v->ll || !v->holder || !ll_can_hand_over(v->ll))
 		return false;
 	if (!volume_drained(v))
 		e.code = err_set(&e, -EBUSY, "operations still wait for a peer");
@@ -130,6 +134,46 @@ bool volume_hand_over(struct volume *v)
 	if (e.code)
 		log_warn("the mount is not left with the holder: %s", e.msg);
 	return !e.code;
+}
+
+static bool active_by_record(const struct volume *v)
+{
+	return v->facts.bad_starts < 3 && uuid_equal(&v->record.active, &v->self) &&
+	       !v->facts.demoted;
+}
+
+uint64_t volume_held_committed(struct volume *v, uint64_t end)
+{
+	struct err e = {0};
+	uint64_t seq;
+
+	if (!v->held_kept.h || !active_by_record(v))
+		return v->commit_found;
+	seq = atomic_load(&v->held_kept.h->committed);
+	if (!kept_check(v->held_kept.h, v->held_id, &v->desc.volume, &e) && seq > end)
+		err_set(&e, -EBADMSG, "the journal ends at seq %llu, but %llu was answered",
+			(unsigned long long)end, (unsigned long long)seq);
+	if (!e.code)
+		return MAX(seq, v->commit_found);
+	log_error("the mount that the holder kept is aborted: %s", e.msg);
+	kept_close(&v->held_kept);
+	v->mount_held = false;
+	volume_held_close(v);
+	return v->commit_found;
+}
+
+void volume_held_read(struct volume *v)
+{
+	struct ll_config c = volume_mount_config(v);
+	struct err e = {0};
+
+	if (!v->held_kept.h || !active_by_record(v) || v->cfg->ack == CONFIG_ACK_FSYNC)
+		return;
+	if (!ll_mount(v, &c, &v->ll, &e))
+		return;
+	log_error("%s", e.msg);
+	v->mount_held = false;
+	volume_held_close(v);
 }
 
 int volume_held_apply(struct volume *v, const struct entry *e)
@@ -142,11 +186,12 @@ int volume_held_apply(struct volume *v, const struct entry *e)
 		return apply_entry(v->tree, e, NULL);
 	r = apply_entry(v->tree, e, &op);
 	if (!r)
-		kept_window_add(&v->held_kept, &(struct kept_done){.unique = e->h.unique,
-						       .seq = e->h.seq,
-						       .ino = op.result.ino,
-						       .orphan = op.orphan,
-						       .type = e->h.type});
+		kept_window_add(v->ll ? ll_kept(v->ll) : &v->held_kept,
+			&(struct kept_done){.unique = e->h.unique,
+				.seq = e->h.seq,
+				.ino = op.result.ino,
+				.orphan = op.orphan,
+				.type = e->h.type});
 	return r;
 }
 

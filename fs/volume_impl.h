@@ -219,6 +219,7 @@ struct volume {
 	/* What it kept of that, mapped (h NULL: nothing that can be used): the operations that this process finds in
 	 * the journal above `commit_found` are noted there before they are applied. Of who applies. */
 	struct kept held_kept;
+	uint64_t held_id; /* that mount's */
 	uint64_t commit_found; /* by recovery: what is not above it was answered */
 	bool mount_held; /* it has a mount that an earlier process left there, and that is not taken over yet */
 	struct payload_pool *pool; /* of FUSE writes */
@@ -516,6 +517,13 @@ int volume_held_open(struct volume *v, struct err *e);
 void volume_held_close(struct volume *v);
 /* Now and then: fails what is held when this replica is not the active one. */
 void volume_held_look(struct volume *v);
+/* How far the history, which ends at `end`, is committed: as recovery found, or further, because the daemon before
+ * answered more. */
+uint64_t volume_held_committed(struct volume *v, uint64_t end);
+/* What is read on the mount of the daemon before is answered from now on, what changes something waits. Before other
+ * threads change the tree. */
+void volume_held_read(struct volume *v);
+struct ll_config volume_mount_config(const struct volume *v);
 /* apply_entry() of what is not this process' own; noted for requests that come again. Of who applies. */
 int volume_held_apply(struct volume *v, const struct entry *e);
 /* Whether the operation is in the history, its request asked again: 0, the op's results are filled; -ENOENT: it

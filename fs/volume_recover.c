@@ -337,7 +337,8 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 		return err_wrap(e, "journal");
 	ring_register(v->ring);
 	rp.flushed = flushed.seq;
-	rp.commit = v->commit_found = MAX(MIN(rec.commit, rec.end.seq), flushed.seq);
+	v->commit_found = MAX(MIN(rec.commit, rec.end.seq), flushed.seq);
+	rp.commit = volume_held_committed(v, rec.end.seq);
 	r = ring_walk(v->ring, data_seq, replay_batch, &rp);
 	if (!r)
 		r = distrust(&rp, UINT32_MAX);
@@ -350,6 +351,7 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 	v->durable_told = rec.end.seq;
 	ring_release(v->ring, data_seq);
 	fill_log(v, &rec, flushed, ret_log);
+	ret_log->commit = MAX(ret_log->commit, rp.commit);
 	v->recovered = true;
 	log_info("recovered to seq %llu (committed %llu, flushed %llu): %llu entries and %llu "
 		 "payloads "

@@ -42,28 +42,46 @@ static void mount_again(struct loop_timer *t, uint64_t now_ns)
 	/* the loop's turn runs volume_serve_work() */
 }
 
-/* What is in the way of the mount is a person's to clear, and perhaps gone in a moment (a boot in
- * disorder): tried again each second, and status says it. */
-static bool mount_now(struct volume *v)
+struct ll_config volume_mount_config(const struct volume *v)
 {
-	struct ll_config c = {.mountpoint = v->cfg->mount,
+	return (struct ll_config){.mountpoint = v->cfg->mount,
 		.volume_name = v->cfg->name,
 		.threads = v->cfg->threads,
 		.suid = v->cfg->suid,
 		.dev = v->cfg->dev,
 		.ack_fsync = v->cfg->ack == CONFIG_ACK_FSYNC,
+		.holder = v->holder,
 		.volume = &v->desc.volume,
 		.keep = v->cfg->ack != CONFIG_ACK_FSYNC};
+}
+
+static void mount_stands(struct volume *v)
+{
+	/* What is in the history is committed, and may be answered from now on. */
+	atomic_store(&ll_kept(v->ll)->h->committed, core_commit(v->core));
+	ll_executed_ready(v->ll);
+	v->mount_trouble[0] = '\0';
+	v->mount_held = false;
+	kept_close(&v->held_kept); /* copied, or of no more use */
+}
+
+/* What is in the way of the mount is a person's to clear, and perhaps gone in a moment (a boot in
+ * disorder): tried again each second, and status says it. */
+static bool mount_now(struct volume *v)
+{
+	struct ll_config c;
 	struct err e = {0};
 
+	if (v->ll) { /* since volume_held_read() */
+		mount_stands(v);
+		return true;
+	}
 	if (v->mount_timer.slot)
 		return false;
 	if (!volume_held_open(v, &e)) {
-		c.holder = v->holder;
+		c = volume_mount_config(v);
 		if (!ll_mount(v, &c, &v->ll, &e)) {
-			v->mount_trouble[0] = '\0';
-			v->mount_held = false;
-			kept_close(&v->held_kept); /* copied, or of no more use */
+			mount_stands(v);
 			return true;
 		}
 	}

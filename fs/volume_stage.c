@@ -634,6 +634,7 @@ void volume_commit(struct volume *v, uint64_t seq)
 	uint64_t now = clock_mono_ns();
 	struct slot *s = v->slots, *next;
 
+	atomic_store(&ll_kept(v->ll)->h->committed, seq); /* before anybody is told */
 	while (v->staged && v->staged->seq <= seq) {
 		struct op *op = v->staged;
 

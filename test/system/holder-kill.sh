@@ -4,7 +4,8 @@
 # budget: 240
 # With a holder the active's daemon is killed (kill -9) and started again, again and again under load, and no
 # application sees more than a pause: each operation is executed once, also what was in flight. The peer is there, or
-# away and not waited for; twice killed before what was asked again is answered; killed while a peer is silent.
+# away and not waited for; twice killed before what was asked again is answered; killed while a peer is silent, when what
+# only reads is answered. What cannot be taken over ends with errors, not with a hang.
 . "$(dirname "$0")/../lib.sh"
 
 CONF_VOLUME="holder = yes"
@@ -120,6 +121,15 @@ step "no error in all rounds; the longest took $longest ms; $(head -n 1 "$WORK/o
 kill $keeper
 
 # Operations that wait for a silent peer, killed: in the ring here, asked again, answered once the peer is back.
+mkdir "$m/dir"
+echo asked >"$m/dir/asked"
+echo known >"$m/dir/known"
+sync "$m/dir/known"
+echo 3 >/proc/sys/vm/drop_caches
+cat "$m/dir/known" >/dev/null
+echo last >"$m/dir/last" # answered a moment before the kill: the journal does not say yet that it is committed
+again "after the last answer"
+expect_eq "what was answered last" "$(cat "$m/dir/last")" last
 kill -STOP "${PID[b]}"
 (set -C && : >"$m/waits") &
 waits=$!
@@ -132,7 +142,15 @@ site_kill9 a
 site_start a
 pause_ms 300
 site_kill9 a
+taken=$(site_log a | grep -c "took .* over")
 site_start a
+# I10: what only reads is answered, and by what was answered before.
+wait_for 5 "the mount is taken over" eval '[[ $(site_log a | grep -c "took .* over") -gt $taken ]]'
+expect_eq "a file that the kernel knows" "$(timeout 5 cat "$m/dir/known")" known
+expect_eq "a file that it does not" "$(timeout 5 cat "$m/dir/asked")" asked
+expect_eq "past the page cache" "$(timeout 5 dd if="$m/dir/asked" iflag=direct status=none)" asked
+expect_eq "names" "$(timeout 5 ls "$m/dir" | tr '\n' ' ')" "asked known last "
+timeout 5 stat -f "$m" >/dev/null || fail "statfs is not answered"
 for pid in $waits $waits_dir $waits_append; do
 	pid_alive "$pid" || fail "an operation ended while the peer was silent"
 done
@@ -143,6 +161,17 @@ for pid in $waits $waits_dir $waits_append; do
 	wait "$pid" || fail "an operation that was in flight was executed twice, or lost"
 done
 expect_eq "appended once" "$(stat -c %s "$m/kept")" 6
+# It was answered as executed; the next daemon shows it, although the peer is silent again.
+kill -STOP "${PID[b]}"
+taken=$(site_log a | grep -c "took .* over")
+site_kill9 a
+site_start a
+wait_for 5 "the mount is taken over" eval '[[ $(site_log a | grep -c "took .* over") -gt $taken ]]'
+echo 3 >/proc/sys/vm/drop_caches
+expect_eq "what was answered" "$(timeout 5 dd if="$m/kept" iflag=direct status=none | wc -c)" 6
+expect_eq "what was made" "$(timeout 5 stat -c %F "$m/waits.dir")" directory
+kill -CONT "${PID[b]}"
+site_wait_active a
 site_wait_in_sync a
 
 # Alone in the set.
@@ -158,6 +187,22 @@ site_start b
 order a activate clusterdomain site-b
 site_wait_in_sync a
 expect_eq "the connection" "$(connection)" "$first"
+
+# A daemon that dies each time before anything new is answered, as of a request that it dies of: in the end the mount
+# is aborted, with errors.
+kill -STOP "${PID[b]}"
+took() { site_log a | grep -cE "took .* over|is aborted"; }
+for ((i = 0; i < 17; i++)); do
+	taken=$(took)
+	site_kill9 a
+	site_start a
+	wait_for 10 "the mount is taken over" eval '[[ $(took) -gt $taken ]]'
+done
+expect_match "the log" "$(site_log a)" "taken over 16 times in a row and no new request"
+expect_fail timeout 10 stat -f "$m/dir/known"
+kill -CONT "${PID[b]}"
+site_wait_active a
+[[ $(connection) != "$first" ]] || fail "it is the same mount"
 
 # Promoted elsewhere while the mount has no daemon: everything on it fails, also what was cached.
 (

@@ -39,7 +39,7 @@ Test(kept, a_header_is_believed_only_if_it_is_whole_and_of_this_mount_and_volume
 	cr_expect(eq(int, check(&k, 7, &volume), 0));
 	cr_expect(eq(int, check(&k, 8, &volume), -EBADMSG));
 	cr_expect(eq(int, check(&k, 7, &other_volume), -EBADMSG));
-	for (size_t i = 0; i < offsetof(struct kept_header, takeovers); i++) {
+	for (size_t i = 0; i < offsetof(struct kept_header, committed); i++) {
 		uint8_t *byte = (uint8_t *)k.h + i;
 
 		*byte ^= 0x40;
