@@ -1,0 +1,81 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: programs
+# budget: 240
+# PostgreSQL under pgbench with full_page_writes=off, and fio, which verifies what it wrote, go on while the active's
+# daemon is killed (kill -9) and started again, again and again: no error at either, nothing lost, no torn page.
+. "$(dirname "$0")/../lib.sh"
+
+CONF_VOLUME="holder = yes"
+[[ $(uname -r | awk -F. '{ print ($1 * 1000 + $2 >= 6009) }') = 1 ]] || skip "this kernel cannot resend"
+for PGBIN in /usr/lib/postgresql/*/bin; do :; done
+[[ -x $PGBIN/postgres && -x $PGBIN/pgbench ]] || skip "PostgreSQL is not installed"
+id postgres >/dev/null 2>&1 || skip "there is no user postgres"
+command -v fio >/dev/null || skip "fio is not installed"
+
+pg() { setpriv --reuid=postgres --regid=postgres --clear-groups env -C / PATH="$PGBIN:$PATH" "$@"; }
+sql() { pg psql -h "$WORK/pg" -X -q -A -t -d postgres "$@"; }
+# Numbers 1..: one statement each, and the number once its commit is acknowledged.
+client() {
+	local i
+	for ((i = 1; ; i++)); do
+		[[ ! -e $WORK/stop ]] || break
+		printf 'insert into t values (%d);\n\\echo %d\n' "$i" "$i"
+		sleep 0.005
+	done | sql -v ON_ERROR_STOP=1 >"$WORK/pg/acked"
+}
+verified() { # name, fio's options...
+	fio --name="$1" --directory="$m/fio" --size=24M --verify=crc32c --do_verify=1 --verify_fatal=1 \
+		--time_based --runtime=12 --group_reporting "${@:2}" >"$WORK/fio.$1" 2>&1
+}
+
+sites_up
+m=$(mnt a)
+mkdir "$m/fio"
+install -d -o postgres -g postgres "$WORK/pg"
+install -d -o postgres -g postgres -m 700 "$m/data"
+pg initdb -D "$m/data" -k -A trust -E UTF8 --locale=C >"$WORK/pg.out" 2>&1 ||
+	fail "initdb: $(tail -n 5 "$WORK/pg.out")"
+printf '%s\n' "full_page_writes = off" "shared_buffers = 32MB" "max_wal_size = 64MB" \
+	"checkpoint_timeout = 30s" "fsync = on" >>"$m/data/postgresql.conf"
+pg pg_ctl -D "$m/data" -l "$WORK/pg/log" -w -t 60 -o "-k $WORK/pg -c listen_addresses=''" start \
+	>"$WORK/pg.out" 2>&1 || fail "PostgreSQL does not start: $(tail -n 5 "$WORK/pg/log")"
+sql -c 'create table t (n int primary key)'
+pg pgbench -h "$WORK/pg" -i -s 1 -q postgres >"$WORK/pg.out" 2>&1
+step "PostgreSQL runs"
+
+client 2>"$WORK/client.out" &
+client=$!
+pg pgbench -h "$WORK/pg" -n -c 2 -T 14 postgres >"$WORK/bench.out" 2>&1 &
+bench=$!
+verified direct --rw=randwrite --bs=4k --direct=1 --ioengine=libaio --iodepth=4 &
+direct=$!
+verified large --rw=write --bs=512k --direct=1 --ioengine=libaio --iodepth=4 &
+large=$!
+verified synced --rw=randwrite --bsrange=1k-16k --fsync=4 &
+synced=$!
+longest=0
+for ((round = 1; round <= 5; round++)); do
+	pause_ms "$(random_ms 300 1800)"
+	site_kill9 a
+	begin=$(now_ns)
+	site_start a
+	site_wait_active a
+	ms=$((($(now_ns) - begin) / 1000000))
+	longest=$((ms > longest ? ms : longest))
+done
+for name in direct large synced; do
+	wait "${!name}" || fail "fio ($name) met an error: $(tail -n 5 "$WORK/fio.$name")"
+done
+wait $bench || fail "pgbench met an error: $(tail -n 5 "$WORK/bench.out")"
+expect_match "pgbench" "$(cat "$WORK/bench.out")" "number of failed transactions: 0"
+: >"$WORK/stop"
+wait $client || fail "a client met an error: $(tail -n 3 "$WORK/client.out")"
+n=$(tail -n 1 "$WORK/pg/acked")
+[[ $n -gt 100 ]] || fail "only $n commits"
+expect_eq "rows" "$(sql -c 'select count(*), max(n) from t')" "$n|$n"
+! grep -E 'PANIC|FATAL|could not (read|write|fsync)' "$WORK/pg/log" || fail "PostgreSQL's log"
+pg pg_ctl -D "$m/data" -m fast -w stop >"$WORK/pg.out" 2>&1
+pg pg_checksums -D "$m/data" --check >"$WORK/pg.out" 2>&1 || fail "checksums: $(tail -n 3 "$WORK/pg.out")"
+step "no error in all rounds; the longest took $longest ms; $n commits"
+sites_stop_and_compare
