@@ -144,7 +144,7 @@ static _Noreturn void victim(struct ll *l, int ready, uint64_t seed)
 	ensure(write(ready, "x", 1) == 1);
 	for (;;) { /* tables grow, shrink and close up */
 		uint64_t n =
-			1 + (seed = seed * 6364136223846793005ull + 1442695040888963407ull) % 8192;
+			1 + (seed = seed * 6364136223846793005ull + 1442695040888963407ull) % 32768;
 
 		for (uint64_t i = 1; i <= n; i++)
 			ll_known_add(l, OTHERS + i, 1);
