@@ -148,13 +148,13 @@ void volume_fence(struct volume *v, const char *text)
 
 	snprintf(reason, sizeof(reason), "%s", text ? text : "fenced");
 	log_warn("leaving the active role: %s", reason);
-	if (v->ll) {
-		volume_held_close(v);
-		ll_fence_begin(v->ll);
-	}
-	volume_fail_all(v, -EIO);
 	if (v->ll)
+		ll_fence_begin(v->ll);
+	volume_fail_all(v, -EIO);
+	if (v->ll) {
+		volume_held_close(v); /* the mount ends, also if this process dies in between */
 		ll_fence(v->ll, FENCE_MS);
+	}
 	volume_restart(v, reason);
 }
 
