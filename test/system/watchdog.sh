@@ -21,7 +21,7 @@ mkfs.ext4 -q "$WORK/disk-a"
 loop=$(losetup -f --show "$WORK/disk-a")
 mount "$loop" "$WORK/a/disk"
 losetup -d "$loop" # goes with the mount
-# A frozen one could not be unmounted.
+r=0 # A frozen one could not be unmounted:
 trap 'r=$?; trap - ERR; set +e; fsfreeze -u "$WORK/a/disk" 2>/dev/null; (exit $r); cleanup' EXIT
 net_new
 sites_format 256M
