@@ -18,7 +18,7 @@
 #include <json-c/json.h>
 #undef json_object
 
-#define DEPTH_MAX 32
+#define DEPTH_MAX 64 /* lists of custom objects with pod templates in them come near half of it */
 
 static struct json_c_object *object_of(const struct json *j)
 {

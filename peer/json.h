@@ -58,7 +58,7 @@ bool json_next(struct json_member *m);
 
 /* Borrowed until the value changes or is freed. */
 const char *json_text(const struct json *j, bool pretty);
-/* A whole text; depth at most 32. 0, or -EBADMSG with the reason. */
+/* A whole text; depth at most 64. 0, or -EBADMSG with the reason. */
 int json_parse(const char *text, size_t len, struct json **ret_j, struct err *e);
 
 #endif

@@ -107,14 +107,14 @@ Test(json, only_the_given_length_is_read)
 
 Test(json, depth_is_limited)
 {
-	char text[200];
+	char text[400];
 
-	memset(text, '[', 100);
-	memset(text + 100, ']', 100);
+	memset(text, '[', 200);
+	memset(text + 200, ']', 200);
 	struct json *j;
 	struct err e;
 
-	cr_assert_eq(json_parse(text + 70, 60, &j, &e), 0);
+	cr_assert_eq(json_parse(text + 140, 120, &j, &e), 0);
 	json_free(j);
-	cr_assert_eq(json_parse(text + 60, 80, &j, &e), -EBADMSG);
+	cr_assert_eq(json_parse(text + 130, 140, &j, &e), -EBADMSG);
 }
