@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -31,6 +32,10 @@ static const struct conf_key config_keys[] = {
 	{"api", "ca", false},
 	{"api", "certificate", false},
 	{"api", "key", false},
+	{"kubernetes", "kubeconfig", false},
+	{"kubernetes", "namespace", false},
+	{"kubernetes", "identity", false},
+	{"kubernetes", "interval", false},
 	{"peer", "agent", false}, /* needed, but the section may be absent */
 	{"replicas", "directory", false},
 	{"replicas", "mounts", false},
@@ -202,6 +207,47 @@ static int load_replicas(const struct conf *c, struct agent_config *r, struct er
 	return ret;
 }
 
+/* A pod is told by its environment who it is. */
+static void default_identity(struct agent_config *r)
+{
+	const char *ns = getenv("TANDEM_NAMESPACE"), *pod = getenv("TANDEM_POD");
+
+	snprintf(r->kube_namespace, sizeof(r->kube_namespace), "%s",
+		ns && *ns ? ns : "tandem-system");
+	if (pod && *pod)
+		snprintf(r->kube_identity, sizeof(r->kube_identity), "%s", pod);
+	else if (gethostname(r->kube_identity, sizeof(r->kube_identity) - 1))
+		snprintf(r->kube_identity, sizeof(r->kube_identity), "tandem-agent");
+}
+
+static int load_kubernetes(const struct conf *c, struct agent_config *r, struct err *e)
+{
+	const struct conf_section *s = conf_section(c, "kubernetes");
+	const char *text;
+	int ret;
+
+	default_identity(r);
+	if (!s)
+		return 0;
+	if (*s->name)
+		return conf_error(c, s, NULL, e, "section [kubernetes] takes no name");
+	ret = conf_get_readable(c, s, "kubeconfig", r->kubeconfig, sizeof(r->kubeconfig), e);
+	text = conf_get(c, s, "namespace");
+	if (!ret && text)
+		ret = conf_take_name(
+			c, s, "namespace", text, r->kube_namespace, sizeof(r->kube_namespace), e);
+	text = conf_get(c, s, "identity");
+	if (!ret && text && (!*text || strlen(text) >= sizeof(r->kube_identity)))
+		ret = conf_error(
+			c, s, "identity", e, "1 to %zu bytes", sizeof(r->kube_identity) - 1);
+	if (!ret && text)
+		snprintf(r->kube_identity, sizeof(r->kube_identity), "%s", text);
+	if (!ret)
+		ret = conf_get_duration(
+			c, s, "interval", NS_PER_S, 300 * NS_PER_S, &r->kube_interval_ns, e);
+	return ret;
+}
+
 int agent_config_load(const char *path, struct agent_config *ret_c, struct err *e)
 {
 	static struct agent_config r; /* large; one thread */
@@ -217,6 +263,7 @@ int agent_config_load(const char *path, struct agent_config *ret_c, struct err *
 		.metrics = true,
 		.replicas = "/var/lib/tandemfs/data",
 		.mounts = "/var/lib/tandemfs/mnt",
+		.kube_interval_ns = 5 * NS_PER_S,
 	};
 	snprintf(r.path, sizeof(r.path), "%s", path);
 	default_program(r.program, sizeof(r.program));
@@ -230,6 +277,8 @@ int agent_config_load(const char *path, struct agent_config *ret_c, struct err *
 		ret = load_peers(c, &r, e);
 	if (!ret)
 		ret = load_replicas(c, &r, e);
+	if (!ret)
+		ret = load_kubernetes(c, &r, e);
 	conf_free(c);
 	if (!ret)
 		*ret_c = r;

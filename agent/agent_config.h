@@ -30,6 +30,12 @@
  *   mounts = /var/lib/tandemfs/mnt         # its mount: NAME in it
  *   address = 10.0.0.1                     # of the volumes' connections; default: the host of listen
  *   port = 7410                            # the first one; a volume takes the first that is free
+ *
+ *   [kubernetes]                           # for tandem-agent --kubernetes
+ *   kubeconfig = /etc/tandemfs/kubeconfig  # default: as a pod, with the files of its service account
+ *   namespace = tandem-system              # its own, and that of administrators' objects
+ *   identity = node-1                      # in the Lease; default: the host's name
+ *   interval = 5s                          # between two looks at the objects
  */
 #ifndef AGENT_AGENT_CONFIG_H
 #define AGENT_AGENT_CONFIG_H
@@ -62,6 +68,9 @@ struct agent_config {
 	bool metrics;
 	char listen[256]; /* "": no REST over TCP */
 	char ca[4096], certificate[4096], key[4096];
+	char kubeconfig[4096]; /* "": as a pod */
+	char kube_namespace[64], kube_identity[254];
+	uint64_t kube_interval_ns;
 	unsigned npeers;
 	struct agent_config_peer peers[REPLICAS_MAX];
 	char replicas[4096], mounts[4096];

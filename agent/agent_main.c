@@ -22,6 +22,7 @@
 
 #include "agent_config.h"
 #include "api.h"
+#include "kube_run.h"
 #include "log.h"
 #include "supervise.h"
 
@@ -39,9 +40,12 @@ struct agent {
 
 static const char usage_text[] =
 	"usage: tandem-agent [--config FILE] [--dry-run] [--verbose]\n"
+	"       tandem-agent --kubernetes [--leader-elect] [--config FILE] [--verbose]\n"
 	"\n"
 	"  --config FILE  default " AGENT_CONFIG_PATH "\n"
 	"  --dry-run      print what would be done about each volume, and exit\n"
+	"  --kubernetes   act on the objects of this Kubernetes cluster, and supervise nothing\n"
+	"  --leader-elect only while this process holds the Lease\n"
 	"  --verbose      log more\n"
 	"  --version, --help\n"
 	"\n"
@@ -133,7 +137,27 @@ static int run(struct agent *a, struct err *e)
 	return ret ? err_set(e, ret, "the event loop: %s", strerror(-ret)) : 0;
 }
 
+static atomic_bool kube_stop;
+
+static void stop_kube(int signal_number)
+{
+	atomic_store(&kube_stop, true);
+}
+
+static int run_kube(const struct agent *a, bool leader_elect, struct err *e)
+{
+	struct sigaction end = {.sa_handler = stop_kube};
+
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	sigaction(SIGTERM, &end, NULL);
+	sigaction(SIGINT, &end, NULL);
+	return kube_run(&a->config, leader_elect, &kube_stop, e);
+}
+
 static const struct option options[] = {
+	{"kubernetes", no_argument, NULL, 'k'},
+	{"leader-elect", no_argument, NULL, 'l'},
 	{"config", required_argument, NULL, 'c'},
 	{"dry-run", no_argument, NULL, 'n'},
 	{"verbose", no_argument, NULL, 'v'},
@@ -146,7 +170,7 @@ int main(int argc, char **argv)
 {
 	static struct agent a; /* large */
 	const char *path = AGENT_CONFIG_PATH;
-	bool dry_run = false;
+	bool dry_run = false, kubernetes = false, leader_elect = false;
 	struct err e = {0};
 	int opt, ret;
 
@@ -157,6 +181,12 @@ int main(int argc, char **argv)
 			break;
 		case 'n':
 			dry_run = true;
+			break;
+		case 'k':
+			kubernetes = true;
+			break;
+		case 'l':
+			leader_elect = true;
 			break;
 		case 'v':
 			log_set_level(LOG_LEVEL_DEBUG);
@@ -176,12 +206,21 @@ int main(int argc, char **argv)
 		fprintf(stderr, "tandem-agent: '%s' is no option\n\n%s", argv[optind], usage_text);
 		return EXIT_USAGE;
 	}
+	if ((leader_elect && !kubernetes) || (kubernetes && dry_run)) {
+		fprintf(stderr,
+			"tandem-agent: --leader-elect belongs to --kubernetes, and --dry-run "
+			"does not\n\n%s",
+			usage_text);
+		return EXIT_USAGE;
+	}
 	ret = agent_config_load(path, &a.config, &e);
 	if (ret) {
 		fprintf(stderr, "tandem-agent: %s\n", e.msg);
 		return ret == -ENOMEM || ret == -EIO ? 1 : EXIT_CONFIG;
 	}
-	ret = dry_run ? supervise_dry_run(&a.config, stdout, &e) : run(&a, &e);
+	ret = kubernetes ? run_kube(&a, leader_elect, &e)
+	      : dry_run	 ? supervise_dry_run(&a.config, stdout, &e)
+			 : run(&a, &e);
 	if (ret)
 		fprintf(stderr, "tandem-agent: %s\n", e.msg);
 	return ret ? 1 : 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kinds that a server has: core/v1, and each group at its preferred version. Kubernetes serves some kinds from
+ * The kinds that a server has: core/v1, and each group at its preferred version; a kind that is not in that one, at the
+ * first version that has it (CronJob was batch/v1beta1 when Job was batch/v1 for years). Kubernetes serves some kinds from
  * two groups, an old and a new one, and the objects are the same: those of the old groups are left out.
  */
 #include "kube_impl.h"
@@ -43,6 +44,15 @@ static bool take_name(char *to, size_t size, const char *from)
 	return true;
 }
 
+static bool is_known(const struct found *f, const struct kube_kind *kind)
+{
+	for (unsigned i = 0; i < f->n; i++)
+		if (!strcmp(f->kinds[i].group, kind->group) &&
+			!strcmp(f->kinds[i].plural, kind->plural))
+			return true;
+	return false;
+}
+
 static void take_kind(
 	struct found *f, const char *group, const char *version, const struct json *resource)
 {
@@ -54,7 +64,7 @@ static void take_kind(
 		!take_name(kind.group, sizeof(kind.group), group) ||
 		!take_name(kind.version, sizeof(kind.version), version) ||
 		!take_name(kind.kind, sizeof(kind.kind), json_get_string(resource, "kind", "")) ||
-		f->n == KINDS_MAX)
+		f->n == KINDS_MAX || is_known(f, &kind))
 		return;
 	kind.listed = has_verb(resource, "list") && has_verb(resource, "get");
 	kind.written = has_verb(resource, "create") && has_verb(resource, "patch") &&
@@ -101,6 +111,23 @@ static bool is_old(const struct found *f, const struct kube_kind *kind)
 	return false;
 }
 
+/* All versions of a group, the preferred one first. A kind that is known already is not taken again. */
+static int take_versions(struct kube *k, struct found *f, const struct json *group, struct err *e)
+{
+	const char *name = json_get_string(group, "name", "?");
+	const char *best = json_get_string(json_get(group, "preferredVersion"), "version", "?");
+	const struct json *versions = json_get(group, "versions");
+	int ret = take_group(k, f, name, best, e);
+
+	for (unsigned i = 0; i < json_length(versions) && !ret; i++) {
+		const char *version = json_get_string(json_at(versions, i), "version", "?");
+
+		if (strcmp(version, best))
+			ret = take_group(k, f, name, version, e);
+	}
+	return ret;
+}
+
 int kube_discover(struct kube *k, struct kube_kind **ret_kinds, unsigned *ret_n,
 	unsigned *ret_missing, struct err *e)
 {
@@ -117,8 +144,7 @@ int kube_discover(struct kube *k, struct kube_kind **ret_kinds, unsigned *ret_n,
 		const struct json *g = json_at(groups, i);
 		struct err why = {0};
 
-		if (!take_group(k, &f, json_get_string(g, "name", "?"),
-			    json_get_string(json_get(g, "preferredVersion"), "version", "?"), &why))
+		if (!take_versions(k, &f, g, &why))
 			continue;
 		log_warn("kinds of group '%.100s': %s", json_get_string(g, "name", "?"), why.msg);
 		missing++;

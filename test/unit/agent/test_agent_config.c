@@ -4,6 +4,7 @@
 #include <criterion/new/assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent_config.h"
@@ -134,4 +135,32 @@ Test(agent_config, a_file_that_is_not_there_is_no_wrong_word)
 
 	cr_assert(eq(int, agent_config_load("/nonexistent/agent.conf", &c, &e), -ENOENT));
 	cr_assert(ne(ptr, strstr(e.msg, "/nonexistent/agent.conf"), NULL));
+}
+
+Test(agent_config, what_kubernetes_needs_has_defaults_and_a_pods_environment_counts)
+{
+	char text[512];
+	struct err e;
+
+	cr_assert(zero(int, load(AGENT, &e)), "%s", e.msg);
+	cr_assert(eq(str, c.kubeconfig, ""));
+	cr_assert(eq(str, c.kube_namespace, "tandem-system"));
+	cr_assert(ne(chr, c.kube_identity[0], 0));
+	cr_assert(eq(u64, c.kube_interval_ns, 5 * NS_PER_S));
+	setenv("TANDEM_NAMESPACE", "storage", 1);
+	setenv("TANDEM_POD", "agent-1", 1);
+	cr_assert(zero(int, load(AGENT, &e)), "%s", e.msg);
+	cr_assert(eq(str, c.kube_namespace, "storage"));
+	cr_assert(eq(str, c.kube_identity, "agent-1"));
+	scratch_write(scratch_path("kubeconfig"), "x");
+	snprintf(text, sizeof(text),
+		AGENT "[kubernetes]\nkubeconfig = %s\nnamespace = n\nidentity = i\ninterval = 1s\n",
+		scratch_path("kubeconfig"));
+	cr_assert(zero(int, load(text, &e)), "%s", e.msg);
+	cr_assert(eq(str, c.kubeconfig, (char *)scratch_path("kubeconfig")));
+	cr_assert(eq(str, c.kube_namespace, "n"));
+	cr_assert(eq(str, c.kube_identity, "i"));
+	cr_assert(eq(u64, c.kube_interval_ns, NS_PER_S));
+	refuse(AGENT "[kubernetes]\nkubeconfig = /nowhere\n", "4: kubeconfig: ");
+	refuse(AGENT "[kubernetes]\ninterval = 1ms\n", "4: interval: ");
 }

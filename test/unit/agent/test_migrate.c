@@ -67,6 +67,14 @@ Test(migrate, of_the_metadata_only_what_people_wrote_goes_over_and_no_status)
 		"'labels':{'a':'b'},'annotations':{'mine':'1'}},'data':{'k':'v'}}");
 }
 
+Test(migrate, the_rights_of_the_agents_stay_on_their_side)
+{
+	stays(&plain,
+		"{'kind':'RoleBinding','metadata':{'name':'m'},'roleRef':{'name':'tandem-migrator'}"
+		"}",
+		"replication itself");
+}
+
 Test(migrate, a_service_loses_its_addresses_and_ports_but_stays_headless)
 {
 	struct migrate_options o = {.keep_node_ports = true};

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the controllers of kube_run.h share. One thread. */
+#ifndef AGENT_KUBE_CONTROL_H
+#define AGENT_KUBE_CONTROL_H
+
+#include <stdint.h>
+
+#include "agent_config.h"
+#include "kube.h"
+#include "migrate.h"
+
+#define KEY_SCHEDULE TANDEM_KEY "migration-schedule-name" /* label of a run */
+#define KEY_SCHEDULE_TYPE TANDEM_KEY "migration-schedule-type"
+#define KEY_FROM TANDEM_KEY "migrated-by" /* NAMESPACE/CLUSTERPAIR that brought an object */
+
+extern const struct kube_kind kind_pair, kind_policy, kind_schedule, kind_migration, kind_secret,
+	kind_namespace, kind_volume, kind_lease;
+
+struct kube_control {
+	const struct agent_config *config;
+	struct kube *kube; /* this cluster */
+	const atomic_bool *stop;
+	bool elect;
+	/* kube_lease.c */
+	bool leading;
+	uint64_t renewed_ns,
+		seen_ns; /* monotonic: when ours was written, when another's last changed */
+	char seen[400]; /* the other's holder and time */
+};
+
+int64_t now_s(void);
+const char *meta_of(const struct json *obj, const char *key); /* NULL: absent */
+
+/* kube_lease.c: may this process act (any longer)? Renews; cheap when asked often. */
+bool lease_hold(struct kube_control *c);
+void lease_release(struct kube_control *c);
+
+/* kube_status.c: a condition of the status, about the object's generation. */
+void condition_set(struct json *status, const struct json *obj, const char *type, bool truth,
+	const char *reason, const char *message);
+/* Writes `status` (taken) where it differs from what `obj` has, and makes obj what is there then. */
+int status_write(struct kube_control *c, const struct kube_kind *kind, struct json *obj,
+	struct json *status, struct err *e);
+
+/* kube_pair.c: the cluster behind a ClusterPair; the caller's. */
+int pair_open(
+	struct kube_control *c, const char *ns, const char *name, struct kube **ret, struct err *e);
+void pairs_look(struct kube_control *c, const struct json *pairs);
+
+/* kube_schedule.c: begins what is due, forgets what is old. */
+void schedules_look(struct kube_control *c, const struct json *policies,
+	const struct json *schedules, const struct json *migrations);
+bool migration_ended(const struct json *migration);
+
+/* kube_migrate.c: runs it, unless it has ended. */
+void migration_look(struct kube_control *c, struct json *migration);
+
+#endif

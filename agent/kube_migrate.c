@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A Migration, from its object to its status. It is idempotent: one that was interrupted, by whatever, is run again
+ * from its beginning, and finds most of it unchanged. While a cluster does not answer it is tried again, for ten
+ * minutes from when it was made.
+ */
+#include "kube_migrate.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+#define PATIENCE_S 600
+#define LINES_MAX                                                                                  \
+	1500u /* of the status: it must fit into an object; failures may be as many again */
+
+const struct kube_kind kind_migration =
+	KUBE_KIND("tandemfs.dev", "v1alpha1", "Migration", "migrations", true);
+
+void run_report(struct migration_run *r, const struct kube_kind *kind, const char *ns,
+	const char *name, const char *status, const char *reason)
+{
+	bool failed = !strcmp(status, "Failed");
+	struct json *line;
+
+	if (strcmp(status, "Skipped") && strcmp(status, "Purged")) {
+		r->total++;
+		r->done += !failed;
+	}
+	r->failed += failed;
+	if (json_length(r->resources) >= LINES_MAX * (1 + failed))
+		return;
+	line = json_object();
+	json_set_string(line, "name", name);
+	if (ns)
+		json_set_string(line, "namespace", ns);
+	json_set_string(line, "group", kind->group);
+	json_set_string(line, "version", kind->version);
+	json_set_string(line, "kind", kind->kind);
+	json_set_string(line, "status", status);
+	if (reason)
+		json_set_string(line, "reason", reason);
+	json_append(r->resources, line);
+}
+
+/* --- what the rules ask --- */
+
+static bool owner_migrates(void *ctx, const struct json *reference, const char *ns)
+{
+	struct migration_run *r = ctx;
+	const char *uid = json_get_string(reference, "uid", "");
+	bool yes = false;
+
+	if (r->depth == 8) /* a ring of owners */
+		return false;
+	r->depth++;
+	for (unsigned i = 0; i < r->nkinds && !yes; i++)
+		for (unsigned n = 0; n < json_length(r->here[i]) && !yes; n++) {
+			const struct json *obj = json_at(r->here[i], n);
+			const struct json *owners = json_path(obj, "metadata", "ownerReferences");
+
+			if (!meta_of(obj, "uid") || strcmp(meta_of(obj, "uid"), uid))
+				continue;
+			yes = !migrate_skip(&r->o, obj);
+			for (unsigned k = 0; k < json_length(owners) && !yes; k++)
+				yes = owner_migrates(ctx, json_at(owners, k), ns);
+		}
+	r->depth--;
+	return yes;
+}
+
+static const char *namespace_to(void *ctx, const char *ns)
+{
+	const struct migration_run *r = ctx;
+
+	return json_get_string(json_get(r->spec, "namespaceMapping"), ns, NULL);
+}
+
+static bool has_string(const struct json *list, const char *text)
+{
+	for (unsigned i = 0; i < json_length(list); i++)
+		if (!strcmp(json_string_at(list, i, ""), text))
+			return true;
+	return false;
+}
+
+static bool namespace_migrates(void *ctx, const char *ns)
+{
+	return has_string(((const struct migration_run *)ctx)->namespaces, ns);
+}
+
+/* --- the run --- */
+
+static int refuse_unbuilt(const struct json *spec, struct err *e)
+{
+	static const char *const keys[] = {"preExecRule", "postExecRule"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
+		if (json_get_string(spec, keys[i], "")[0])
+			return err_set(e, -ENOTSUP, "spec.%s: rules are not built yet", keys[i]);
+	if (json_length(json_get(spec, "transformSpecs")))
+		return err_set(e, -ENOTSUP, "spec.transformSpecs: these are not built yet");
+	return 0;
+}
+
+static int take_selected(struct migration_run *r, struct err *e)
+{
+	struct json *all = json_array();
+	const struct json *labels = json_get(r->spec, "namespaceSelectors");
+	int ret = kube_list(r->c->kube, &kind_namespace, NULL, NULL, all, NULL, e);
+
+	for (unsigned i = 0; i < json_length(all) && !ret; i++) {
+		const struct json *ns = json_at(all, i);
+		bool match = true;
+		struct json_member m;
+
+		for (bool ok = json_first(labels, &m); ok; ok = json_next(&m))
+			match &= json_equal(json_path(ns, "metadata", "labels", m.key), m.value);
+		if (match && !has_string(r->namespaces, meta_of(ns, "name")))
+			json_append_string(r->namespaces, meta_of(ns, "name"));
+	}
+	json_free(all);
+	return ret;
+}
+
+/* Others than the object's own only where administrators write. */
+static int take_namespaces(struct migration_run *r, const char *own, struct err *e)
+{
+	bool admin = !strcmp(own, r->c->config->kube_namespace);
+	const struct json *named = json_get(r->spec, "namespaces");
+	struct json_member m;
+
+	r->namespaces = json_array();
+	for (unsigned i = 0; i < json_length(named); i++) {
+		const char *ns = json_string_at(named, i, "");
+
+		if (!admin && strcmp(ns, own))
+			return err_set(e, -EPERM,
+				"namespace '%s' can only be copied by an object in namespace '%s'",
+				ns, r->c->config->kube_namespace);
+		if (!has_string(r->namespaces, ns))
+			json_append_string(r->namespaces, ns);
+	}
+	if (json_first(json_get(r->spec, "namespaceSelectors"), &m)) {
+		if (!admin)
+			return err_set(e, -EPERM,
+				"namespaceSelectors only have a meaning in namespace '%s'",
+				r->c->config->kube_namespace);
+		return take_selected(r, e);
+	}
+	if (!json_length(r->namespaces))
+		json_append_string(r->namespaces, own);
+	return 0;
+}
+
+static int take_kinds(struct migration_run *r, struct err *e)
+{
+	unsigned kept = 0;
+	int ret = kube_discover(r->c->kube, &r->kinds, &r->nkinds, NULL, e);
+
+	if (ret)
+		return ret;
+	for (unsigned i = 0; i < r->nkinds; i++)
+		if (run_wants_kind(r, &r->kinds[i]))
+			r->kinds[kept++] = r->kinds[i];
+	r->nkinds = kept;
+	return 0;
+}
+
+static int run_namespace(struct migration_run *r, const char *ns, struct err *e)
+{
+	const char *to = namespace_to(r, ns);
+	struct json *there = NULL;
+	int ret = kube_get(r->c->kube, &kind_namespace, NULL, ns, &there, e);
+
+	json_free(there);
+	if (ret == -ENOENT && json_get_bool(r->spec, "skipDeletedNamespaces", true)) {
+		run_report(r, &kind_namespace, NULL, ns, "Skipped", "there is no such namespace");
+		return 0;
+	}
+	if (ret)
+		return ret;
+	r->ns = ns;
+	r->ns_to = to ? to : ns;
+	r->here = calloc(r->nkinds + 1, sizeof(*r->here));
+	r->there = calloc(r->nkinds + 1, sizeof(*r->there));
+	ensure(r->here && r->there);
+	ret = run_collect(r, e);
+	if (!ret)
+		ret = run_send(r, e);
+	if (!ret && json_get_bool(r->spec, "purgeDeletedResources", false))
+		ret = run_purge(r, e);
+	for (unsigned i = 0; i < r->nkinds; i++) {
+		json_free(r->here[i]);
+		json_free(r->there[i]);
+	}
+	free(r->here);
+	free(r->there);
+	r->here = r->there = NULL;
+	return ret;
+}
+
+static int run(struct migration_run *r, const struct json *obj, struct err *e)
+{
+	const char *own = meta_of(obj, "namespace"),
+		   *pair = json_get_string(r->spec, "clusterPair", "");
+	const struct json *optional = json_get(r->spec, "includeOptionalResourceTypes");
+	int ret = refuse_unbuilt(r->spec, e);
+
+	snprintf(r->from, sizeof(r->from), "%.250s/%.253s", own, pair);
+	r->o = (struct migrate_options){
+		.start_applications = json_get_bool(r->spec, "startApplications", false),
+		.network_policies_with_cidr =
+			json_get_bool(r->spec, "includeNetworkPolicyWithCIDR", false),
+		.include_jobs = has_string(optional, "Job"),
+		.ignore_owner_references =
+			json_get_bool(r->spec, "ignoreOwnerReferencesCheck", false),
+		.owner_migrates = owner_migrates,
+		.namespace_to = namespace_to,
+		.namespace_migrates = namespace_migrates,
+		.ctx = r,
+	};
+	if (!ret)
+		ret = take_namespaces(r, own, e);
+	if (!ret)
+		ret = pair_open(r->c, own, pair, &r->to, e);
+	if (!ret && json_get_bool(r->spec, "includeResources", true))
+		ret = take_kinds(r, e);
+	for (unsigned i = 0; i < json_length(r->namespaces) && !ret && r->nkinds; i++)
+		ret = run_namespace(r, json_string_at(r->namespaces, i, ""), e);
+	return ret;
+}
+
+/* --- the status --- */
+
+static const char *reason_of(const struct migration_run *r, int error)
+{
+	return r->activated	     ? "ApplicationActivated"
+	       : kube_is_away(error) ? "Unreachable"
+	       : error == -EPERM     ? "Forbidden"
+	       : error == -EACCES    ? "Unauthorized"
+	       : error == -ENOENT    ? "NotFound"
+	       : error == -ENOTSUP   ? "NotBuilt"
+				     : "Refused";
+}
+
+static void set_summary(const struct migration_run *r, const struct json *obj, struct json *status)
+{
+	struct json *s = json_object();
+	int64_t made = kube_time_parse(meta_of(obj, "creationTimestamp")), took = now_s() - made;
+	char text[64];
+
+	snprintf(text, sizeof(text), "%u/%u", r->done, r->total);
+	json_set_string(s, "resources", text);
+	json_set_string(s, "volumes", "0/0"); /* what is in them is replicated, not copied */
+	json_set_int(s, "totalNumberOfVolumes", 0);
+	json_set_int(s, "numOfMigratedVolumes", 0);
+	json_set_int(s, "totalNumberOfResources", r->total);
+	json_set_int(s, "numOfMigratedResources", r->done);
+	json_set_int(s, "totalBytesMigrated", 0);
+	snprintf(text, sizeof(text), "%llds", (long long)MAX(took, 0));
+	json_set_string(s, "elapsedTime", text);
+	json_set(status, "summary", s);
+}
+
+static void set_end(struct migration_run *r, const struct json *obj, struct json *status, int error,
+	const char *why)
+{
+	const char *word = error ? "Failed" : r->failed ? "PartialSuccess" : "Successful";
+	char now[21], text[160];
+
+	kube_time(now_s(), now);
+	snprintf(text, sizeof(text), "%u of %u objects are there as they should be", r->done,
+		r->total);
+	json_set_string(status, "stage", "Final");
+	json_set_string(status, "status", word);
+	json_set_string(status, "finishTimestamp", now);
+	json_set_string(status, "resourceMigrationFinishTimestamp", now);
+	set_summary(r, obj, status);
+	condition_set(status, obj, "Progressing", false, "Ended", error ? why : text);
+	condition_set(status, obj, "Completed", !error && !r->failed,
+		error	    ? reason_of(r, error)
+		: r->failed ? "SomeFailed"
+			    : "AllThere",
+		error ? why : text);
+	condition_set(status, obj, "Failed", error != 0, error ? reason_of(r, error) : "Ended",
+		error ? why : text);
+	if (json_get_bool(r->spec, "includeVolumes", true))
+		condition_set(status, obj, "VolumesCopied", false, "Replicated",
+			"what is in volumes is replicated and not copied by a migration: set "
+			"includeVolumes to false");
+	kube_event(r->c->kube, obj, error || r->failed ? "Warning" : "Normal",
+		error	    ? "MigrationFailed"
+		: r->failed ? "MigrationPartial"
+			    : "MigrationSuccessful",
+		error ? why : text);
+}
+
+static struct json *status_of(const struct json *obj)
+{
+	struct json *status = json_copy(json_get(obj, "status"));
+
+	return status ? status : json_object();
+}
+
+static int begin(struct kube_control *c, struct json *obj, struct err *e)
+{
+	struct json *status = status_of(obj);
+
+	json_set_string(status, "stage", "Applications");
+	json_set_string(status, "status", "InProgress");
+	if (!json_length(json_get(status, "conditions")))
+		condition_set(status, obj, "Progressing", true, "Copying", "objects are copied");
+	return status_write(c, &kind_migration, obj, status, e);
+}
+
+void migration_look(struct kube_control *c, struct json *obj)
+{
+	struct migration_run r = {.c = c, .resources = json_array()};
+	struct json *status;
+	struct err e = {0}, failure = {0};
+	int ret;
+
+	if (migration_ended(obj) || json_path(obj, "metadata", "deletionTimestamp") ||
+		begin(c, obj, &e)) {
+		if (e.code)
+			log_warn("Migration '%s': %s", meta_of(obj, "name"), e.msg);
+		json_free(r.resources);
+		return;
+	}
+	r.spec = json_get(obj, "spec");
+	ret = run(&r, obj, &failure);
+	status = status_of(obj);
+	json_set(status, "resources", r.resources);
+	if (ret && kube_is_away(ret) &&
+		(ret == -ECANCELED ||
+			now_s() - kube_time_parse(meta_of(obj, "creationTimestamp")) < PATIENCE_S))
+		condition_set(status, obj, "Progressing", false, reason_of(&r, ret), failure.msg);
+	else
+		set_end(&r, obj, status, ret, failure.msg);
+	if (ret == -ECANCELED)
+		json_free(status); /* the next process goes on with it */
+	else if (status_write(c, &kind_migration, obj, status, &e))
+		log_warn("Migration '%s': %s", meta_of(obj, "name"), e.msg);
+	log_info("Migration '%s/%s': %u of %u objects are there, %u failed%s%s",
+		meta_of(obj, "namespace"), meta_of(obj, "name"), r.done, r.total, r.failed,
+		ret ? ": " : "", ret ? failure.msg : "");
+	kube_free(r.to);
+	json_free(r.namespaces);
+	free(r.kinds);
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * MigrationSchedule: a Migration is made when the policy says so and the one before has ended; the oldest ones go
+ * when there are more than the policy retains. When the last one began is read from the Migrations themselves, which
+ * have the schedule's name as a label, so that a process that was killed between making one and noting it makes no
+ * second one.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "kube_control.h"
+#include "log.h"
+#include "schedule.h"
+
+const struct kube_kind kind_policy =
+	KUBE_KIND("tandemfs.dev", "v1alpha1", "SchedulePolicy", "schedulepolicies", false);
+const struct kube_kind kind_schedule =
+	KUBE_KIND("tandemfs.dev", "v1alpha1", "MigrationSchedule", "migrationschedules", true);
+
+bool migration_ended(const struct json *migration)
+{
+	const char *status = json_get_string(json_get(migration, "status"), "status", "");
+
+	return !strcmp(status, "Successful") || !strcmp(status, "PartialSuccess") ||
+	       !strcmp(status, "Failed") || !strcmp(status, "Purged");
+}
+
+/* Is it a run of this schedule, by this type of rule? */
+static bool is_run(const struct json *m, const struct json *schedule, const char *type)
+{
+	const struct json *labels = json_path(m, "metadata", "labels");
+
+	return !strcmp(meta_of(m, "namespace"), meta_of(schedule, "namespace")) &&
+	       !strcmp(json_get_string(labels, KEY_SCHEDULE, ""), meta_of(schedule, "name")) &&
+	       !strcmp(json_get_string(labels, KEY_SCHEDULE_TYPE, ""), type);
+}
+
+static int64_t made_s(const struct json *obj)
+{
+	return kube_time_parse(meta_of(obj, "creationTimestamp"));
+}
+
+/* The runs, the oldest first; borrowed objects in an array of copies. */
+static struct json *runs_of(
+	const struct json *migrations, const struct json *schedule, const char *type)
+{
+	struct json *runs = json_array();
+	int64_t after = -1;
+
+	for (;;) { /* few: those that are retained */
+		int64_t next = INT64_MAX;
+
+		for (unsigned i = 0; i < json_length(migrations); i++) {
+			const struct json *m = json_at(migrations, i);
+
+			if (is_run(m, schedule, type) && made_s(m) > after)
+				next = MIN(next, made_s(m));
+		}
+		if (next == INT64_MAX)
+			return runs;
+		for (unsigned i = 0; i < json_length(migrations); i++)
+			if (is_run(json_at(migrations, i), schedule, type) &&
+				made_s(json_at(migrations, i)) == next)
+				json_append(runs, json_copy(json_at(migrations, i)));
+		after = next;
+	}
+}
+
+static struct json *new_run(const struct json *schedule, const char *type)
+{
+	struct json *m = json_object(), *meta = json_object(), *labels = json_object(),
+		    *owner = json_object(), *owners = json_array();
+	char name[300], lower[16], at[20];
+	time_t t = (time_t)now_s();
+	struct tm tm = {0};
+
+	snprintf(lower, sizeof(lower), "%s", type);
+	for (char *p = lower; *p; p++)
+		*p |= 0x20; /* letters only */
+	gmtime_r(&t, &tm);
+	strftime(at, sizeof(at), "%Y-%m-%d-%H%M%S", &tm);
+	snprintf(name, sizeof(name), "%.220s-%s-%s", meta_of(schedule, "name"), lower, at);
+	json_set_string(m, "apiVersion", "tandemfs.dev/v1alpha1");
+	json_set_string(m, "kind", "Migration");
+	json_set_string(meta, "name", name);
+	json_set_string(meta, "namespace", meta_of(schedule, "namespace"));
+	json_set_string(labels, KEY_SCHEDULE, meta_of(schedule, "name"));
+	json_set_string(labels, KEY_SCHEDULE_TYPE, type);
+	json_set(meta, "labels", labels);
+	json_set_string(owner, "apiVersion", "tandemfs.dev/v1alpha1");
+	json_set_string(owner, "kind", "MigrationSchedule");
+	json_set_string(owner, "name", meta_of(schedule, "name"));
+	json_set_string(owner, "uid", meta_of(schedule, "uid"));
+	json_append(owners, owner);
+	json_set(meta, "ownerReferences", owners);
+	json_set(m, "metadata", meta);
+	json_set(m, "spec", json_copy(json_path(schedule, "spec", "template", "spec")));
+	return m;
+}
+
+static int begin(struct kube_control *c, const struct json *schedule, const char *type,
+	struct json *runs, struct err *e)
+{
+	struct json *m = new_run(schedule, type), *made = NULL;
+	int ret = kube_create(c->kube, &kind_migration, m, &made, e);
+
+	if (!ret)
+		json_append(runs, made);
+	json_free(m);
+	return ret == -EEXIST ? 0 : ret;
+}
+
+static void forget_old(struct kube_control *c, const struct json *runs, unsigned retain)
+{
+	for (unsigned i = 0; i + retain < json_length(runs); i++) {
+		const struct json *m = json_at(runs, i);
+		struct err e = {0};
+
+		if (migration_ended(m) &&
+			kube_delete(c->kube, &kind_migration, meta_of(m, "namespace"),
+				meta_of(m, "name"), meta_of(m, "uid"), &e) &&
+			e.code != -ENOENT)
+			log_warn("Migration '%s': %s", meta_of(m, "name"), e.msg);
+	}
+}
+
+static struct json *items_of(const struct json *runs)
+{
+	struct json *items = json_array();
+
+	for (unsigned i = 0; i < json_length(runs); i++) {
+		const struct json *m = json_at(runs, i), *status = json_get(m, "status");
+		struct json *item = json_object();
+
+		json_set_string(item, "name", meta_of(m, "name"));
+		json_set_string(item, "creationTimestamp", meta_of(m, "creationTimestamp"));
+		if (json_get_string(status, "finishTimestamp", NULL))
+			json_set_string(item, "finishTimestamp",
+				json_get_string(status, "finishTimestamp", NULL));
+		json_set_string(item, "status", json_get_string(status, "status", "Pending"));
+		json_append(items, item);
+	}
+	return items;
+}
+
+static void note_success(struct json *status, const struct json *runs)
+{
+	for (unsigned i = 0; i < json_length(runs); i++) {
+		const struct json *s = json_get(json_at(runs, i), "status");
+		const char *finish = json_get_string(s, "finishTimestamp", NULL);
+
+		if (!finish || strcmp(json_get_string(s, "status", ""), "Successful") ||
+			kube_time_parse(finish) <
+				kube_time_parse(json_get_string(status, "lastSuccessTime", "")))
+			continue;
+		json_set_string(status, "lastSuccessTime", finish);
+		json_remove(status, "applicationActivated");
+		json_set_string(status, "lastSuccessDuration",
+			json_get_string(json_get(s, "summary"), "elapsedTime", "0s"));
+	}
+}
+
+/* The other cluster has started the applications: no further runs, until a person wants them. */
+static bool was_activated(const struct json *runs)
+{
+	const struct json *last = json_at(runs, json_length(runs) - 1);
+	const struct json *conditions = json_path(last, "status", "conditions");
+
+	for (unsigned i = 0; i < json_length(conditions); i++)
+		if (!strcmp(json_get_string(json_at(conditions, i), "reason", ""),
+			    "ApplicationActivated"))
+			return true;
+	return false;
+}
+
+static int suspend(struct kube_control *c, struct json *schedule, struct err *e)
+{
+	struct json *patch = json_object(), *spec = json_object(), *now = NULL;
+	int ret;
+
+	json_set_bool(spec, "suspend", true);
+	json_set(patch, "spec", spec);
+	ret = kube_patch(c->kube, &kind_schedule, meta_of(schedule, "namespace"),
+		meta_of(schedule, "name"), NULL, patch, &now, e);
+	json_free(patch);
+	if (ret)
+		return ret;
+	json_set(schedule, "metadata", json_copy(json_get(now, "metadata")));
+	json_set(schedule, "spec", json_copy(json_get(now, "spec")));
+	json_free(now);
+	kube_event(c->kube, schedule, "Warning", "ScheduleSuspended",
+		"the applications run in the other cluster; nothing more is copied there");
+	return 0;
+}
+
+/* One rule of the policy. */
+static int look_rule(struct kube_control *c, struct json *schedule, struct json *status,
+	const struct schedule *s, enum schedule_type type, const struct json *migrations,
+	struct err *e)
+{
+	const char *name = schedule_type_name(type), *next;
+	struct json *spec = json_get(schedule, "spec"), *runs = runs_of(migrations, schedule, name);
+	unsigned n = json_length(runs);
+	int64_t last_s = n ? made_s(json_at(runs, n - 1)) : 0, next_s, known_s;
+	bool suspended = json_get_bool(spec, "suspend", false);
+	char text[21];
+	int ret = 0;
+
+	/* Once: who resumes it afterwards wants to be asked no more. */
+	if (n && !suspended && was_activated(runs) && json_get_bool(spec, "autoSuspend", true) &&
+		!json_get_bool(status, "applicationActivated", false)) {
+		ret = suspend(c, schedule, e);
+		json_set_bool(status, "applicationActivated", true);
+		suspended = true;
+	}
+	if (!ret && !suspended && schedule_due(s, type, last_s, now_s()) &&
+		(!n || migration_ended(json_at(runs, n - 1))))
+		ret = begin(c, schedule, name, runs, e);
+	forget_old(c, runs, s->rules[type].retain);
+	json_set(json_get(status, "items"), name, items_of(runs));
+	note_success(status, runs);
+	n = json_length(runs);
+	next_s = schedule_next(s, type, n ? made_s(json_at(runs, n - 1)) : 0, now_s());
+	next = json_get_string(status, "nextTime", NULL);
+	known_s = next ? kube_time_parse(next) : 0;
+	if (!suspended && next_s && (!known_s || next_s < known_s)) {
+		kube_time(next_s, text);
+		json_set_string(status, "nextTime", text);
+	}
+	json_free(runs);
+	return ret;
+}
+
+static const struct json *policy_of(const struct json *policies, const char *name)
+{
+	for (unsigned i = 0; i < json_length(policies); i++)
+		if (!strcmp(meta_of(json_at(policies, i), "name"), name))
+			return json_at(policies, i);
+	return NULL;
+}
+
+static void look(struct kube_control *c, struct json *schedule, const struct json *policies,
+	const struct json *migrations)
+{
+	const char *name = json_get_string(json_get(schedule, "spec"), "schedulePolicyName", "");
+	const struct json *policy = policy_of(policies, name);
+	struct json *status = json_copy(json_get(schedule, "status"));
+	struct schedule s = {0};
+	struct err e = {0};
+	int ret = policy ? schedule_parse(json_get(policy, "policy"), &s, &e)
+			 : err_set(&e, -ENOENT, "there is no SchedulePolicy '%s'", name);
+
+	if (!status)
+		status = json_object();
+	json_set(status, "items", json_object());
+	json_remove(status, "nextTime");
+	for (unsigned i = 0; i < SCHEDULE_TYPES && !ret; i++)
+		if (s.rules[i].given)
+			ret = look_rule(c, schedule, status, &s, i, migrations, &e);
+	condition_set(status, schedule, "Ready", !ret, ret ? "Refused" : "Scheduled",
+		ret ? e.msg
+		: json_get_bool(json_get(schedule, "spec"), "suspend", false)
+			? "suspended: no further runs"
+			: "runs begin when the policy says so");
+	if (status_write(c, &kind_schedule, schedule, status, &e))
+		log_warn("MigrationSchedule '%s': %s", meta_of(schedule, "name"), e.msg);
+}
+
+void schedules_look(struct kube_control *c, const struct json *policies,
+	const struct json *schedules, const struct json *migrations)
+{
+	for (unsigned i = 0; i < json_length(schedules) && lease_hold(c); i++)
+		look(c, json_at(schedules, i), policies, migrations);
+}

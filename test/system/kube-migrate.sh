@@ -1,0 +1,250 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: kube
+# budget: 1500
+# Two clusters: a namespace's objects arrive stripped and held back, unchanged ones are not sent, deleted ones go.
+#
+# Nearly all of the budget is for the first test on a machine, which builds the API server.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../kube/lib.sh"
+
+manifests=$ROOT/k8s-manifests
+AGENT=
+
+agent_config() { # name
+	mkdir -p "$WORK/$1"
+	cat >"$WORK/$1/agent.conf" <<-END
+		[agent]
+		domain = site-a
+		volumes = $WORK/$1
+		[kubernetes]
+		kubeconfig = $(kube_dir a)/agent.kubeconfig
+		identity = $1
+		interval = 1s
+	END
+}
+agent_start() { # name
+	in_site_bg a "$BIN/tandem-agent" --kubernetes --leader-elect --config "$WORK/$1/agent.conf" --verbose
+	AGENT=$BG
+	cat "$WORK/bg-a.out" >>"$WORK/agent-$1.out"
+}
+agent_kill() { # signal
+	kill "-$1" "$AGENT"
+	wait "$AGENT" 2>/dev/null || true
+}
+gone() { # KIND/NAME... : not at the destination
+	local o
+	for o in "$@"; do
+		! kc b -n blue get "$o" >/dev/null 2>&1 || fail "$o is there"
+	done
+}
+there() { kc b -n blue get "$1" -o "jsonpath=$2"; }      # KIND/NAME, path at the destination
+mig() { kc a -n blue get migration "$1" -o "jsonpath=$2"; } # name, path
+ended() { [[ $(mig "$1" '{.status.stage}') = Final ]]; }
+migrate() { # name, further lines of the spec...
+	{
+		printf 'apiVersion: tandemfs.dev/v1alpha1\nkind: Migration\nmetadata: {name: %s, namespace: blue}\n' "$1"
+		printf 'spec:\n  clusterPair: remotecluster\n  includeVolumes: false\n'
+		printf '  %s\n' "${@:2}"
+	} | kc a create -f - >/dev/null
+}
+migrated() { # name, expected status, further lines of the spec...
+	migrate "$1" "${@:3}"
+	wait_for 20 "Migration $1 ends: $(cat "$WORK/bg-a.out")" ended "$1"
+	expect_eq "Migration $1 ($(mig "$1" '{.status.resources[?(@.status=="Failed")]}'))" \
+		"$(mig "$1" '{.status.status}')" "$2"
+}
+versions() { kc b -n blue get cm,secret,svc,deploy,sts,ds,cronjob,pvc,role,rolebinding,sa,ingress -o json |
+	jq -r '.items[] | select(.metadata.annotations["tandemfs.dev/resource-hash"]) |
+		"\(.kind)/\(.metadata.name) \(.metadata.resourceVersion)"' | sort; }
+
+work_new
+net_new
+kube_up a
+kube_up b
+
+# --- the kinds, the rights, the pair -------------------------------------------------------------------
+for s in a b; do
+	kc $s create namespace blue >/dev/null
+	kc $s create namespace tandem-system >/dev/null
+	kc $s apply -n tandem-system -f "$manifests/base/rbac.yaml" >/dev/null
+done
+kc a apply -f "$manifests/base/crds" >/dev/null
+kube_certificate a agent /CN=agent
+kube_config a agent
+kube_certificate b mover /CN=mover
+kube_config b mover
+kc a create clusterrolebinding agent --clusterrole tandem-agent --user agent >/dev/null
+kc a -n tandem-system create rolebinding agent --role tandem-agent --user agent >/dev/null
+kc a -n blue create rolebinding mover --clusterrole tandem-migrator --user agent >/dev/null
+kc b create clusterrolebinding mover --clusterrole tandem-migrator-volumes --user mover >/dev/null
+kc a -n blue create secret generic remotecluster \
+	--from-file=kubeconfig="$(kube_dir b)/mover.kubeconfig" >/dev/null
+kc a annotate -n blue secret remotecluster tandemfs.dev/skip-resource=true >/dev/null
+for k in crd/migrations.tandemfs.dev crd/clusterpairs.tandemfs.dev; do
+	kc a wait --for=condition=Established "$k" --timeout=20s >/dev/null
+done
+kc a apply -f "$manifests/examples/clusterpair.yaml" >/dev/null
+agent_config one
+agent_start one
+pair_is() { [[ $(kc a -n blue get cp remotecluster -o 'jsonpath={.status.schedulerStatus} {.status.storageStatus}') = "$1" ]]; }
+wait_for 20 "the pair is refused" pair_is "Error NotProvided"
+expect_match "why" "$(kc a -n blue get cp remotecluster -o 'jsonpath={.status.conditions[0].message}')" 'no right there'
+kc b -n blue create rolebinding mover --clusterrole tandem-migrator --user mover >/dev/null
+wait_for 20 "the pair is ready" pair_is "Ready NotProvided"
+expect_match "an event" "$(kc a -n blue get events)" 'PairReady'
+step "the pair is ready"
+
+# --- what arrives ---------------------------------------------------------------------------------------
+kc a apply -f - >/dev/null <<END
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: db}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Delete
+  hostPath: {path: /mnt/db/data}
+  claimRef: {apiVersion: v1, kind: PersistentVolumeClaim, namespace: blue, name: db, uid: 1-2-3}
+END
+kc a -n blue apply -f - >/dev/null <<END
+---
+{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: db}, spec: {volumeName: db, storageClassName: "",
+  accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {a: "1"}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: old}, data: {a: "1"}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: password}, stringData: {p: s3cret}}
+---
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: web}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, nodePort: 30123}]}}
+---
+{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: web}, spec: {defaultBackend: {service: {name: web, port: {number: 80}}}}}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: reader}, rules: [{apiGroups: [""], resources: [configmaps], verbs: [get]}]}
+---
+{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 3, selector: {matchLabels: {app: web}},
+  template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: x}]}}}}
+---
+{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db}, spec: {serviceName: db, replicas: 2, selector: {matchLabels: {app: db}},
+  template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: x}]}}}}
+---
+{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: log}, spec: {selector: {matchLabels: {app: log}},
+  template: {metadata: {labels: {app: log}}, spec: {containers: [{name: log, image: x}]}}}}
+---
+{apiVersion: batch/v1beta1, kind: CronJob, metadata: {name: dump}, spec: {schedule: "0 * * * *", jobTemplate: {spec: {
+  template: {spec: {restartPolicy: Never, containers: [{name: dump, image: x}]}}}}}}
+END
+uid=$(kc a -n blue get deploy web -o 'jsonpath={.metadata.uid}')
+kc a -n blue apply -f - >/dev/null <<END
+---
+{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: web-1, ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: web, uid: $uid}]},
+  spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: x}]}}}}
+END
+kc a -n blue create rolebinding readers --role reader --user alice >/dev/null
+kc b -n blue create rolebinding readers --role reader --user bob >/dev/null
+migrated first Successful
+expect_eq "the deployment" "$(there deploy/web '{.spec.replicas} {.metadata.annotations.tandemfs\.dev/migrationReplicas}')" '0 3'
+expect_eq "the stateful set" "$(there sts/db '{.spec.replicas} {.metadata.annotations.tandemfs\.dev/migrationReplicas}')" '0 2'
+expect_eq "the daemon set" "$(there ds/log '{.spec.template.spec.nodeSelector.tandemfs\.dev/held-back}')" true
+expect_eq "the cron job" "$(there cronjob/dump '{.spec.suspend}')" true
+expect_eq "the configuration" "$(there cm/settings '{.data.a}')" 1
+expect_eq "the secret" "$(there secret/password '{.data.p}' | base64 -d)" s3cret
+expect_match "its own address" "$(there svc/web '{.spec.clusterIP}')" '^10\.96\.2\.'
+[[ $(there svc/web '{.spec.ports[0].nodePort}') != 30123 ]] || fail "the node port went over"
+expect_eq "the volume" "$(kc b get pv db -o 'jsonpath={.spec.persistentVolumeReclaimPolicy} {.spec.claimRef.name} {.spec.claimRef.uid}')" 'Retain db '
+expect_eq "the claim" "$(there pvc/db '{.spec.volumeName}')" db
+expect_eq "both sides' subjects" "$(there rolebinding/readers '{.subjects[*].name}')" 'alice bob'
+gone secret/remotecluster rs/web-1
+expect_eq "finished" "$(mig first '{.status.conditions[?(@.type=="Completed")].status} {.status.conditions[?(@.type=="Completed")].observedGeneration}')" 'True 1'
+expect_match "the columns" "$(kc a -n blue get mig first)" 'remotecluster +Final +Successful +0/0 +[0-9]+/[0-9]+'
+expect_match "an event" "$(kc a -n blue get events)" 'MigrationSuccessful'
+step "objects arrive: $(mig first '{.status.summary.resources}') in $(mig first '{.status.summary.elapsedTime}')"
+
+# --- what is unchanged is not sent; what changed is; what was deleted goes ------------------------------
+versions >"$WORK/before"
+[[ $(wc -l <"$WORK/before") -ge 12 ]] || fail "too few: $(cat "$WORK/before")"
+migrated second Successful
+diff "$WORK/before" <(versions) || fail "something was sent though nothing had changed"
+expect_eq "unchanged" "$(mig second '{.status.resources[*].status}' | tr ' ' '\n' | sort -u | tr '\n' ' ')" 'Skipped Unchanged '
+kc a -n blue patch cm settings -p '{"data":{"a":"2"}}' >/dev/null
+kc a -n blue scale deploy/web --replicas 5 >/dev/null
+kc a -n blue delete cm/old sts/db >/dev/null
+kc b -n blue create cm of-others >/dev/null
+migrated third Successful
+expect_eq "not purged without the word" "$(there cm/old '{.data.a}')" 1
+expect_eq "what changed" "$(there cm/settings '{.data.a}')" 2
+expect_eq "a new count" "$(there deploy/web '{.spec.replicas} {.metadata.annotations.tandemfs\.dev/migrationReplicas}')" '0 5'
+migrated fourth Successful 'purgeDeletedResources: true'
+gone cm/old sts/db
+kc b -n blue get cm/of-others pvc/db >/dev/null || fail "purged what is not ours or not gone"
+step "unchanged objects are not sent, deleted ones are purged"
+
+# --- failures -------------------------------------------------------------------------------------------
+migrated rule Failed 'preExecRule: flush'
+expect_match "what is not built" "$(mig rule '{.status.conditions[?(@.type=="Failed")].message}')" 'not built'
+migrated elsewhere Failed 'namespaces: [kube-system]'
+expect_match "another's namespace" "$(mig elsewhere '{.status.conditions[?(@.type=="Failed")].message}')" 'can only be copied'
+# A right that is missing there is told, for each object that it concerns, and the rest goes over.
+kc b get clusterrole tandem-migrator -o json >"$WORK/role.json"
+jq '(.rules[] | select(.resources | index("secrets")) | .resources) -= ["secrets"]' "$WORK/role.json" | kc b replace -f - >/dev/null
+kc a -n blue patch secret password -p '{"stringData":{"p":"new"}}' >/dev/null
+kc a -n blue patch cm settings -p '{"data":{"a":"3"}}' >/dev/null
+migrated denied PartialSuccess
+expect_match "the denial" "$(mig denied '{.status.resources[?(@.status=="Failed")]}')" '"password".*forbidden'
+expect_eq "the rest" "$(there cm/settings '{.data.a}')" 3
+jq 'del(.metadata.resourceVersion)' "$WORK/role.json" | kc b replace -f - >/dev/null
+# A field that somebody set there is a conflict, and is not overwritten.
+kc b -n blue patch cm settings -p '{"data":{"a":"mine"}}' >/dev/null
+kc a -n blue patch cm settings -p '{"data":{"a":"4"}}' >/dev/null
+migrated conflict PartialSuccess
+expect_match "the conflict" "$(mig conflict '{.status.resources[?(@.status=="Failed")].reason}')" 'conflict'
+expect_eq "not overwritten" "$(there cm/settings '{.data.a}')" mine
+kc b -n blue delete cm settings >/dev/null
+step "a missing right, a conflict and what is not built are told"
+
+# --- the agent is killed, a cluster is away -------------------------------------------------------------
+kc a -n blue apply -f - >/dev/null < <(for i in {1..60}; do
+	printf -- '---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: many-%d}, data: {a: "1"}}\n' "$i"
+done)
+link_cut
+migrate away
+progress() { [[ $(mig away '{.status.status} {.status.conditions[?(@.type=="Progressing")].reason}') = "$1" ]]; }
+wait_for 30 "the other cluster is away" progress "InProgress Unreachable"
+agent_kill KILL
+link_heal
+agent_config two
+agent_start two
+some() { kc b -n blue get cm many-5; }
+wait_for 40 "the next agent takes the lease and goes on" some
+agent_kill KILL
+agent_start two
+wait_for 30 "Migration away ends" ended away
+expect_eq "after all that" "$(mig away '{.status.status}')" Successful
+expect_eq "all of them" "$(kc b -n blue get cm -o name | grep -c many-)" 60
+kill -STOP "${KUBE_PID[a-apiserver]}"
+pause_ms 1500
+kill -CONT "${KUBE_PID[a-apiserver]}"
+step "killed twice and without the other cluster: it goes on"
+
+# --- schedules ------------------------------------------------------------------------------------------
+kc a apply -f "$manifests/examples/schedulepolicy.yaml" >/dev/null
+kc a apply -f "$manifests/examples/migrationschedule.yaml" >/dev/null
+succeeded() { [[ $(kc a -n blue get ms blueschedule -o 'jsonpath={.status.items.Interval[0].status}') = Successful ]]; }
+wait_for 20 "a run of the schedule" succeeded
+expect_eq "one run" "$(kc a -n blue get mig -o name | grep -c blueschedule-interval-)" 1
+expect_match "the schedule" "$(kc a -n blue get ms)" 'bluepolicy +remotecluster +false +20[0-9TZ:-]+ +[0-9]+s'
+expect_match "the next" "$(kc a -n blue get ms blueschedule -o 'jsonpath={.status.nextTime}')" '^20'
+# Started over there: nothing may be copied over it, and the schedule stops by itself.
+kc b -n blue patch deploy web --type merge -p \
+	'{"spec":{"replicas":5},"metadata":{"annotations":{"tandemfs.dev/migrationReplicas":null}}}' >/dev/null
+kc a -n blue scale deploy/web --replicas 7 >/dev/null
+migrated activated Failed
+expect_eq "why" "$(mig activated '{.status.conditions[?(@.type=="Failed")].reason}')" ApplicationActivated
+expect_eq "it runs on" "$(there deploy/web '{.spec.replicas}')" 5
+step "a schedule runs; what was started over there is left alone"
+agent_kill TERM
+expect_eq "the lease is given back" "$(kc a -n tandem-system get lease tandem-agent -o 'jsonpath={.spec.holderIdentity}')" ''
