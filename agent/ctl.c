@@ -50,6 +50,10 @@ static const struct ctl_command commands[] = {
 	{"delete", 2, 2, CTL_OPTION_YES | CTL_OPTION_LOCAL, cmd_delete,
 		"volume NAME [--yes] [--local]",
 		"remove a volume and all its data, on all sites (--local: on this node alone)"},
+	{"generate", 2, 2, CTL_OPTION_KUBE, cmd_generate,
+		"clusterpair NAME -n NAMESPACE [--kubeconfig FILE] [--service-account NAME]",
+		"print a ClusterPair of the Kubernetes cluster here, to be applied on the other "
+		"one"},
 	{"preflight", 0, ARGS_MAX - 1, CTL_OPTION_OUTPUT, cmd_preflight,
 		"[CONFIG-FILE...] [-o table|json|yaml]",
 		"what this node, and the volumes configured in these files, need and lack"},
@@ -80,6 +84,9 @@ static const struct {
 	{"--ack", CTL_OPTION_NEW},
 	{"--mode", CTL_OPTION_NEW},
 	{"--owner", CTL_OPTION_NEW},
+	{"--namespace", CTL_OPTION_KUBE},
+	{"--kubeconfig", CTL_OPTION_KUBE},
+	{"--service-account", CTL_OPTION_KUBE},
 };
 
 static const struct ctl_command *command_find(const char *name)
@@ -258,7 +265,8 @@ static int take_value(struct line *l, const char *command, const char *name, con
 	const struct {
 		const char *name, **ret;
 	} plain[] = {{"--from", &l->c->from}, {"--size", &l->c->size}, {"--ack", &l->c->ack},
-		{"--mode", &l->c->mode}, {"--owner", &l->c->owner}};
+		{"--mode", &l->c->mode}, {"--owner", &l->c->owner}, {"--namespace", &l->c->ns},
+		{"--kubeconfig", &l->c->kubeconfig}, {"--service-account", &l->c->service_account}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++) {
 		if (strcmp(name, plain[i].name) == 0) {
@@ -284,15 +292,18 @@ static int take_option(struct line *l, int argc, const char *const *argv, int *a
 	char name[32];
 	unsigned which;
 
-	if (text[1] != '-') { /* -h, -y, -w, -o VALUE, -oVALUE */
-		if (!strchr("hywo", text[1]) || (text[1] != 'o' && text[2]))
+	if (text[1] != '-') { /* -h, -y, -w, -o VALUE, -oVALUE, -n likewise */
+		bool valued = text[1] == 'o' || text[1] == 'n';
+
+		if (!strchr("hywon", text[1]) || (!valued && text[2]))
 			return ctl_usage_error(l->c, command, "there is no option '%s'", text);
 		snprintf(name, sizeof(name), "%s",
 			text[1] == 'h'	 ? "--help"
 			: text[1] == 'y' ? "--yes"
 			: text[1] == 'w' ? "--watch"
+			: text[1] == 'n' ? "--namespace"
 					 : "--output");
-		if (text[1] == 'o' && text[2])
+		if (valued && text[2])
 			value = text + 2;
 	} else {
 		size_t len = strcspn(text, "=");

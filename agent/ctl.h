@@ -43,6 +43,7 @@ struct ctl {
 	const char *from; /* a domain; NULL: not given */
 	const char *size; /* as typed; NULL: not given */
 	const char *ack, *mode, *owner; /* of a new volume; NULL: not given */
+	const char *ns, *kubeconfig, *service_account; /* of Kubernetes; NULL: not given */
 	enum ctl_output output;
 
 	char agent[256]; /* the socket of this node's agent; "": it does not run */
@@ -74,6 +75,7 @@ struct ctl_volumes {
 #define CTL_OPTION_WATCH 128u
 #define CTL_OPTION_LOCAL 256u
 #define CTL_OPTION_NEW 512u /* what a new volume shall be */
+#define CTL_OPTION_KUBE 1024u /* a cluster of Kubernetes */
 
 struct ctl_command {
 	const char *name;
@@ -142,6 +144,7 @@ int cmd_readyz(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_preflight(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_create(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_delete(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_generate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resync(struct ctl *c, unsigned nargs, const char *const *args);
 
 #endif

@@ -399,6 +399,35 @@ int64_t kube_time_parse(const char *text)
 	return end && (*end == 'Z' || *end == '.') ? (int64_t)timegm(&t) : 0;
 }
 
+int kube_token(struct kube *k, const char *ns, const char *account, int64_t ttl_s, char **ret_token,
+	int64_t *ret_ends_s, struct err *e)
+{
+	const struct kube_kind kind =
+		KUBE_KIND("", "v1", "ServiceAccount", "serviceaccounts", true);
+	struct json *request = json_object(), *spec = json_object(), *answer = NULL;
+	const char *token;
+	int ret;
+
+	json_set_string(request, "apiVersion", "authentication.k8s.io/v1");
+	json_set_string(request, "kind", "TokenRequest");
+	json_set_int(spec, "expirationSeconds", ttl_s);
+	json_set(request, "spec", spec);
+	ret = call_free(k, "POST", path_of(&kind, ns, account, "token"), request, NULL, &answer, e);
+	json_free(request);
+	if (ret)
+		return ret;
+	token = json_get_string(json_get(answer, "status"), "token", NULL);
+	if (token) {
+		*ret_token = copy_of(token);
+		*ret_ends_s = kube_time_parse(
+			json_get_string(json_get(answer, "status"), "expirationTimestamp", NULL));
+	} else {
+		ret = err_set(e, -EPROTO, "%s: an answer without a token", k->what);
+	}
+	json_free(answer);
+	return ret;
+}
+
 static void set_source(struct json *event)
 {
 	struct json *source = json_object();

@@ -77,6 +77,9 @@ int kube_watch(struct kube *k, const struct kube_kind *kind, const char *ns, con
  */
 int kube_discover(struct kube *k, struct kube_kind **ret_kinds, unsigned *ret_n,
 	unsigned *ret_missing, struct err *e);
+/* A new token of a service account, for at most ttl_s; to be freed. *ret_ends_s: when it ends, 0 when not known. */
+int kube_token(struct kube *k, const char *ns, const char *account, int64_t ttl_s, char **ret_token,
+	int64_t *ret_ends_s, struct err *e);
 /* An Event about the object; "Normal" or "Warning", a CamelCase reason. Failure is a line in the log. */
 void kube_event(struct kube *k, const struct json *about, const char *type, const char *reason,
 	const char *message);

@@ -63,10 +63,29 @@ char *kube_read_file(const char *path, struct err *e)
 	return fit;
 }
 
+static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+char *kube_base64_of(const char *text)
+{
+	size_t len = strlen(text);
+	char *made = malloc((len + 2) / 3 * 4 + 1), *at = made;
+
+	ensure(made);
+	for (size_t i = 0; i < len; i += 3) {
+		size_t n = MIN(len - i, 3);
+		unsigned bits = 0;
+
+		for (size_t k = 0; k < 3; k++)
+			bits = bits << 8 | (k < n ? (unsigned char)text[i + k] : 0);
+		for (size_t k = 0; k < 4; k++)
+			*at++ = k <= n ? digits[bits >> (18 - 6 * k) & 63] : '=';
+	}
+	*at = '\0';
+	return made;
+}
+
 char *kube_base64(const char *text)
 {
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	size_t len = strlen(text), n = 0, pad;
 	char *made = malloc(len / 4 * 3 + 1);
 	unsigned bits = 0;

@@ -38,5 +38,6 @@ void kube_access_clear(struct kube_access *a); /* secrets are wiped */
 char *kube_read_file(const char *path, struct err *e);
 /* Base64 (with its padding) to text that ends with a zero; NULL: it is none, or has a zero in it. */
 char *kube_base64(const char *text);
+char *kube_base64_of(const char *text); /* the other way round */
 
 #endif

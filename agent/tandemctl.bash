@@ -17,12 +17,18 @@ _tandemctl() {
 		case ${COMP_WORDS[i]} in
 		--run-dir) run_dir=${COMP_WORDS[++i]} ;;
 		--timeout | --output | -o | --from | --size | --ack | --mode | --owner) ((i++)) ;;
+		--namespace | -n | --kubeconfig | --service-account) ((i++)) ;;
 		-*) ;;
 		*) words+=("${COMP_WORDS[i]}") ;;
 		esac
 	done
 	command=${words[0]:-}
 	case $prev in
+	--kubeconfig)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		return
+		;;
 	--run-dir)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
@@ -32,7 +38,7 @@ _tandemctl() {
 		mapfile -t COMPREPLY < <(compgen -W "table wide json yaml" -- "$cur")
 		return
 		;;
-	--timeout | --size | --mode | --owner) return ;;
+	--timeout | --size | --mode | --owner | --namespace | -n | --service-account) return ;;
 	--ack)
 		mapfile -t COMPREPLY < <(compgen -W "op fsync" -- "$cur")
 		return
@@ -50,6 +56,7 @@ _tandemctl() {
 	demote) options+=" --yes --force" ;;
 	resize) options+=" --size" ;;
 	create) options+=" --size --ack --holder --mode --owner" ;;
+	generate) options+=" --namespace --kubeconfig --service-account" ;;
 	delete) options+=" --yes --local" ;;
 	resync) options+=" --from --preview --yes --output" ;;
 	esac
@@ -59,10 +66,11 @@ _tandemctl() {
 	fi
 	case $command:${#words[@]} in
 	:0 | help:1)
-		words=(status get deactivate activate promote demote resync resize create delete preflight healthz readyz version help)
+		words=(status get deactivate activate promote demote resync resize create delete generate preflight healthz readyz version help)
 		;;
 	activate:1 | deactivate:1) words=(clusterdomain) ;;
 	create:1 | delete:1) words=(volume) ;;
+	generate:1) words=(clusterpair) ;;
 	get:1) words=(clusterdomainsstatus) ;;
 	activate:2 | deactivate:2) mapfile -t words < <(_tandemctl_domains "$run_dir") ;;
 	status:1 | promote:1 | demote:1 | resync:1 | resize:1)

@@ -24,9 +24,9 @@ agent_config() { # name
 	END
 }
 agent_start() { # name
-	in_site_bg a "$BIN/tandem-agent" --kubernetes --leader-elect --config "$WORK/$1/agent.conf" --verbose
-	AGENT=$BG
-	cat "$WORK/bg-a.out" >>"$WORK/agent-$1.out"
+	nsenter --net="/run/netns/$TAG-a" -- "$BIN/tandem-agent" --kubernetes --leader-elect \
+		--config "$WORK/$1/agent.conf" --verbose >>"$WORK/agent-$1.out" 2>&1 </dev/null &
+	AGENT=$!
 }
 agent_kill() { # signal
 	kill "-$1" "$AGENT"
@@ -50,7 +50,7 @@ migrate() { # name, further lines of the spec...
 }
 migrated() { # name, expected status, further lines of the spec...
 	migrate "$1" "${@:3}"
-	wait_for 20 "Migration $1 ends: $(cat "$WORK/bg-a.out")" ended "$1"
+	wait_for 20 "Migration $1 ends" ended "$1"
 	expect_eq "Migration $1 ($(mig "$1" '{.status.resources[?(@.status=="Failed")]}'))" \
 		"$(mig "$1" '{.status.status}')" "$2"
 }
@@ -72,25 +72,26 @@ done
 kc a apply -f "$manifests/base/crds" >/dev/null
 kube_certificate a agent /CN=agent
 kube_config a agent
-kube_certificate b mover /CN=mover
-kube_config b mover
 kc a create clusterrolebinding agent --clusterrole tandem-agent --user agent >/dev/null
 kc a -n tandem-system create rolebinding agent --role tandem-agent --user agent >/dev/null
 kc a -n blue create rolebinding mover --clusterrole tandem-migrator --user agent >/dev/null
-kc b create clusterrolebinding mover --clusterrole tandem-migrator-volumes --user mover >/dev/null
-kc a -n blue create secret generic remotecluster \
-	--from-file=kubeconfig="$(kube_dir b)/mover.kubeconfig" >/dev/null
-kc a annotate -n blue secret remotecluster tandemfs.dev/skip-resource=true >/dev/null
+kc b create clusterrolebinding mover --clusterrole tandem-migrator-volumes \
+	--serviceaccount blue:mover >/dev/null
 for k in crd/migrations.tandemfs.dev crd/clusterpairs.tandemfs.dev; do
 	kc a wait --for=condition=Established "$k" --timeout=20s >/dev/null
 done
-kc a apply -f "$manifests/examples/clusterpair.yaml" >/dev/null
+# The destination's word, with an account's token in place of the administrator's certificate.
+kc b -n blue create serviceaccount mover >/dev/null
+in_site b "$BIN/tandemctl" generate clusterpair remotecluster -n blue --service-account mover \
+	--kubeconfig "$(kube_dir b)/admin.kubeconfig" >"$WORK/clusterpair.yaml"
+expect_fail grep -q client-key "$WORK/clusterpair.yaml"
+kc a apply -f "$WORK/clusterpair.yaml" >/dev/null
 agent_config one
 agent_start one
 pair_is() { [[ $(kc a -n blue get cp remotecluster -o 'jsonpath={.status.schedulerStatus} {.status.storageStatus}') = "$1" ]]; }
 wait_for 20 "the pair is refused" pair_is "Error NotProvided"
 expect_match "why" "$(kc a -n blue get cp remotecluster -o 'jsonpath={.status.conditions[0].message}')" 'no right there'
-kc b -n blue create rolebinding mover --clusterrole tandem-migrator --user mover >/dev/null
+kc b -n blue create rolebinding mover --clusterrole tandem-migrator --serviceaccount blue:mover >/dev/null
 wait_for 20 "the pair is ready" pair_is "Ready NotProvided"
 expect_match "an event" "$(kc a -n blue get events)" 'PairReady'
 step "the pair is ready"

@@ -119,6 +119,14 @@ Test(kube, base64_is_decoded_strictly)
 	text = kube_base64("");
 	cr_assert_str_eq(text, "");
 	free(text);
+	for (unsigned n = 0; n < 7; n++) {
+		char *data = kube_base64_of("ABCDEF\xff" + n);
+
+		text = kube_base64(data);
+		cr_assert_str_eq(text, "ABCDEF\xff" + n);
+		free(text);
+		free(data);
+	}
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
 		cr_assert_eq(kube_base64(bad[i]), NULL, "%s", bad[i]);
 }
