@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A failover's steps as transcripts: what was observed, and what was decided. */
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "operation.h"
+
+static struct operation op;
+static struct operation_observed o;
+
+static void setup(void)
+{
+	op = (struct operation){.id = "1",
+		.volume = "db",
+		.from = "a",
+		.to = "b",
+		.deadline_ms = 100,
+		.timeout_ms = 100};
+	o = (struct operation_observed){
+		.from = {.answers = true,
+			.serving = true,
+			.record_version = 1,
+			.active = "a",
+			.to_in_sync = true,
+			.from_in_sync = true},
+		.to = {.answers = true,
+			.record_version = 1,
+			.active = "a",
+			.to_in_sync = true,
+			.from_in_sync = true},
+	};
+}
+
+TestSuite(operation, .init = setup);
+
+static int step(uint64_t now_ms)
+{
+	return (int)operation_step(&op, &o, now_ms);
+}
+
+static void demoted(void)
+{
+	o.from.serving = false;
+	o.from.active[0] = o.to.active[0] = '\0';
+	o.from.record_version = o.to.record_version = 2;
+}
+
+static void promoted(void)
+{
+	snprintf(o.to.active, sizeof(o.to.active), "b");
+	o.to.record_version = 3;
+}
+
+Test(operation, a_planned_one_demotes_then_promotes_then_waits_for_the_mount)
+{
+	cr_assert(eq(int, step(1), OPERATION_LOOK));
+	cr_assert(eq(int, step(2), OPERATION_DEMOTE));
+	o.from.draining = true;
+	cr_assert(eq(int, step(3), OPERATION_LOOK));
+	o.from.draining = false;
+	demoted();
+	cr_assert(eq(int, step(4), OPERATION_LOOK));
+	cr_assert(eq(int, step(5), OPERATION_PROMOTE));
+	promoted();
+	cr_assert(eq(int, step(6), OPERATION_LOOK));
+	cr_assert(eq(int, step(7), OPERATION_LOOK));
+	o.to.serving = true;
+	cr_assert(eq(int, step(8), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_DONE));
+	cr_assert(eq(u64, op.steps[1].start_ms, 1));
+	cr_assert(eq(u64, op.steps[1].end_ms, 4));
+	cr_assert(eq(u64, op.steps[3].end_ms, 8));
+}
+
+Test(operation, what_the_check_refuses_gives_no_order)
+{
+	o.from.to_in_sync = false;
+	cr_assert(eq(int, step(1), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_FAILED));
+	cr_assert(ne(ptr, strstr(op.message, "nothing was changed"), NULL));
+	setup();
+	o.from.answers = false;
+	cr_assert(eq(int, step(1), OPERATION_END));
+	cr_assert(ne(ptr, strstr(op.message, "--unplanned"), NULL));
+	setup();
+	o.to.answers = false;
+	cr_assert(eq(int, step(1), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_FAILED));
+}
+
+Test(operation, a_dry_run_ends_after_the_check)
+{
+	op.dry_run = true;
+	cr_assert(eq(int, step(1), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_DONE));
+	cr_assert(eq(int, (int)op.steps[1].state, OPERATION_STEP_PENDING));
+}
+
+Test(operation, a_demotion_that_is_refused_changes_nothing)
+{
+	step(1);
+	o.refused = true;
+	cr_assert(eq(int, step(2), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_FAILED));
+}
+
+Test(operation, a_promotion_that_cannot_be_brings_the_old_active_back)
+{
+	step(1);
+	step(2);
+	demoted();
+	step(3);
+	o.to.answers = false;
+	cr_assert(eq(int, step(50), OPERATION_LOOK), "it may come back");
+	cr_assert(eq(int, step(100), OPERATION_LOOK));
+	cr_assert(eq(int, (int)op.state, OPERATION_ROLLING_BACK));
+	cr_assert(eq(int, step(101), OPERATION_PROMOTE_OLD));
+	snprintf(o.from.active, sizeof(o.from.active), "a");
+	cr_assert(eq(int, step(102), OPERATION_LOOK));
+	o.from.serving = true;
+	cr_assert(eq(int, step(103), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_FAILED));
+	cr_assert(ne(ptr, strstr(op.message, "rolled back"), NULL));
+}
+
+Test(operation, the_newer_record_counts)
+{
+	step(1);
+	step(2);
+	demoted();
+	o.to.record_version = 1;
+	snprintf(o.to.active, sizeof(o.to.active), "a");
+	cr_assert(eq(int, step(3), OPERATION_LOOK), "the old active's record is the newer one");
+	cr_assert(eq(uint, op.at, 2));
+}
+
+Test(operation, one_that_is_read_back_goes_on_at_its_step)
+{
+	struct operation again;
+	struct json *j;
+	struct err e;
+
+	step(1);
+	step(2);
+	demoted();
+	step(3);
+	j = operation_json(&op);
+	cr_assert(zero(int, operation_parse(j, &again, &e)));
+	json_free(j);
+	cr_assert(eq(uint, again.at, 2));
+	cr_assert(eq(int, (int)again.steps[2].state, OPERATION_STEP_RUNNING));
+	operation_resume(&again, 1000);
+	cr_assert(eq(u64, again.deadline_ms, 1100));
+	op = again;
+	cr_assert(eq(int, step(1000), OPERATION_PROMOTE));
+}
+
+Test(operation, an_unplanned_one_orders_the_survivor_alone)
+{
+	op.unplanned = true;
+	o.from = (struct operation_side){0};
+	cr_assert(eq(int, step(1), OPERATION_LOOK));
+	cr_assert(eq(int, step(2), OPERATION_TAKE_OVER));
+	promoted();
+	cr_assert(eq(int, step(3), OPERATION_LOOK));
+	o.to.serving = true;
+	cr_assert(eq(int, step(4), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_DONE));
+}
