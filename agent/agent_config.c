@@ -21,6 +21,7 @@ static const struct conf_key config_keys[] = {
 	{"agent", "volumes", false},
 	{"agent", "run_directory", false},
 	{"agent", "log_directory", false},
+	{"agent", "state_directory", false},
 	{"agent", "program", false},
 	{"agent", "interval", false},
 	{"agent", "restart_delay_max", false},
@@ -84,6 +85,8 @@ static int load_agent(const struct conf *c, struct agent_config *r, struct err *
 		ret = conf_get_path(c, s, "run_directory", r->run_dir, sizeof(r->run_dir), e);
 	if (!ret)
 		ret = conf_get_path(c, s, "log_directory", r->log_dir, sizeof(r->log_dir), e);
+	if (!ret)
+		ret = conf_get_path(c, s, "state_directory", r->state_dir, sizeof(r->state_dir), e);
 	if (!ret)
 		ret = conf_get_path(c, s, "program", r->program, sizeof(r->program), e);
 	if (!ret)
@@ -258,6 +261,7 @@ int agent_config_load(const char *path, struct agent_config *ret_c, struct err *
 		.volumes = "/etc/tandemfs",
 		.run_dir = CONTROL_RUN_DIR,
 		.log_dir = "/var/log/tandemfs",
+		.state_dir = "/var/lib/tandemfs/agent",
 		.interval_ns = NS_PER_S,
 		.restart_delay_max_ns = 60 * NS_PER_S,
 		.metrics = true,

@@ -7,6 +7,7 @@
  *   volumes = /etc/tandemfs                # each *.conf in it is a volume, but for the agent's own file
  *   run_directory = /run/tandemfs          # where the daemons' sockets are
  *   log_directory = /var/log/tandemfs      # the daemons' output: NAME.log
+ *   state_directory = /var/lib/tandemfs/agent # the operations: ID.json
  *   program = /usr/local/sbin/tandemfs     # default: tandemfs beside tandem-agent
  *   interval = 1s                          # between two looks at files and daemons
  *   restart_delay_max = 60s                # between two starts of a daemon that ends again and again
@@ -60,6 +61,7 @@ struct agent_config {
 	char volumes[4096];
 	char run_dir[4096];
 	char log_dir[4096];
+	char state_dir[4096];
 	char program[4096];
 	uint64_t interval_ns, restart_delay_max_ns;
 	bool stop_daemons;

@@ -18,6 +18,7 @@
 #include "daemon_call.h"
 #include "log.h"
 #include "metrics.h"
+#include "operations.h"
 #include "ready.h"
 #include "server.h"
 #include "task.h"
@@ -46,6 +47,7 @@ struct api {
 	struct supervisor *supervisor;
 	struct server *server;
 	struct tasks *tasks;
+	struct operations *operations;
 	struct open_request *open;
 };
 
@@ -150,8 +152,13 @@ static void start_verb(struct open_request *o)
 {
 	struct api *a = o->api;
 	int64_t timeout_ms = json_get_int(o->decoded.args, "timeout_ms", VERB_TIMEOUT_MS);
+	const char *operation = json_get_string(o->decoded.args, "operation", "");
 	char socket[256], text[128];
 
+	if (o->request->peer)
+		log_info("rest: %s: operation %.31s of '%s' asks:", o->decoded.volume, operation,
+			o->request->peer);
+	json_remove(o->decoded.args, "operation");
 	json_remove(o->decoded.args, "timeout_ms"); /* ours, not the daemon's */
 	timeout_ms = MAX(1, MIN(timeout_ms, VERB_TIMEOUT_MS_MAX));
 	if (!supervisor_socket(a->supervisor, o->decoded.volume, socket, sizeof(socket))) {
@@ -252,6 +259,32 @@ static void start_task(struct open_request *o)
 	o->task = true;
 }
 
+/* Begins one, or tells of those that are. True when it was about them. */
+static bool answer_operation(struct api *a, struct server_request *r, struct api_request *d)
+{
+	struct json *j = NULL;
+	struct err e = {0};
+	int ret = 0;
+
+	if (d->what == API_OPERATIONS) {
+		j = about(a);
+		json_set(j, "operations", operations_list(a->operations));
+	} else if (d->what == API_OPERATION) {
+		j = operations_get(a->operations, d->operation);
+		ret = j ? 0 : err_set(&e, -ENOENT, "no such operation");
+	} else if (d->what == API_BEGIN) {
+		ret = operations_begin(a->operations, d->args, &j, &e);
+		json_free(d->args);
+	} else {
+		return false;
+	}
+	if (ret)
+		answer_error(r, api_http_status(ret), ret, e.msg);
+	else
+		answer_json(r, 200, j);
+	return true;
+}
+
 static void handle(void *ctx, struct server_request *r)
 {
 	struct api *a = ctx;
@@ -262,7 +295,7 @@ static void handle(void *ctx, struct server_request *r)
 
 	if (!status && decoded.what == API_METRICS && !a->config->metrics)
 		status = err_set(&e, -ENOENT, "metrics are switched off") ? 404 : 0;
-	else if (!status && r->peer && !api_is_for_peers(decoded.what)) {
+	else if (!status && r->peer && !api_is_for_peers(&decoded)) {
 		json_free(decoded.args);
 		status = err_set(&e, -EPERM, "this is for the processes of the node alone") ? 403
 											    : 0;
@@ -272,6 +305,8 @@ static void handle(void *ctx, struct server_request *r)
 		answer_error(r, status, e.code, e.msg);
 		return;
 	}
+	if (answer_operation(a, r, &decoded))
+		return;
 	if (decoded.what == API_HEALTH || decoded.what == API_READY ||
 		decoded.what == API_VOLUMES) {
 		struct json *j = about(a);
@@ -313,6 +348,7 @@ int api_new(struct loop *l, const struct agent_config *c, struct supervisor *s,
 		return ret;
 	}
 	a->tasks = tasks_new(l);
+	a->operations = operations_new(c, a->tasks);
 	*ret_api = a;
 	return 0;
 }
@@ -322,6 +358,7 @@ void api_free(struct api *a)
 	if (!a)
 		return;
 	tasks_free(a->tasks);
+	operations_free(a->operations);
 	while (a->open) {
 		daemon_call_cancel(a->open->call);
 		answer_error(finish(a->open), 503, -ESHUTDOWN, "the agent stops");

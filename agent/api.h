@@ -18,13 +18,18 @@
  *   POST /v1/replicas/NAME/STEP   what the agent of another site asks for: draft {what 'create' has,
  *                                 "peers": {DOMAIN: {"address"}}} answers {"address"}, join {"descriptor"},
  *                                 remove
+ *   POST /v1/operations           begins a failover (operations.h) and answers it, with its "id":
+ *                                 {"kind", "volume", "to", "timeout_ms", "dry_run"}
+ *   GET  /v1/operations           {"domain", "version", "operations": [...]}, the oldest first
+ *   GET  /v1/operations/ID        {"id", "state", "message", "steps": [{"name", "state", "start_ms",
+ *                                 "end_ms", "message"}, ...], ...}; times since 1970
  *   GET  /metrics                 Prometheus' text format
  *
  * Verbs: those of control.h; "timeout_ms" among the arguments is how long to wait for the daemon, default
  * a minute. HTTP's status follows the daemon's code: 200 done; 409 a question (repeat with
  * "yes": true) or a refusal; 400 wrong arguments; 404; 503 the daemon does not run or is busy; 504 it does
- * not answer. What the agent itself refuses is {"error", "code"}. Peers (over TLS) may read, and ask for the
- * steps of replicas, no more.
+ * not answer. What the agent itself refuses is {"error", "code"}. Peers (over TLS) may read, ask for the
+ * steps of replicas, and for an "operation" (its id) demote and promote without further arguments; no more.
  */
 #ifndef AGENT_API_H
 #define AGENT_API_H
@@ -32,6 +37,7 @@
 #include "agent_config.h"
 #include "json.h"
 #include "loop.h"
+#include "operation.h"
 #include "supervise.h"
 
 #define API_VERSION "0.1.0"
@@ -44,6 +50,9 @@ enum api_what {
 	API_VOLUME,
 	API_VERB,
 	API_METRICS,
+	API_OPERATIONS,
+	API_OPERATION,
+	API_BEGIN,
 	API_CREATE,
 	API_DELETE,
 	API_DRAFT,
@@ -54,6 +63,7 @@ enum api_what {
 struct api_request {
 	enum api_what what;
 	char volume[VOLUME_NAME_MAX + 1];
+	char operation[OPERATION_ID_MAX + 1]; /* of API_OPERATION */
 	/* Of a verb: the daemon's whole request, "verb" included; of what is POSTed else: the body, an object.
 	 * The caller's. */
 	struct json *args;
@@ -67,8 +77,8 @@ unsigned api_http_status(int code);
 
 /* True for what blocks, and is done by a task. */
 bool api_is_task(enum api_what what);
-/* May another site's agent ask for it? */
-bool api_is_for_peers(enum api_what what);
+/* May another site's agent ask for it? A verb: only what an operation there needs. */
+bool api_is_for_peers(const struct api_request *r);
 
 struct api;
 

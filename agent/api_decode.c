@@ -8,6 +8,7 @@
 
 #define VOLUMES "/v1/volumes/"
 #define REPLICAS "/v1/replicas/"
+#define OPERATIONS "/v1/operations"
 
 static const char *const verbs[] = {
 	"promote", "demote", "deactivate", "activate", "resync", "resize", "checkpoint"};
@@ -48,9 +49,29 @@ bool api_is_task(enum api_what what)
 	return what >= API_CREATE;
 }
 
-bool api_is_for_peers(enum api_what what)
+/* Neither "yes" nor "force": nothing that could lose what was acknowledged. */
+static bool is_of_operation(const struct json *args)
 {
-	return what != API_VERB && what != API_CREATE && what != API_DELETE;
+	const char *verb = json_get_string(args, "verb", "");
+	struct json_member m;
+
+	if ((strcmp(verb, "demote") != 0 && strcmp(verb, "promote") != 0) ||
+		!json_get_string(args, "operation", "")[0])
+		return false;
+	for (bool ok = json_first(args, &m); ok; ok = json_next(&m))
+		if (strcmp(m.key, "verb") != 0 && strcmp(m.key, "operation") != 0 &&
+			strcmp(m.key, "timeout_ms") != 0)
+			return false;
+	return true;
+}
+
+bool api_is_for_peers(const struct api_request *r)
+{
+	enum api_what what = r->what;
+
+	if (what == API_VERB)
+		return is_of_operation(r->args);
+	return what != API_BEGIN && what != API_CREATE && what != API_DELETE;
 }
 
 static unsigned decode_body(const char *body, size_t len, struct api_request *r, struct err *e)
@@ -153,6 +174,25 @@ static unsigned decode_create(const char *body, size_t len, struct api_request *
 	return 0;
 }
 
+static unsigned decode_operation(const char *path, bool post, const char *body, size_t len,
+	struct api_request *r, struct err *e)
+{
+	const char *id = path + strlen(OPERATIONS);
+
+	if (!*id) {
+		r->what = post ? API_BEGIN : API_OPERATIONS;
+		return post ? decode_body(body, len, r, e) : 0;
+	}
+	id++;
+	if (!*id || strlen(id) > OPERATION_ID_MAX || strspn(id, "0123456789-") != strlen(id))
+		return refuse(e, 404, -ENOENT, "no such operation");
+	if (post)
+		return refuse(e, 405, -EINVAL, "an operation is only read");
+	snprintf(r->operation, sizeof(r->operation), "%s", id);
+	r->what = API_OPERATION;
+	return 0;
+}
+
 unsigned api_decode(const char *method, const char *path, const char *body, size_t len,
 	struct api_request *ret_r, struct err *e)
 {
@@ -182,6 +222,13 @@ unsigned api_decode(const char *method, const char *path, const char *body, size
 			*ret_r = r;
 		return status;
 	}
+	if (!strncmp(path, OPERATIONS, strlen(OPERATIONS)) &&
+		(!path[strlen(OPERATIONS)] || path[strlen(OPERATIONS)] == '/')) {
+		status = decode_operation(path, post, body, len, &r, e);
+		if (!status)
+			*ret_r = r;
+		return status;
+	}
 	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++) {
 		if (strcmp(plain[i].path, path) != 0)
 			continue;
@@ -194,5 +241,5 @@ unsigned api_decode(const char *method, const char *path, const char *body, size
 	}
 	return refuse(e, 404, -ENOENT,
 		"there are /v1/health, /v1/status, /v1/volumes[/NAME[/VERB]], "
-		"/v1/replicas/NAME/STEP, /healthz, /readyz and /metrics");
+		"/v1/replicas/NAME/STEP, /v1/operations[/ID], /healthz, /readyz and /metrics");
 }

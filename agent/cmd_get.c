@@ -235,9 +235,12 @@ int cmd_get(struct ctl *c, unsigned nargs, const char *const *args)
 	static const char *const names[] = {
 		"clusterdomainsstatus", "clusterdomainsstatuses", "cds"};
 
+	if (!strcmp(args[0], "operations") && !c->watch)
+		return cmd_get_operations(c);
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
 		if (!strcmp(args[0], names[i]))
 			return c->watch ? get_watch(c) : get_once(c, c->out);
-	return ctl_usage_error(
-		c, "get", "there is no '%s' here: clusterdomainsstatus (cds)", args[0]);
+	return ctl_usage_error(c, "get",
+		"there is no '%s' here%s: clusterdomainsstatus (cds), operations", args[0],
+		strcmp(args[0], "operations") ? "" : " to watch");
 }

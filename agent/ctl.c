@@ -25,8 +25,9 @@ static const struct ctl_command commands[] = {
 	{"status", 0, 1, CTL_OPTION_OUTPUT, cmd_status, "[VOLUME] [-o table|wide|json|yaml]",
 		"what the volumes of this node do, and what to type next"},
 	{"get", 1, 1, CTL_OPTION_OUTPUT | CTL_OPTION_WATCH, cmd_get,
-		"clusterdomainsstatus [-o table|json|yaml] [-w]",
-		"the domains: active or not, and how much in sync (short: cds)"},
+		"clusterdomainsstatus|operations [-o table|json|yaml] [-w]",
+		"the domains: active or not, and how much in sync (short: cds); or this agent's "
+		"failovers"},
 	{"deactivate", 2, 2, CTL_OPTION_YES | CTL_OPTION_DATA_LOSS, cmd_deactivate,
 		"clusterdomain DOMAIN [--yes] [--accept-data-loss]",
 		"go on without a site, and take over what was active there"},
@@ -37,6 +38,16 @@ static const struct ctl_command commands[] = {
 		"make the replica of this node the active one"},
 	{"demote", 1, 1, CTL_OPTION_YES | CTL_OPTION_FORCE, cmd_demote, "VOLUME [--yes] [--force]",
 		"drain and unmount here, so that the other site can be promoted"},
+	{"failover", 1, 1,
+		CTL_OPTION_FAILOVER | CTL_OPTION_OPERATION | CTL_OPTION_YES | CTL_OPTION_OUTPUT,
+		cmd_failover,
+		"VOLUME --to DOMAIN | --unplanned [--yes] [--dry-run] [--no-wait] [-o "
+		"table|json|yaml]",
+		"move a volume to another site; --unplanned: to this one, the active one being "
+		"dead"},
+	{"failback", 1, 1, CTL_OPTION_OPERATION | CTL_OPTION_OUTPUT, cmd_failback,
+		"VOLUME [--dry-run] [--no-wait] [-o table|json|yaml]",
+		"move a volume back to where the last failover took it from"},
 	{"resync", 1, 1, CTL_OPTION_FROM | CTL_OPTION_PREVIEW | CTL_OPTION_YES | CTL_OPTION_OUTPUT,
 		cmd_resync, "VOLUME --from DOMAIN [--preview [-o table|json|yaml]] [--yes]",
 		"end a fork: give up the state of this node, keep it aside, and follow DOMAIN"},
@@ -80,6 +91,11 @@ static const struct {
 	{"--size", CTL_OPTION_SIZE},
 	{"--watch", CTL_OPTION_WATCH},
 	{"--local", CTL_OPTION_LOCAL},
+	{"--to", CTL_OPTION_FAILOVER},
+	{"--unplanned", CTL_OPTION_FAILOVER},
+	{"--dry-run", CTL_OPTION_OPERATION},
+	{"--wait", CTL_OPTION_OPERATION},
+	{"--no-wait", CTL_OPTION_OPERATION},
 	{"--holder", CTL_OPTION_NEW},
 	{"--ack", CTL_OPTION_NEW},
 	{"--mode", CTL_OPTION_NEW},
@@ -253,6 +269,14 @@ static bool take_flag(struct line *l, const char *name)
 		l->c->watch = true;
 	else if (strcmp(name, "--local") == 0)
 		l->c->local = true;
+	else if (strcmp(name, "--unplanned") == 0)
+		l->c->unplanned = true;
+	else if (strcmp(name, "--dry-run") == 0)
+		l->c->dry_run = true;
+	else if (strcmp(name, "--wait") == 0)
+		l->c->no_wait = false;
+	else if (strcmp(name, "--no-wait") == 0)
+		l->c->no_wait = true;
 	else if (strcmp(name, "--holder") == 0)
 		l->c->holder = true;
 	else
@@ -264,9 +288,10 @@ static int take_value(struct line *l, const char *command, const char *name, con
 {
 	const struct {
 		const char *name, **ret;
-	} plain[] = {{"--from", &l->c->from}, {"--size", &l->c->size}, {"--ack", &l->c->ack},
-		{"--mode", &l->c->mode}, {"--owner", &l->c->owner}, {"--namespace", &l->c->ns},
-		{"--kubeconfig", &l->c->kubeconfig}, {"--service-account", &l->c->service_account}};
+	} plain[] = {{"--from", &l->c->from}, {"--to", &l->c->to}, {"--size", &l->c->size},
+		{"--ack", &l->c->ack}, {"--mode", &l->c->mode}, {"--owner", &l->c->owner},
+		{"--namespace", &l->c->ns}, {"--kubeconfig", &l->c->kubeconfig},
+		{"--service-account", &l->c->service_account}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++) {
 		if (strcmp(name, plain[i].name) == 0) {

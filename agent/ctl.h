@@ -40,7 +40,8 @@ struct ctl {
 	const char *run_dir;
 	unsigned timeout_ms; /* of one call; 0: the command's default */
 	bool yes, accept_data_loss, force, preview, watch, local, holder;
-	const char *from; /* a domain; NULL: not given */
+	bool unplanned, dry_run, no_wait;
+	const char *from, *to; /* a domain; NULL: not given */
 	const char *size; /* as typed; NULL: not given */
 	const char *ack, *mode, *owner; /* of a new volume; NULL: not given */
 	const char *ns, *kubeconfig, *service_account; /* of Kubernetes; NULL: not given */
@@ -76,6 +77,8 @@ struct ctl_volumes {
 #define CTL_OPTION_LOCAL 256u
 #define CTL_OPTION_NEW 512u /* what a new volume shall be */
 #define CTL_OPTION_KUBE 1024u /* a cluster of Kubernetes */
+#define CTL_OPTION_OPERATION 2048u /* --dry-run, --wait, --no-wait */
+#define CTL_OPTION_FAILOVER 4096u /* --to, --unplanned */
 
 struct ctl_command {
 	const char *name;
@@ -145,6 +148,9 @@ int cmd_preflight(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_create(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_delete(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_generate(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_failover(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_failback(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_get_operations(struct ctl *c);
 int cmd_resync(struct ctl *c, unsigned nargs, const char *const *args);
 
 #endif

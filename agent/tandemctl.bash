@@ -16,7 +16,7 @@ _tandemctl() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		--run-dir) run_dir=${COMP_WORDS[++i]} ;;
-		--timeout | --output | -o | --from | --size | --ack | --mode | --owner) ((i++)) ;;
+		--timeout | --output | -o | --from | --to | --size | --ack | --mode | --owner) ((i++)) ;;
 		--namespace | -n | --kubeconfig | --service-account) ((i++)) ;;
 		-*) ;;
 		*) words+=("${COMP_WORDS[i]}") ;;
@@ -43,7 +43,7 @@ _tandemctl() {
 		mapfile -t COMPREPLY < <(compgen -W "op fsync" -- "$cur")
 		return
 		;;
-	--from)
+	--from | --to)
 		mapfile -t COMPREPLY < <(compgen -W "$(_tandemctl_domains "$run_dir")" -- "$cur")
 		return
 		;;
@@ -54,6 +54,8 @@ _tandemctl() {
 	deactivate | promote) options+=" --yes --accept-data-loss" ;;
 	activate) options+=" --yes" ;;
 	demote) options+=" --yes --force" ;;
+	failover) options+=" --to --unplanned --yes --dry-run --wait --no-wait --output" ;;
+	failback) options+=" --dry-run --wait --no-wait --output" ;;
 	resize) options+=" --size" ;;
 	create) options+=" --size --ack --holder --mode --owner" ;;
 	generate) options+=" --namespace --kubeconfig --service-account" ;;
@@ -66,14 +68,14 @@ _tandemctl() {
 	fi
 	case $command:${#words[@]} in
 	:0 | help:1)
-		words=(status get deactivate activate promote demote resync resize create delete generate preflight healthz readyz version help)
+		words=(status get deactivate activate promote demote failover failback resync resize create delete generate preflight healthz readyz version help)
 		;;
 	activate:1 | deactivate:1) words=(clusterdomain) ;;
 	create:1 | delete:1) words=(volume) ;;
 	generate:1) words=(clusterpair) ;;
-	get:1) words=(clusterdomainsstatus) ;;
+	get:1) words=(clusterdomainsstatus operations) ;;
 	activate:2 | deactivate:2) mapfile -t words < <(_tandemctl_domains "$run_dir") ;;
-	status:1 | promote:1 | demote:1 | resync:1 | resize:1)
+	status:1 | promote:1 | demote:1 | failover:1 | failback:1 | resync:1 | resize:1)
 		mapfile -t words < <(
 			for i in "$run_dir"/*.sock; do
 				[[ -S $i ]] || continue

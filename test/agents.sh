@@ -15,6 +15,7 @@ agent_config() { # site
 		domain = $(domain "$s")
 		volumes = $WORK/$s/volumes
 		run_directory = $WORK/$s/run
+		state_directory = $WORK/$s/state
 		log_directory = $WORK/$s/logs
 		program = $WORK/$s/tandemfs
 		interval = 200ms

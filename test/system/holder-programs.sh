@@ -25,7 +25,7 @@ client() {
 	done | sql -v ON_ERROR_STOP=1 >"$WORK/pg/acked"
 }
 verified() { # name, fio's options...
-	fio --name="$1" --directory="$m/fio" --size=24M --verify=crc32c --do_verify=1 --verify_fatal=1 \
+	fio --name="$1" --directory="$m/fio" --size=24M --verify=crc32c --do_verify=1 --verify_fatal=1 --verify_state_save=0 \
 		--time_based --runtime=12 --group_reporting "${@:2}" >"$WORK/fio.$1" 2>&1
 }
 

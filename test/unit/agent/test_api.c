@@ -104,3 +104,29 @@ Test(api, a_daemons_code_has_a_status)
 	cr_assert(eq(uint, api_http_status(-EAGAIN), 503));
 	cr_assert(eq(uint, api_http_status(-EPERM), 409));
 }
+
+Test(api, a_peer_may_ask_for_what_an_operation_needs_and_for_nothing_that_loses)
+{
+	static const struct {
+		bool allowed;
+		const char *path, *body;
+	} asked[] = {
+		{true, "/v1/volumes/db/demote", "{\"operation\":\"1\",\"timeout_ms\":1}"},
+		{true, "/v1/volumes/db/promote", "{\"operation\":\"1\"}"},
+		{false, "/v1/volumes/db/demote", "{}"},
+		{false, "/v1/volumes/db/demote", "{\"operation\":\"1\",\"force\":true}"},
+		{false, "/v1/volumes/db/promote", "{\"operation\":\"1\",\"yes\":true}"},
+		{false, "/v1/volumes/db/deactivate", "{\"operation\":\"1\"}"},
+		{false, "/v1/operations", "{\"kind\":\"failover\"}"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(asked); i++) {
+		cr_assert(zero(uint, decode("POST", asked[i].path, asked[i].body)));
+		cr_assert(eq(int, api_is_for_peers(&r), asked[i].allowed), "%s", asked[i].body);
+		json_free(r.args);
+	}
+	cr_assert(zero(uint, decode("GET", "/v1/operations/17-01", "")));
+	cr_assert(eq(int, (int)r.what, API_OPERATION));
+	cr_assert(eq(str, r.operation, "17-01"));
+	cr_assert(eq(uint, decode("GET", "/v1/operations/../x", ""), 404));
+}
