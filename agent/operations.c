@@ -189,6 +189,7 @@ static void work(void *ctx, const atomic_bool *stop)
 		enum operation_action action;
 		struct err e;
 
+		maybe_die(&op, false);
 		observe(c, &op, stop, &o);
 		if (atomic_load(stop))
 			return;
@@ -203,7 +204,6 @@ static void work(void *ctx, const atomic_bool *stop)
 			continue;
 		}
 		publish(en, &op);
-		maybe_die(&op, false);
 		if (op.at != before.at || op.state != before.state)
 			log_info("operation %s: %s: %s: %s", op.id, op.volume,
 				operation_step_name(&op, before.at), op.steps[before.at].message);

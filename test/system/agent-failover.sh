@@ -70,7 +70,7 @@ for at in check demote demote:after promote promote:after verify; do
 	TANDEMFS_FAULT_OPERATION=$at agent_start a
 	wait_for 10 "the agent answers" ctl a healthz
 	ctl a failover $VOLUME --to "$(domain "$o")" --no-wait >/dev/null || fail "it does not begin ($at)"
-	wait_for 20 "the agent has died at $at" eval '! kill -0 ${AGENT[a]} 2>/dev/null'
+	wait_for 20 "the agent has died at $at" eval '! pid_alive ${AGENT[a]}'
 	agent_kill a KILL 2>/dev/null || :
 	agent_start a
 	wait_for 60 "the operation has ended ($at)" operation_ended a
@@ -102,8 +102,10 @@ done
 o=$(other $active)
 mix_start $active
 pause_ms 500
+# A daemon that was demoted has started itself anew, under another name: the agent knows it.
+daemon=$(rest $active GET /v1/volumes/$VOLUME | head -n 1 | jq .supervision.pid)
 agent_kill $active KILL
-kill -9 "$(daemon_of $active)"
+kill -9 "$daemon"
 mix_wait 3 0
 expect_fail ctl "$o" failover $VOLUME --to "$(domain "$o")"
 expect_match "a planned one from a dead site" "$OUT" "failover $VOLUME --unplanned"
