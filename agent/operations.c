@@ -299,14 +299,25 @@ void operations_free(struct operations *all)
 	free(all);
 }
 
+/* Its thread may still have to be joined. */
+static bool is_under_way(struct operations *all, const struct entry *en)
+{
+	bool ended;
+
+	pthread_mutex_lock(&all->lock);
+	ended = operation_ended(&en->op);
+	pthread_mutex_unlock(&all->lock);
+	return en->working && !ended;
+}
+
 /* Where the newest failover that came to its end came from. */
-static const char *came_from(const struct operations *all, const char *volume)
+static const char *came_from(struct operations *all, const char *volume)
 {
 	for (unsigned i = all->count; i--;) {
 		const struct operation *op = &all->entries[i]->op;
 
-		if (!all->entries[i]->working && op->state == OPERATION_DONE && !op->dry_run &&
-			op->from[0] && !strcmp(op->volume, volume))
+		if (!is_under_way(all, all->entries[i]) && op->state == OPERATION_DONE &&
+			!op->dry_run && op->from[0] && !strcmp(op->volume, volume))
 			return op->from;
 	}
 	return NULL;
@@ -367,7 +378,8 @@ int operations_begin(
 	if (ret)
 		return ret;
 	for (unsigned i = 0; i < all->count; i++)
-		if (all->entries[i]->working && !strcmp(all->entries[i]->op.volume, op.volume))
+		if (is_under_way(all, all->entries[i]) &&
+			!strcmp(all->entries[i]->op.volume, op.volume))
 			return err_set(e, -EBUSY,
 				"operation %s of '%s' is under way: 'tandemctl get "
 				"operations' shows it",
