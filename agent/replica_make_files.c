@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -161,11 +162,14 @@ int replica_remove_tree(const char *path, struct err *e)
 
 /* ---- programs ---- */
 
-static _Noreturn void become(const char *const *argv, int out)
+/* It ends with the agent, whatever ends that: the next one may begin the same anew at once. */
+static _Noreturn void become(const char *const *argv, int out, pid_t parent)
 {
 	int null = open("/dev/null", O_RDWR);
 	sigset_t none;
 
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+		_exit(127);
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
 	dup2(out, STDERR_FILENO);
@@ -210,15 +214,16 @@ int replica_run(const char *const *argv, struct err *e)
 	char words[WORDS_BYTES + 1];
 	ssize_t n;
 	int how = 0, ret;
-	pid_t pid;
+	pid_t pid, parent;
 
 	if (words_fd < 0)
 		return err_set(e, -errno, "memfd_create: %s", strerror(errno));
+	parent = getpid();
 	pid = fork();
 	if (pid < 0)
 		return err_set(e, -errno, "fork: %s", strerror(errno));
 	if (!pid)
-		become(argv, words_fd);
+		become(argv, words_fd, parent);
 	ret = wait_for_end(pid, &how);
 	if (!ret && WIFEXITED(how) && !WEXITSTATUS(how))
 		return 0;

@@ -101,6 +101,29 @@ for ((i = 1; i <= ${ROUNDS:-6}; i++)); do
 done
 step "${ROUNDS:-6} times an agent was killed meanwhile"
 
+# What the agent had begun ends with it: a format that finishes after the next one has begun would be in its way.
+mv "$WORK/a/tandemfs" "$WORK/a/tandemfs.real"
+cat >"$WORK/a/tandemfs" <<-END
+	#!/bin/bash
+	[[ \$1 != format || ! -e $WORK/slow ]] || { touch $WORK/begun && sleep 2; }
+	exec $WORK/a/tandemfs.real "\$@"
+END
+chmod +x "$WORK/a/tandemfs"
+touch "$WORK/slow"
+tandemctl a create volume blue --size 128M >"$WORK/create.out" 2>&1 &
+making=$!
+wait_for 10 "the format begins" test -e "$WORK/begun"
+rm "$WORK/slow"
+agent_kill a KILL
+wait "$making" || STATUS=$?
+agents_up
+sleep 3
+expect_eq "made by nobody" "$(ls "$WORK/a/data")" ""
+mv "$WORK/a/tandemfs.real" "$WORK/a/tandemfs"
+tandemctl a create volume blue --size 128M >/dev/null
+tandemctl a delete volume blue --yes >/dev/null
+step "a format ends with its agent"
+
 link_cut
 expect_fail tandemctl a create volume blue --size 128M
 expect_match "while the other site is away" "$OUT" "agent of 'site-b'"
