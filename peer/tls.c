@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TLS 1.3 with mutual certificates; the only owner of OpenSSL.
+ * TLS 1.3 with mutual certificates; the owner of OpenSSL, with certificate.c.
  *
  * One SSL_CTX serves both directions. It is replaced as a whole when a file changed, so a connection
  * in progress keeps the certificates it began with. Bytes go through a BIO of our own, because
@@ -250,15 +250,19 @@ static void warn_about_dates(const char *path, X509 *cert)
 static int load_files(SSL_CTX *c, char *const *path, struct err *e)
 {
 	for (int i = 0; i < FILE_COUNT; i++) {
-		FILE *f = fopen(path[i], "re");
+		FILE *f = path[i] ? fopen(path[i], "re") : NULL;
 
+		if (!path[i])
+			continue;
 		if (!f)
 			return err_set(e, -errno, "cannot open '%s': %s", path[i], strerror(errno));
 		fclose(f);
 	}
-	if (SSL_CTX_load_verify_locations(c, path[FILE_CA], NULL) != 1)
+	if (path[FILE_CA] && SSL_CTX_load_verify_locations(c, path[FILE_CA], NULL) != 1)
 		return err_set(e, -EINVAL, "'%s' has no usable certificate authority: %s",
 			path[FILE_CA], reason_text());
+	if (!path[FILE_CERTIFICATE])
+		return 0;
 	if (SSL_CTX_use_certificate_chain_file(c, path[FILE_CERTIFICATE]) != 1)
 		return err_set(e, -EINVAL, "'%s' has no usable certificate: %s",
 			path[FILE_CERTIFICATE], reason_text());
@@ -295,7 +299,9 @@ static int ssl_ctx_new(char *const *path, SSL_CTX **ret_ctx, struct err *e)
 	SSL_CTX_set_num_tickets(c, 0);
 	SSL_CTX_set_read_ahead(c, 1);
 	SSL_CTX_set_default_read_buffer_len(c, READ_BUFFER_LEN);
-	SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, verify_callback);
+	SSL_CTX_set_verify(c,
+		path[FILE_CA] ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE,
+		path[FILE_CA] ? verify_callback : NULL);
 	if (SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION) != 1 ||
 		SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION) != 1 ||
 		SSL_CTX_set_ciphersuites(c, CIPHERSUITES) != 1)
@@ -306,12 +312,21 @@ static int ssl_ctx_new(char *const *path, SSL_CTX **ret_ctx, struct err *e)
 		SSL_CTX_free(c);
 		return ret;
 	}
-	warn_about_dates(path[FILE_CERTIFICATE], SSL_CTX_get0_certificate(c));
+	if (path[FILE_CERTIFICATE])
+		warn_about_dates(path[FILE_CERTIFICATE], SSL_CTX_get0_certificate(c));
 	*ret_ctx = c;
 	return 0;
 }
 
-int tls_context_new(const char *ca, const char *certificate, const char *key,
+static char *copy(const char *text)
+{
+	char *r = text ? strdup(text) : NULL;
+
+	ensure(!text || r);
+	return r;
+}
+
+static int context_new(const char *ca, const char *certificate, const char *key,
 	struct tls_context **ret_ctx, struct err *e)
 {
 	struct tls_context *ctx = calloc(1, sizeof(*ctx));
@@ -319,18 +334,18 @@ int tls_context_new(const char *ca, const char *certificate, const char *key,
 
 	if (!ctx)
 		return err_set(e, -ENOMEM, "out of memory");
-	ctx->path[FILE_CA] = strdup(ca);
-	ctx->path[FILE_CERTIFICATE] = strdup(certificate);
-	ctx->path[FILE_KEY] = strdup(key);
+	ctx->path[FILE_CA] = copy(ca);
+	ctx->path[FILE_CERTIFICATE] = copy(certificate);
+	ctx->path[FILE_KEY] = copy(key);
 	ctx->bio = bio_method_new();
 	ret = -ENOMEM;
-	if (!ctx->path[FILE_CA] || !ctx->path[FILE_CERTIFICATE] || !ctx->path[FILE_KEY] ||
-		!ctx->bio) {
+	if (!ctx->bio) {
 		err_set(e, ret, "out of memory");
 		goto fail;
 	}
 	for (int i = 0; i < FILE_COUNT; i++)
-		stamp_read(ctx->path[i], &ctx->stamp[i]);
+		if (ctx->path[i])
+			stamp_read(ctx->path[i], &ctx->stamp[i]);
 	ret = ssl_ctx_new(ctx->path, &ctx->ssl_ctx, e);
 	if (ret < 0)
 		goto fail;
@@ -339,6 +354,19 @@ int tls_context_new(const char *ca, const char *certificate, const char *key,
 fail:
 	tls_context_free(ctx);
 	return ret;
+}
+
+int tls_context_new(const char *ca, const char *certificate, const char *key,
+	struct tls_context **ret_ctx, struct err *e)
+{
+	ensure(ca && certificate && key); /* without an authority nobody would be verified */
+	return context_new(ca, certificate, key, ret_ctx, e);
+}
+
+int tls_context_new_unverified(
+	const char *certificate, const char *key, struct tls_context **ret_ctx, struct err *e)
+{
+	return context_new(NULL, certificate, key, ret_ctx, e);
 }
 
 void tls_context_free(struct tls_context *ctx)
@@ -386,7 +414,7 @@ int tls_new(struct tls_context *ctx, int fd, bool server, struct tls **ret_tls)
 
 	if (!t)
 		return -ENOMEM;
-	snprintf(t->ca, sizeof(t->ca), "%s", ctx->path[FILE_CA]);
+	snprintf(t->ca, sizeof(t->ca), "%s", ctx->path[FILE_CA] ? ctx->path[FILE_CA] : "");
 	t->ssl = SSL_new(ctx->ssl_ctx);
 	bio = BIO_new(ctx->bio);
 	if (!t->ssl || !bio) {
@@ -508,6 +536,14 @@ int tls_check_domain(struct tls *t, const char *domain, struct err *e)
 		return 0;
 	name_text(cert, names, sizeof(names));
 	return err_set(e, -EACCES, "its certificate is for %s, not for domain '%s'", names, domain);
+}
+
+bool tls_peer_fingerprint(const struct tls *t, uint8_t ret[TLS_FINGERPRINT_LEN])
+{
+	X509 *cert = SSL_get0_peer_certificate(t->ssl);
+	unsigned len = TLS_FINGERPRINT_LEN;
+
+	return cert && X509_digest(cert, EVP_sha256(), ret, &len) == 1;
 }
 
 ssize_t tls_read(struct tls *t, void *buf, size_t len)

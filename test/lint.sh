@@ -84,7 +84,7 @@ check_arrows() {
 				if (to == "test/lib" && from in may && room == from) complain("includes the tests: \"" $3 "\"")
 				next
 			}
-			if (from == "agent" && to == "peer" && $3 ~ /^(control|record|json|tls)\.h$/) next
+			if (from == "agent" && to == "peer" && $3 ~ /^(certificate|control|record|json|tls)\.h$/) next
 			if (from == "agent" && to == "journal" && room == from && $3 !~ helpers) {
 				complain("agent/ may include only helpers of journal/, not \"" $3 "\""); next
 			}
@@ -101,7 +101,7 @@ check_owners() {
 			if (h ~ /^liburing/) return "^journal/uring\\.c$"
 			if (h ~ /^rocksdb\//) return "^fs/store(_[a-z]+)?\\.[ch]$"
 			if (h ~ /^(linux\/)?fuse/) return "^fs/ll(_[a-z0-9_]*)?\\.[ch]$"
-			if (h ~ /^openssl\//) return "^peer/tls\\.c$"
+			if (h ~ /^openssl\//) return "^peer/(tls|certificate)\\.c$"
 			if (h ~ /^(json-c\/|json\.h|json_)/) return "^peer/json\\.c$"
 			if (h ~ /^curl\//) return "^agent/http\\.c$"
 			if (h ~ /^microhttpd/) return "^agent/server\\.c$"
