@@ -65,6 +65,12 @@ static const struct ctl_command commands[] = {
 		"clusterpair NAME -n NAMESPACE [--kubeconfig FILE] [--service-account NAME]",
 		"print a ClusterPair of the Kubernetes cluster here, to be applied on the other "
 		"one"},
+	{"pair", 0, 1, CTL_OPTION_PAIR | CTL_OPTION_OUTPUT, cmd_pair,
+		"[TOKEN|-] --domain DOMAIN --address HOST [--port PORT] [--config-dir DIR], or "
+		"pair --show "
+		"[-o table|json|yaml]",
+		"make this site known to another, with certificates for both (without TOKEN: the "
+		"first site)"},
 	{"preflight", 0, ARGS_MAX - 1, CTL_OPTION_OUTPUT, cmd_preflight,
 		"[CONFIG-FILE...] [-o table|json|yaml]",
 		"what this node, and the volumes configured in these files, need and lack"},
@@ -103,6 +109,11 @@ static const struct {
 	{"--namespace", CTL_OPTION_KUBE},
 	{"--kubeconfig", CTL_OPTION_KUBE},
 	{"--service-account", CTL_OPTION_KUBE},
+	{"--domain", CTL_OPTION_PAIR},
+	{"--address", CTL_OPTION_PAIR},
+	{"--port", CTL_OPTION_PAIR},
+	{"--config-dir", CTL_OPTION_PAIR},
+	{"--show", CTL_OPTION_PAIR},
 };
 
 static const struct ctl_command *command_find(const char *name)
@@ -277,6 +288,8 @@ static bool take_flag(struct line *l, const char *name)
 		l->c->no_wait = false;
 	else if (strcmp(name, "--no-wait") == 0)
 		l->c->no_wait = true;
+	else if (strcmp(name, "--show") == 0)
+		l->c->show = true;
 	else if (strcmp(name, "--holder") == 0)
 		l->c->holder = true;
 	else
@@ -291,7 +304,9 @@ static int take_value(struct line *l, const char *command, const char *name, con
 	} plain[] = {{"--from", &l->c->from}, {"--to", &l->c->to}, {"--size", &l->c->size},
 		{"--ack", &l->c->ack}, {"--mode", &l->c->mode}, {"--owner", &l->c->owner},
 		{"--namespace", &l->c->ns}, {"--kubeconfig", &l->c->kubeconfig},
-		{"--service-account", &l->c->service_account}};
+		{"--service-account", &l->c->service_account}, {"--domain", &l->c->domain},
+		{"--address", &l->c->address}, {"--port", &l->c->port},
+		{"--config-dir", &l->c->config_dir}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++) {
 		if (strcmp(name, plain[i].name) == 0) {

@@ -45,6 +45,9 @@ struct ctl {
 	const char *size; /* as typed; NULL: not given */
 	const char *ack, *mode, *owner; /* of a new volume; NULL: not given */
 	const char *ns, *kubeconfig, *service_account; /* of Kubernetes; NULL: not given */
+	const char *domain, *address, *port,
+		*config_dir; /* of this site, for pair; NULL: not given */
+	bool show;
 	enum ctl_output output;
 
 	char agent[256]; /* the socket of this node's agent; "": it does not run */
@@ -79,6 +82,7 @@ struct ctl_volumes {
 #define CTL_OPTION_KUBE 1024u /* a cluster of Kubernetes */
 #define CTL_OPTION_OPERATION 2048u /* --dry-run, --wait, --no-wait */
 #define CTL_OPTION_FAILOVER 4096u /* --to, --unplanned */
+#define CTL_OPTION_PAIR 16384u /* what a site is, for pairing */
 
 struct ctl_command {
 	const char *name;
@@ -151,6 +155,7 @@ int cmd_generate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_failover(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_failback(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_get_operations(struct ctl *c);
+int cmd_pair(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resync(struct ctl *c, unsigned nargs, const char *const *args);
 
 #endif

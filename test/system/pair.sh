@@ -1,0 +1,158 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: agent
+# budget: 120
+# tandemctl pair: two sites get certificates and addresses from one command each; then agents and a volume use them.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../agents.sh"
+
+OFFER=
+host() { [[ $1 = a ]] && echo 10.77.0.1 || echo 10.77.0.2; }
+etc() { echo "$WORK/$1/etc"; }
+# The first site's command, until it waits; its token in $TOKEN.
+offer() { # arguments...
+	in_site_bg a "$BIN/tandemctl" pair --config-dir "$(etc a)" "$@"
+	OFFER=$BG
+	wait_for 10 "the first site waits" grep -q '^Waiting on' "$WORK/bg-a.out"
+	TOKEN=$(sed -n 's/.*<<<//p' "$WORK/bg-a.out")
+}
+offered() { # status: of the first site's command, which ends by itself
+	STATUS=0
+	wait "$OFFER" || STATUS=$?
+	[[ $STATUS = "$1" ]] || fail "the first site ended with $STATUS: $(cat "$WORK/bg-a.out")"
+}
+join() { # token, arguments...
+	in_site b "$BIN/tandemctl" pair - --config-dir "$(etc b)" "${@:2}" <<<"$1" 2>&1
+}
+names() { openssl x509 -in "$(etc "$1")/pki/$(domain "$1").pem" -noout -serial; }
+
+echo "seed $SEED"
+work_new
+net_new
+mkdir -p "$WORK/a" "$WORK/b"
+A=(--domain site-a --address 10.77.0.1)
+B_SITE=(--domain site-b --address 10.77.0.2)
+
+# What is refused leaves the token valid and nothing behind.
+expect_fail in_site a "$BIN/tandemctl" pair --domain site-a --config-dir "$(etc a)"
+expect_match "no address" "$OUT" "--address of this site is needed"
+expect_fail in_site a "$BIN/tandemctl" pair --domain site-a --address 10.77.0.9 --config-dir "$(etc a)"
+expect_match "another node's address" "$OUT" "cannot listen on '10.77.0.9:7401'"
+offer "${A[@]}"
+first=$TOKEN
+expect_fail join "${TOKEN:0:60}" "${B_SITE[@]}"
+expect_match "half a token" "$OUT" "token is damaged"
+expect_fail join "$TOKEN" --domain site-a --address 10.77.0.2
+expect_match "the same domain" "$OUT" "both sites cannot be 'site-a'"
+mkdir -p "$(etc b)/pki"
+authority "$WORK"
+cp "$WORK/ca.pem" "$(etc b)/pki/ca.pem"
+expect_fail join "$TOKEN" "${B_SITE[@]}"
+expect_match "another authority" "$OUT" "has certificates of another authority"
+rm "$(etc b)/pki/ca.pem"
+printf '%-8d' -7200 >"$WORK/clock"
+expect_fail env WRONG_CLOCK="$WORK/clock" LD_PRELOAD="$TOOLS/wrongclock.so" nsenter --net="/run/netns/$TAG-b" \
+	"$BIN/tandemctl" pair "$TOKEN" --config-dir "$(etc b)" "${B_SITE[@]}"
+expect_match "clocks apart" "$OUT" "the clocks are (119|120) minutes apart"
+expect_eq "what the refused site has" "$(find "$(etc b)" -type f)" ""
+join "$TOKEN" "${B_SITE[@]}" >"$WORK/join.out" || fail "pairing: $(cat "$WORK/join.out" "$WORK/bg-a.out")"
+offered 0
+for s in a b; do
+	expect_eq "mode of the key of $s" "$(stat -c %a "$(etc $s)/pki/$(domain $s).pem")" 600
+	expect_match "agent.conf of $s" "$(cat "$(etc $s)/agent.conf")" "^\[peer site-$(other $s)\]$"
+done
+expect_eq "mode of the authority's key" "$(stat -c %a "$(etc a)/pki/ca.key")" 600
+[[ ! -e $(etc b)/pki/ca.key ]] || fail "the authority's key left its site"
+expect_match "the first site's check" "$(cat "$WORK/bg-a.out")" "from here to site-b: reached"
+expect_match "the other one's" "$(cat "$WORK/join.out")" "from here to site-a: reached"
+expect_fail join "$first" "${B_SITE[@]}"
+expect_match "a second use" "$OUT" "the token was used, or"
+step "paired; both directions were checked; the token counts once"
+
+# Wrong tokens end the waiting. Somebody in between with the same address and another certificate learns nothing.
+offer
+expect_fail join "$first"
+expect_match "an earlier token" "$OUT" "not who made the token"
+kill "$OFFER"
+wait "$OFFER" 2>/dev/null || :
+ca=$(cat "$(etc a)/pki/ca.pem")
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3 -subj /CN=site-a \
+	-keyout "$WORK/mitm.key" -out "$WORK/mitm.pem" 2>/dev/null
+nsenter --net="/run/netns/$TAG-a" -- openssl s_server -accept 10.77.0.1:7402 -cert "$WORK/mitm.pem" -key "$WORK/mitm.key" -tls1_3 -quiet \
+	>"$WORK/mitm.out" 2>&1 </dev/null &
+mitm=$!
+wait_for 5 "the one in between listens" in_site b bash -c 'exec 3<>/dev/tcp/10.77.0.1/7402'
+before=$(names b)
+expect_fail join "$TOKEN"
+kill $mitm
+wait $mitm 2>/dev/null || :
+expect_match "somebody in between" "$OUT" "somebody is in between; nothing was sent"
+expect_eq "what was sent to it" "$(grep -c secret "$WORK/mitm.out" || :)" 0
+expect_eq "the certificate meanwhile" "$(names b)" "$before"
+step "a wrong token and somebody in between get nothing"
+
+# Both agents from what was written; REST between them, both ways; a volume with the same identities.
+for s in a b; do
+	mkdir -p "$WORK/$s/run" "$WORK/$s/logs"
+	sed -i "/^\[agent\]/a run_directory = $WORK/$s/run\nlog_directory = $WORK/$s/logs\nprogram = $BIN/tandemfs\ninterval = 200ms" \
+		"$(etc $s)/agent.conf"
+	printf '[replicas]\ndirectory = %s\nmounts = %s\n' "$WORK/$s/data" "$WORK/$s/mnts" >>"$(etc $s)/agent.conf"
+	in_site_bg $s "$BIN/tandem-agent" --config "$(etc $s)/agent.conf"
+	AGENT[$s]=$BG
+done
+for s in a b; do
+	wait_for 10 "the agent of site $s" test -S "$WORK/$s/run/agent.http"
+	mv "$WORK/bg-$s.out" "$WORK/agent-$s.out"
+done
+out=$(in_site a "$BIN/tandemctl" --run-dir "$WORK/a/run" create volume vol --size 256M 2>&1) ||
+	fail "create volume: $out; $(tail -n 5 "$WORK"/agent-*.out)"
+in_sync() { "$BIN/tandemctl" --run-dir "$WORK/a/run" status vol -o json | grep -q '"site-b"'; }
+wait_for 20 "the volume is in sync" in_sync
+echo hello >"$WORK/a/mnts/vol/file"
+expect_fail in_site b curl -sS -m 5 -k https://10.77.0.1:7401/v1/health
+out=$(in_site a "$BIN/tandemctl" pair --show --config-dir "$(etc a)") || fail "pair --show: $out"
+expect_match "pair --show" "$out" "site-a \(10.77.0.1:7401\) is paired with site-b \(10.77.0.2:7401\)"
+expect_match "pair --show" "$out" "is valid for 82[45] days"
+step "agents and a volume run with what the pairing wrote"
+
+# Again while all runs: new certificates, the same authority, nothing to type but the token.
+before=$(names a)$(names b)
+offer
+kill -9 "$OFFER"
+wait "$OFFER" 2>/dev/null || :
+expect_fail join "$TOKEN"
+expect_match "an interrupted pairing" "$OUT" "'tandemctl pair' has ended there"
+offer
+join "$TOKEN" >"$WORK/join.out" || fail "pairing again: $(cat "$WORK/join.out" "$WORK/bg-a.out")"
+offered 0
+expect_match "what it says" "$(cat "$WORK/join.out")" "certificates are renewed"
+[[ $(names a)$(names b) != "$before" ]] || fail "the certificates are the old ones"
+expect_eq "the authority" "$(cat "$(etc a)/pki/ca.pem")" "$ca"
+echo again >>"$WORK/a/mnts/vol/file"
+served() {
+	in_site b openssl s_client -connect 10.77.0.1:7401 -cert "$(etc b)/pki/site-b.pem" -key "$(etc b)/pki/site-b.pem" \
+		</dev/null 2>/dev/null | openssl x509 -noout -serial
+}
+wait_for 20 "the agent serves with the new certificate" eval '[[ $(served) = "$(names a)" ]]'
+step "paired again while all runs"
+
+# A configuration that says something else is not touched.
+sed -i 's/^agent = 10.77.0.1:7401/agent = 10.77.0.1:7777/' "$(etc b)/agent.conf"
+before=$(cat "$(etc b)/agent.conf")
+offer
+expect_fail join "$TOKEN"
+expect_match "another address" "$OUT" "is '10.77.0.1:7777', and should be '10.77.0.1:7401'"
+offered 0
+expect_eq "agent.conf" "$(cat "$(etc b)/agent.conf")" "$before"
+sed -i 's/^agent = 10.77.0.1:7777/agent = 10.77.0.1:7401/' "$(etc b)/agent.conf"
+
+out=$(in_site a "$BIN/tandemctl" --run-dir "$WORK/a/run" delete volume vol --yes 2>&1) || fail "delete volume: $out"
+for s in a b; do
+	kill -TERM "${AGENT[$s]}"
+	wait "${AGENT[$s]}" 2>/dev/null || :
+	unset "AGENT[$s]"
+done
+# Nobody came.
+in_site a "$BIN/tandemctl" pair --config-dir "$(etc a)" --timeout 1 >"$WORK/bg-a.out" 2>&1 && fail "nobody came, and it succeeded"
+expect_match "nobody came" "$(cat "$WORK/bg-a.out")" "the token has expired"
+step "done"
