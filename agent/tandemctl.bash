@@ -18,6 +18,7 @@ _tandemctl() {
 		--run-dir) run_dir=${COMP_WORDS[++i]} ;;
 		--timeout | --output | -o | --from | --to | --size | --ack | --mode | --owner) ((i++)) ;;
 		--namespace | -n | --kubeconfig | --service-account) ((i++)) ;;
+		--domain | --address | --port | --config-dir) ((i++)) ;;
 		-*) ;;
 		*) words+=("${COMP_WORDS[i]}") ;;
 		esac
@@ -29,7 +30,7 @@ _tandemctl() {
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	--run-dir)
+	--run-dir | --config-dir)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		return
@@ -38,7 +39,7 @@ _tandemctl() {
 		mapfile -t COMPREPLY < <(compgen -W "table wide json yaml" -- "$cur")
 		return
 		;;
-	--timeout | --size | --mode | --owner | --namespace | -n | --service-account) return ;;
+	--timeout | --size | --mode | --owner | --namespace | -n | --service-account | --domain | --address | --port) return ;;
 	--ack)
 		mapfile -t COMPREPLY < <(compgen -W "op fsync" -- "$cur")
 		return
@@ -59,6 +60,7 @@ _tandemctl() {
 	resize) options+=" --size" ;;
 	create) options+=" --size --ack --holder --mode --owner" ;;
 	generate) options+=" --namespace --kubeconfig --service-account" ;;
+	pair) options+=" --domain --address --port --config-dir --show --output" ;;
 	delete) options+=" --yes --local" ;;
 	resync) options+=" --from --preview --yes --output" ;;
 	esac
@@ -68,7 +70,7 @@ _tandemctl() {
 	fi
 	case $command:${#words[@]} in
 	:0 | help:1)
-		words=(status get deactivate activate promote demote failover failback resync resize create delete generate preflight healthz readyz version help)
+		words=(status get deactivate activate promote demote failover failback resync resize create delete generate pair preflight healthz readyz version help)
 		;;
 	activate:1 | deactivate:1) words=(clusterdomain) ;;
 	create:1 | delete:1) words=(volume) ;;

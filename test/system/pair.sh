@@ -75,6 +75,18 @@ expect_fail join "$first"
 expect_match "an earlier token" "$OUT" "not who made the token"
 kill "$OFFER"
 wait "$OFFER" 2>/dev/null || :
+offer
+c=A
+[[ ${TOKEN:60:1} != A ]] || c=B
+for i in 1 2 3 4 5; do
+	expect_fail join "${TOKEN:0:60}$c${TOKEN:61}"
+	expect_match "wrong secret $i" "$OUT" "site-a refuses: the token is wrong"
+done
+offered 1
+expect_match "five wrong tokens" "$(cat "$WORK/bg-a.out")" "5 wrong tokens: the waiting ends"
+offer
+kill "$OFFER"
+wait "$OFFER" 2>/dev/null || :
 ca=$(cat "$(etc a)/pki/ca.pem")
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3 -subj /CN=site-a \
 	-keyout "$WORK/mitm.key" -out "$WORK/mitm.pem" 2>/dev/null
