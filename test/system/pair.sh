@@ -118,7 +118,7 @@ for s in a b; do
 done
 out=$(in_site a "$BIN/tandemctl" --run-dir "$WORK/a/run" create volume vol --size 256M 2>&1) ||
 	fail "create volume: $out; $(tail -n 5 "$WORK"/agent-*.out)"
-in_sync() { "$BIN/tandemctl" --run-dir "$WORK/a/run" status vol -o json | grep -q '"site-b"'; }
+in_sync() { "$BIN/tandemctl" --run-dir "$WORK/a/run" status vol -o json | jq -e '[.. | .in_sync? // empty] | any(length == 2)'; }
 wait_for 20 "the volume is in sync" in_sync
 echo hello >"$WORK/a/mnts/vol/file"
 expect_fail in_site b curl -sS -m 5 -k https://10.77.0.1:7401/v1/health
@@ -140,7 +140,13 @@ offered 0
 expect_match "what it says" "$(cat "$WORK/join.out")" "certificates are renewed"
 [[ $(names a)$(names b) != "$before" ]] || fail "the certificates are the old ones"
 expect_eq "the authority" "$(cat "$(etc a)/pki/ca.pem")" "$ca"
-echo again >>"$WORK/a/mnts/vol/file"
+# A daemon that starts now has the new certificate; that the other one still has is of the same authority. Every
+# write waits for both.
+daemon=$(daemon_of b)
+[[ -n $daemon ]] || fail "no daemon on site b"
+kill -9 "$daemon"
+wait_for 15 "the daemon of site b is back" eval '[[ -n $(daemon_of b) ]] && [[ $(daemon_of b) != "$daemon" ]]'
+timeout 30 bash -c 'echo again >>"$1"' _ "$WORK/a/mnts/vol/file" || fail "no write with the new certificates"
 served() {
 	in_site b openssl s_client -connect 10.77.0.1:7401 -cert "$(etc b)/pki/site-b.pem" -key "$(etc b)/pki/site-b.pem" \
 		</dev/null 2>/dev/null | openssl x509 -noout -serial
