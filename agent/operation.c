@@ -147,6 +147,8 @@ static enum operation_action demote(
 
 	if (active && strcmp(active, op->from) != 0) {
 		next(op, now_ms, "'%s' is not active any more", op->from);
+		/* From here on there is no way but on or back, for which there must be time. */
+		op->deadline_ms = MAX(op->deadline_ms, now_ms + OPERATION_ROLL_BACK_MS);
 		return OPERATION_LOOK;
 	}
 	if (!op->from[0]) {
@@ -294,8 +296,18 @@ enum operation_action operation_step(
 	}
 }
 
+/* A dead site may have come back since, and be in use: a person's word of then does not count for ever. */
+static bool nothing_was_changed(const struct operation *op)
+{
+	return op->state == OPERATION_RUNNING &&
+	       op->at <= (op->unplanned ? (unsigned)UNPLANNED_TAKE_OVER : (unsigned)PLANNED_DEMOTE);
+}
+
 void operation_resume(struct operation *op, uint64_t now_ms)
 {
+	op->deadline_ms = op->created_ms + op->timeout_ms; /* it is not on disk */
+	if (nothing_was_changed(op))
+		return;
 	op->deadline_ms = now_ms + (op->state == OPERATION_ROLLING_BACK ? OPERATION_ROLL_BACK_MS
 									: op->timeout_ms);
 }

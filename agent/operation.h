@@ -93,7 +93,8 @@ enum operation_action {
  * before the action is taken. */
 enum operation_action operation_step(
 	struct operation *op, const struct operation_observed *o, uint64_t now_ms);
-/* To be called for one that was read from disk: its time begins anew. */
+/* To be called for one that was read from disk: its time begins anew, unless nothing was changed yet. Then what
+ * was its end stays it: an agent that comes back after days takes nothing over that has gone on since. */
 void operation_resume(struct operation *op, uint64_t now_ms);
 
 unsigned operation_nsteps(const struct operation *op);

@@ -157,6 +157,28 @@ bool replica_formatted(const struct agent_config *c, const char *volume)
 	       access(p.data, F_OK) == 0;
 }
 
+/* An earlier try made it, perhaps with other arguments, and a peer may have joined it already. */
+static int formatted_as_wanted(
+	const struct replica_spec *spec, const char *descriptor, struct err *e)
+{
+	const struct conf_section *s;
+	uint64_t size = 0;
+	struct conf *c;
+	int ret = conf_parse("descriptor", descriptor, NULL, 0, &c, e);
+
+	if (ret)
+		return ret;
+	s = conf_section(c, "volume");
+	if (!s || conf_get_size(c, s, "size", 1, INT64_MAX, &size, e) ||
+		size != spec->size - spec->size % BLOCK_SIZE)
+		ret = err_set(e, -EEXIST,
+			"an earlier try made volume '%s' with %llu bytes: repeat that, or first "
+			"'tandemctl delete volume %s'",
+			spec->volume, (unsigned long long)size, spec->volume);
+	conf_free(c);
+	return ret;
+}
+
 int replica_format(const struct agent_config *c, const struct replica_spec *spec,
 	char **ret_descriptor, struct err *e)
 {
@@ -168,8 +190,10 @@ int replica_format(const struct agent_config *c, const struct replica_spec *spec
 	int ret;
 
 	places_of(c, spec->volume, &p);
-	if (access(p.descriptor, F_OK) == 0 && access(p.data, F_OK) == 0)
-		return replica_load(p.descriptor, REPLICA_DESCRIPTOR_MAX, ret_descriptor, e);
+	if (access(p.descriptor, F_OK) == 0 && access(p.data, F_OK) == 0) {
+		ret = replica_load(p.descriptor, REPLICA_DESCRIPTOR_MAX, ret_descriptor, e);
+		return ret ? ret : formatted_as_wanted(spec, *ret_descriptor, e);
+	}
 	ret = throw_away(&p, e);
 	if (!ret)
 		ret = make_places(c, &p, e);

@@ -114,13 +114,13 @@ Test(operation, a_promotion_that_cannot_be_brings_the_old_active_back)
 	step(3);
 	o.to.answers = false;
 	cr_assert(eq(int, step(50), OPERATION_LOOK), "it may come back");
-	cr_assert(eq(int, step(100), OPERATION_LOOK));
+	cr_assert(eq(int, step(3 + OPERATION_ROLL_BACK_MS), OPERATION_LOOK));
 	cr_assert(eq(int, (int)op.state, OPERATION_ROLLING_BACK));
-	cr_assert(eq(int, step(101), OPERATION_PROMOTE_OLD));
+	cr_assert(eq(int, step(4 + OPERATION_ROLL_BACK_MS), OPERATION_PROMOTE_OLD));
 	snprintf(o.from.active, sizeof(o.from.active), "a");
-	cr_assert(eq(int, step(102), OPERATION_LOOK));
+	cr_assert(eq(int, step(5 + OPERATION_ROLL_BACK_MS), OPERATION_LOOK));
 	o.from.serving = true;
-	cr_assert(eq(int, step(103), OPERATION_END));
+	cr_assert(eq(int, step(6 + OPERATION_ROLL_BACK_MS), OPERATION_END));
 	cr_assert(eq(int, (int)op.state, OPERATION_FAILED));
 	cr_assert(ne(ptr, strstr(op.message, "rolled back"), NULL));
 }
@@ -168,4 +168,31 @@ Test(operation, an_unplanned_one_orders_the_survivor_alone)
 	o.to.serving = true;
 	cr_assert(eq(int, step(4), OPERATION_END));
 	cr_assert(eq(int, (int)op.state, OPERATION_DONE));
+}
+
+Test(operation, what_changed_nothing_is_not_begun_days_later)
+{
+	const uint64_t days = 1000000000;
+
+	op.unplanned = true;
+	op.deadline_ms = 100;
+	o.from = (struct operation_side){0};
+	cr_assert(eq(int, step(1), OPERATION_LOOK));
+	operation_resume(&op, days);
+	cr_assert(eq(int, step(days), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_FAILED));
+}
+
+Test(operation, a_demotion_that_happened_leaves_time_to_go_on)
+{
+	const uint64_t days = 1000000000;
+
+	op.deadline_ms = 100;
+	cr_assert(eq(int, step(1), OPERATION_LOOK));
+	cr_assert(eq(int, step(2), OPERATION_DEMOTE));
+	operation_resume(&op, days);
+	o.from.active[0] = o.to.active[0] = '\0';
+	o.from.serving = false;
+	cr_assert(eq(int, step(days), OPERATION_LOOK));
+	cr_assert(eq(int, step(days + 1), OPERATION_PROMOTE));
 }

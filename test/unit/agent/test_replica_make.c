@@ -4,6 +4,7 @@
 #include <criterion/new/assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -142,6 +143,24 @@ Test(replica, what_is_no_replica_is_never_removed)
 	cr_assert(zero(int, replica_store(path, "[volume]\n", &e)));
 	cr_assert(zero(int, replica_remove(&config, "db", &no, &e)), "%s", e.msg);
 	cr_assert(ne(int, access(path, F_OK), 0));
+}
+
+Test(replica, what_an_earlier_try_made_must_be_what_is_wanted)
+{
+	char address[256], path[4400], *descriptor = NULL;
+
+	cr_assert(zero(int, replica_draft(&config, &spec, address, &e)));
+	snprintf(path, sizeof(path), "%s/db", config.replicas);
+	cr_assert(zero(int, replica_make_dir(path, 0700, &e)));
+	snprintf(path, sizeof(path), "%s/db.desc.new", config.volumes);
+	cr_assert(zero(int, replica_store(path, "[volume]\nsize = 1073741824\n", &e)));
+	cr_assert(replica_formatted(&config, "db"));
+	cr_assert(zero(int, replica_format(&config, &spec, &descriptor, &e)), "%s", e.msg);
+	free(descriptor);
+	spec.size *= 2;
+	descriptor = NULL;
+	cr_assert(eq(int, replica_format(&config, &spec, &descriptor, &e), -EEXIST));
+	free(descriptor);
 }
 
 Test(replica, a_directory_of_nobody_stops_a_draft)
