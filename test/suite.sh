@@ -210,21 +210,17 @@ run_programs() {
 			[ ! -d "test/fuzz/corpus/$name" ] || seeds=("test/fuzz/corpus/$name")
 			ASAN_OPTIONS=detect_leaks=1 "${fixed[@]}" timeout -k 10 $((FUZZ_SECONDS + 120)) "$prog" \
 				-max_total_time="$FUZZ_SECONDS" -timeout=20 -rss_limit_mb=3000 -print_final_stats=1 \
+				-error_exitcode=1 \
 				-artifact_prefix="$out/artifacts/$name-" "$out/corpus/$name" "${seeds[@]}" \
 				>"$log" 2>&1 </dev/null
 			rc=$?
 		fi
-		case $rc in
-		0) record "$group" "$name" 1 0 0 $(($(now_ms) - t0)) ;;
-		77)
-			record "$group" "$name" 0 0 1 $(($(now_ms) - t0))
-			tail -n 1 "$log" | sed 's/^/        skipped: /'
-			;;
-		*)
+		if [ $rc = 0 ]; then
+			record "$group" "$name" 1 0 0 $(($(now_ms) - t0))
+		else
 			record "$group" "$name" 0 1 0 $(($(now_ms) - t0))
 			show_tail "$log"
-			;;
-		esac
+		fi
 	done
 }
 
