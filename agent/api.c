@@ -297,8 +297,7 @@ static void handle(void *ctx, struct server_request *r)
 		status = err_set(&e, -ENOENT, "metrics are switched off") ? 404 : 0;
 	else if (!status && r->peer && !api_is_for_peers(&decoded)) {
 		json_free(decoded.args);
-		status = err_set(&e, -EPERM, "this is for the processes of the node alone") ? 403
-											    : 0;
+		status = err_set(&e, -EPERM, "this is for this site's own processes") ? 403 : 0;
 	} else if (!status && decoded.what == API_READY && a->config->host_mountinfo[0])
 		status = ready_check(a->config->mounts, a->config->host_mountinfo, &e) ? 503 : 0;
 	if (status) {

@@ -28,8 +28,9 @@
  * Verbs: those of control.h; "timeout_ms" among the arguments is how long to wait for the daemon, default
  * a minute. HTTP's status follows the daemon's code: 200 done; 409 a question (repeat with
  * "yes": true) or a refusal; 400 wrong arguments; 404; 503 the daemon does not run or is busy; 504 it does
- * not answer. What the agent itself refuses is {"error", "code"}. Peers (over TLS) may read, ask for the
- * steps of replicas, and for an "operation" (its id) demote and promote without further arguments; no more.
+ * not answer. What the agent itself refuses is {"error", "code"}. Over TLS, who shows this site's own
+ * certificate may do everything; peers may read, ask for the steps of replicas, and for an "operation" (its id)
+ * demote and promote without further arguments; no more.
  */
 #ifndef AGENT_API_H
 #define AGENT_API_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the controllers of kube_run.h share. One thread. */
+/* What the controllers of kube_run.h share: each runs on the thread of its worker. */
 #ifndef AGENT_KUBE_CONTROL_H
 #define AGENT_KUBE_CONTROL_H
 
@@ -7,6 +7,7 @@
 
 #include "agent_config.h"
 #include "kube.h"
+#include "kube_lease.h"
 #include "migrate.h"
 
 #define KEY_SCHEDULE TANDEM_KEY "migration-schedule-name" /* label of a run */
@@ -16,24 +17,23 @@
 extern const struct kube_kind kind_pair, kind_policy, kind_schedule, kind_migration, kind_secret,
 	kind_namespace, kind_volume, kind_lease;
 
+/* What one worker of kube_run.h has to itself. */
 struct kube_control {
 	const struct agent_config *config;
 	struct kube *kube; /* this cluster */
 	const atomic_bool *stop;
-	bool elect;
-	/* kube_lease.c */
-	bool leading;
-	uint64_t renewed_ns,
-		seen_ns; /* monotonic: when ours was written, when another's last changed */
-	char seen[400]; /* the other's holder and time */
+	const struct lease *lease; /* NULL: there is no other process */
+	struct kube_node *nodes; /* kube_nodes.h */
+	unsigned nnodes;
 };
 
 int64_t now_s(void);
 const char *meta_of(const struct json *obj, const char *key); /* NULL: absent */
 
-/* kube_lease.c: may this process act (any longer)? Renews; cheap when asked often. */
+/* May this process act (any longer)? Cheap. */
 bool lease_hold(struct kube_control *c);
-void lease_release(struct kube_control *c);
+/* Ends early when *stop becomes true. */
+void kube_pause(const atomic_bool *stop, uint64_t ns);
 
 /* kube_status.c: a condition of the status, about the object's generation. */
 void condition_set(struct json *status, const struct json *obj, const char *type, bool truth,

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Which of several processes works: the one whose name is in the Lease. Others take it over when it has not changed
- * for its duration by their own clocks, so that clocks of different nodes need not agree.
- */
+/* The Lease's thread. Its fields belong to it, but for until_ns, which everybody reads. */
+#include "kube_lease.h"
+
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
@@ -18,6 +19,18 @@
 
 const struct kube_kind kind_lease = KUBE_KIND("coordination.k8s.io", "v1", "Lease", "leases", true);
 
+struct lease {
+	const struct agent_config *config;
+	const struct kube_access *access;
+	const atomic_bool *stop;
+	struct kube *kube;
+	pthread_t thread;
+	_Atomic uint64_t until_ns; /* monotonic: held until then; 0: not held */
+	uint64_t renewed_ns; /* when ours was written */
+	uint64_t seen_ns; /* when another's last changed */
+	char seen[400]; /* the other's holder and time */
+};
+
 static void micro_time(char *ret, size_t size)
 {
 	uint64_t ns = clock_real_ns();
@@ -27,28 +40,28 @@ static void micro_time(char *ret, size_t size)
 	snprintf(ret, size, "%.19s.%06uZ", s, (unsigned)(ns % NS_PER_S / 1000));
 }
 
-static struct json *new_lease(const struct kube_control *c)
+static struct json *new_object(const struct lease *l)
 {
-	struct json *l = json_object(), *m = json_object();
+	struct json *o = json_object(), *m = json_object();
 
-	json_set_string(l, "apiVersion", "coordination.k8s.io/v1");
-	json_set_string(l, "kind", "Lease");
+	json_set_string(o, "apiVersion", "coordination.k8s.io/v1");
+	json_set_string(o, "kind", "Lease");
 	json_set_string(m, "name", NAME);
-	json_set_string(m, "namespace", c->config->kube_namespace);
-	json_set(l, "metadata", m);
-	json_set(l, "spec", json_object());
-	return l;
+	json_set_string(m, "namespace", l->config->kube_namespace);
+	json_set(o, "metadata", m);
+	json_set(o, "spec", json_object());
+	return o;
 }
 
-static void sign(const struct kube_control *c, struct json *lease)
+static void sign(const struct lease *l, struct json *object)
 {
-	struct json *spec = json_get(lease, "spec");
-	bool ours = !strcmp(json_get_string(spec, "holderIdentity", ""), c->config->kube_identity);
+	struct json *spec = json_get(object, "spec");
+	bool ours = !strcmp(json_get_string(spec, "holderIdentity", ""), l->config->kube_identity);
 	char now[40];
 
 	if (!spec) {
 		spec = json_object();
-		json_set(lease, "spec", spec);
+		json_set(object, "spec", spec);
 	}
 	micro_time(now, sizeof(now));
 	if (!ours) {
@@ -56,85 +69,128 @@ static void sign(const struct kube_control *c, struct json *lease)
 		json_set_int(
 			spec, "leaseTransitions", json_get_int(spec, "leaseTransitions", 0) + 1);
 	}
-	json_set_string(spec, "holderIdentity", c->config->kube_identity);
+	json_set_string(spec, "holderIdentity", l->config->kube_identity);
 	json_set_int(spec, "leaseDurationSeconds", DURATION_S);
 	json_set_string(spec, "renewTime", now);
 }
 
 /* Is it another's who was heard of within the duration? */
-static bool is_taken(struct kube_control *c, const struct json *lease)
+static bool is_taken(struct lease *l, const struct json *object)
 {
-	const struct json *spec = json_get(lease, "spec");
+	const struct json *spec = json_get(object, "spec");
 	const char *holder = json_get_string(spec, "holderIdentity", "");
-	char seen[sizeof(c->seen)];
+	char seen[sizeof(l->seen)];
 
-	if (!*holder || !strcmp(holder, c->config->kube_identity))
+	if (!*holder || !strcmp(holder, l->config->kube_identity))
 		return false;
 	snprintf(
 		seen, sizeof(seen), "%.300s %.60s", holder, json_get_string(spec, "renewTime", ""));
-	if (strcmp(seen, c->seen)) {
-		memcpy(c->seen, seen, sizeof(seen));
-		c->seen_ns = clock_mono_ns();
+	if (strcmp(seen, l->seen)) {
+		memcpy(l->seen, seen, sizeof(seen));
+		l->seen_ns = clock_mono_ns();
 	}
-	return clock_mono_ns() - c->seen_ns < DURATION_S * NS_PER_S;
+	return clock_mono_ns() - l->seen_ns < DURATION_S * NS_PER_S;
 }
 
-static bool take_lease(struct kube_control *c, struct err *e)
+static bool take(struct lease *l, struct err *e)
 {
-	struct json *lease = NULL;
-	int ret = kube_get(c->kube, &kind_lease, c->config->kube_namespace, NAME, &lease, e);
+	struct json *object = NULL;
+	int ret = kube_get(l->kube, &kind_lease, l->config->kube_namespace, NAME, &object, e);
 	bool there = !ret;
 
 	if (ret == -ENOENT) {
-		lease = new_lease(c);
+		object = new_object(l);
 		ret = 0;
 	}
-	if (!ret && there && is_taken(c, lease))
+	if (!ret && there && is_taken(l, object))
 		ret = err_set(e, -EBUSY, "held by '%.100s'",
-			json_get_string(json_get(lease, "spec"), "holderIdentity", ""));
+			json_get_string(json_get(object, "spec"), "holderIdentity", ""));
 	if (!ret) {
-		sign(c, lease);
-		ret = there ? kube_update(c->kube, &kind_lease, NULL, lease, NULL, e)
-			    : kube_create(c->kube, &kind_lease, lease, NULL, e);
+		sign(l, object);
+		ret = there ? kube_update(l->kube, &kind_lease, NULL, object, NULL, e)
+			    : kube_create(l->kube, &kind_lease, object, NULL, e);
 	}
-	json_free(lease);
+	json_free(object);
 	return !ret;
 }
 
-bool lease_hold(struct kube_control *c)
+static void renew(struct lease *l)
 {
-	uint64_t age = clock_mono_ns() - c->renewed_ns, before = clock_mono_ns();
+	uint64_t before = clock_mono_ns();
+	bool held = atomic_load(&l->until_ns) > before;
 	struct err e = {0};
 
-	if (!c->elect || (c->leading && age < RENEW_S * NS_PER_S))
-		return !atomic_load(c->stop);
-	if (take_lease(c, &e)) {
-		if (!c->leading)
-			log_info("kubernetes: '%s' holds the lease", c->config->kube_identity);
-		c->leading = true;
-		c->renewed_ns = before;
-	} else if (c->leading && (e.code == -EBUSY || age > (DURATION_S - RENEW_S) * NS_PER_S)) {
-		log_warn("kubernetes: the lease is lost: %s", e.msg);
-		c->leading = false;
-	} else if (!c->leading) {
-		log_debug("kubernetes: waiting for the lease: %s", e.msg);
+	if (held && before - l->renewed_ns < RENEW_S * NS_PER_S)
+		return;
+	if (take(l, &e)) {
+		if (!held)
+			log_info("kubernetes: '%s' holds the lease", l->config->kube_identity);
+		l->renewed_ns = before;
+		atomic_store(&l->until_ns, before + (DURATION_S - RENEW_S) * NS_PER_S);
+		return;
 	}
-	return c->leading && !atomic_load(c->stop);
+	if (e.code == -EBUSY)
+		atomic_store(&l->until_ns, 0);
+	if (held && e.code == -EBUSY)
+		log_warn("kubernetes: the lease is lost: %s", e.msg);
+	else if (!held)
+		log_debug("kubernetes: waiting for the lease: %s", e.msg);
 }
 
-void lease_release(struct kube_control *c)
+static void *lease_main(void *arg)
 {
-	struct json *lease = NULL;
+	struct lease *l = arg;
+
+	while (!atomic_load(l->stop)) {
+		renew(l);
+		kube_pause(l->stop, NS_PER_S);
+	}
+	return NULL;
+}
+
+struct lease *lease_new(
+	const struct agent_config *c, const struct kube_access *a, const atomic_bool *stop)
+{
+	struct lease *l = calloc(1, sizeof(*l));
+
+	ensure(l);
+	l->config = c;
+	l->access = a;
+	l->stop = stop;
+	l->kube = kube_new("this cluster's API", a, stop);
+	ensure(!pthread_create(&l->thread, NULL, lease_main, l));
+	return l;
+}
+
+bool lease_held(const struct lease *l)
+{
+	return atomic_load(&l->until_ns) > clock_mono_ns() && !atomic_load(l->stop);
+}
+
+static void give_back(struct lease *l)
+{
+	/* The word to stop is not for this call. */
+	struct kube *kube = kube_new("this cluster's API", l->access, NULL);
+	struct json *object = NULL;
 	struct err e = {0};
 
-	if (!c->leading ||
-		kube_get(c->kube, &kind_lease, c->config->kube_namespace, NAME, &lease, &e))
-		return;
-	if (!strcmp(json_get_string(json_get(lease, "spec"), "holderIdentity", ""),
-		    c->config->kube_identity)) {
-		json_set_string(json_get(lease, "spec"), "holderIdentity", "");
-		kube_update(c->kube, &kind_lease, NULL, lease, NULL, &e);
+	if (!kube_get(kube, &kind_lease, l->config->kube_namespace, NAME, &object, &e) &&
+		!strcmp(json_get_string(json_get(object, "spec"), "holderIdentity", ""),
+			l->config->kube_identity)) {
+		json_set_string(json_get(object, "spec"), "holderIdentity", "");
+		kube_update(kube, &kind_lease, NULL, object, NULL, &e);
 	}
-	json_free(lease);
-	c->leading = false;
+	json_free(object);
+	kube_free(kube);
+}
+
+void lease_free(struct lease *l)
+{
+	if (!l)
+		return;
+	pthread_join(l->thread, NULL);
+	if (atomic_load(&l->until_ns) > clock_mono_ns())
+		give_back(l);
+	kube_free(l->kube);
+	free(l);
 }

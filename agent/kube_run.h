@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tandem-agent --kubernetes: what acts on the objects of group tandemfs.dev. A process of its own beside the agents
- * that supervise, with one thread and blocking calls: list, decide, act, write the status, wait for the interval or
- * for a new Migration.
+ * that supervise. Its work is that of a few workers, each a thread with blocking calls: look at all objects of its
+ * kinds, decide, act, write the status, wait for the interval or for a change of one of them. What must not wait for a
+ * cluster that may be dead (a switch) is another worker's than what may (copying).
  *
  * Everything is done again from the objects: nothing is remembered here, and a run that was killed is started over,
  * which sends only what is missing. Of several processes the holder of the Lease works. The Lease is no fence: two
  * at work would send the same objects.
  *
  * Failure modes: a cluster that does not answer is tried again at each interval, and told of once. What concerns one
- * object is in its status and its Events.
+ * object is in its status and its Events. A watch that breaks off is begun again with all objects; it only wakes.
  */
 #ifndef AGENT_KUBE_RUN_H
 #define AGENT_KUBE_RUN_H

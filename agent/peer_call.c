@@ -28,13 +28,13 @@ static void forget(char *pem)
 	free(pem);
 }
 
-static int client_new(const struct agent_config *c, const struct agent_config_peer *p,
-	struct http_client **ret_h, struct err *e)
+static int client_new(const struct agent_config *c, const char *what, const char *domain,
+	const char *address, struct http_client **ret_h, struct err *e)
 {
 	const char *const paths[] = {c->ca, c->certificate, c->key};
 	char *pem[3] = {NULL, NULL, NULL};
-	char what[128], url[128];
-	struct http_server s = {.what = what, .url = url, .dial = p->address, .tls13 = true};
+	char url[128];
+	struct http_server s = {.what = what, .url = url, .dial = address, .tls13 = true};
 	int ret = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(paths) && !ret; i++) {
@@ -42,8 +42,7 @@ static int client_new(const struct agent_config *c, const struct agent_config_pe
 		ret = pem[i] ? 0 : e->code;
 	}
 	if (!ret) {
-		snprintf(what, sizeof(what), "the agent of '%s'", p->domain);
-		snprintf(url, sizeof(url), "https://%s%s", p->domain, strrchr(p->address, ':'));
+		snprintf(url, sizeof(url), "https://%s%s", domain, strrchr(address, ':'));
 		s.ca = pem[0];
 		s.certificate = pem[1];
 		s.key = pem[2];
@@ -54,11 +53,10 @@ static int client_new(const struct agent_config *c, const struct agent_config_pe
 	return ret;
 }
 
-int peer_call(const struct agent_config *c, const char *domain, const char *path,
-	const struct json *body, unsigned timeout_ms, const atomic_bool *stop, unsigned *ret_status,
-	struct json **ret_json, struct err *e)
+int agent_call(const struct agent_config *c, const char *what, const char *domain,
+	const char *address, const char *path, const struct json *body, unsigned timeout_ms,
+	const atomic_bool *stop, unsigned *ret_status, struct json **ret_json, struct err *e)
 {
-	const struct agent_config_peer *p = peer_find(c, domain);
 	struct http_request r = {.method = body ? "POST" : "GET",
 		.path = path,
 		.body = body ? json_text(body, false) : NULL,
@@ -68,12 +66,10 @@ int peer_call(const struct agent_config *c, const char *domain, const char *path
 	struct http_answer a;
 	int ret;
 
-	if (!p || !p->address[0] || !c->certificate[0])
+	if (!c->certificate[0])
 		return err_set(e, -ENOENT,
-			"no way to the agent of '%s': %.100s needs [peer %s] agent =, and [api] "
-			"ca, certificate and key",
-			domain, c->path, domain);
-	ret = client_new(c, p, &h, e);
+			"no way to %s: %.100s needs [api] ca, certificate and key", what, c->path);
+	ret = client_new(c, what, domain, address, &h, e);
 	if (ret)
 		return ret;
 	ret = http_call(h, &r, &a, e);
@@ -82,10 +78,26 @@ int peer_call(const struct agent_config *c, const char *domain, const char *path
 		return ret;
 	if (!a.json) {
 		http_answer_free(&a);
-		return err_set(
-			e, -EBADMSG, "the agent of '%s': the answer is no JSON object", domain);
+		return err_set(e, -EBADMSG, "%s: the answer is no JSON object", what);
 	}
 	*ret_status = a.status;
 	*ret_json = a.json;
 	return 0;
+}
+
+int peer_call(const struct agent_config *c, const char *domain, const char *path,
+	const struct json *body, unsigned timeout_ms, const atomic_bool *stop, unsigned *ret_status,
+	struct json **ret_json, struct err *e)
+{
+	const struct agent_config_peer *p = peer_find(c, domain);
+	char what[128];
+
+	if (!p || !p->address[0] || !c->certificate[0])
+		return err_set(e, -ENOENT,
+			"no way to the agent of '%s': %.100s needs [peer %s] agent =, and [api] "
+			"ca, certificate and key",
+			domain, c->path, domain);
+	snprintf(what, sizeof(what), "the agent of '%s'", domain);
+	return agent_call(
+		c, what, domain, p->address, path, body, timeout_ms, stop, ret_status, ret_json, e);
 }

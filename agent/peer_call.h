@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Calls to the agents of other domains: REST over mutual TLS 1.3, as api.h has it. Blocking; any thread, but
+ * Calls to agents elsewhere, mostly those of other domains: REST over mutual TLS 1.3, as api.h has it. Blocking; any thread, but
  * not the event loop's.
  */
 #ifndef AGENT_PEER_CALL_H
@@ -22,5 +22,13 @@ const struct agent_config_peer *peer_find(const struct agent_config *c, const ch
 int peer_call(const struct agent_config *c, const char *domain, const char *path,
 	const struct json *body, unsigned timeout_ms, const atomic_bool *stop, unsigned *ret_status,
 	struct json **ret_json, struct err *e);
+
+/*
+ * The same to any agent: the one at `address` (HOST:PORT), whose certificate must name `domain`. `what` is for
+ * messages.
+ */
+int agent_call(const struct agent_config *c, const char *what, const char *domain,
+	const char *address, const char *path, const struct json *body, unsigned timeout_ms,
+	const atomic_bool *stop, unsigned *ret_status, struct json **ret_json, struct err *e);
 
 #endif

@@ -9,8 +9,8 @@
  *
  * Failure modes: a body that is too large is 413; a client that goes away while its request is open is
  * noticed when the answer is written; a client over TLS without a certificate, or with one of another
- * authority, does not get through the handshake (server_tls.c); one of our authority that names no peer of
- * the configuration gets 403 and no more.
+ * authority, does not get through the handshake (server_tls.c); one of our authority that names neither this
+ * site nor a peer of the configuration gets 403 and no more.
  */
 #include "server.h"
 
@@ -118,16 +118,20 @@ void server_answer(
 	}
 }
 
-/* The domain of a client over TLS; NULL when it is no peer's. */
-static const char *peer_of(struct server *s, struct MHD_Connection *connection)
+/* Who a client over TLS is: the domain of a peer; NULL for this site's own processes, on whatever node. False: neither. */
+static bool client_of(struct server *s, struct MHD_Connection *connection, const char **ret_peer)
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
 
-	for (unsigned i = 0; info && i < s->config->npeers; i++)
-		if (server_tls_names(info->tls_session, s->config->peers[i].domain))
-			return s->config->peers[i].domain;
-	return NULL;
+	*ret_peer = NULL;
+	for (unsigned i = 0; info && i < s->config->npeers; i++) {
+		if (!server_tls_names(info->tls_session, s->config->peers[i].domain))
+			continue;
+		*ret_peer = s->config->peers[i].domain;
+		return true;
+	}
+	return info && server_tls_names(info->tls_session, s->config->domain);
 }
 
 static struct request *request_new(struct endpoint *at, struct MHD_Connection *connection,
@@ -142,10 +146,7 @@ static struct request *request_new(struct endpoint *at, struct MHD_Connection *c
 	r->path = strdup(path);
 	r->body = calloc(1, 1);
 	ensure(r->method && r->path && r->body);
-	if (at->tls) {
-		r->pub.peer = peer_of(at->server, connection);
-		r->unwanted = !r->pub.peer;
-	}
+	r->unwanted = at->tls && !client_of(at->server, connection, &r->pub.peer);
 	return r;
 }
 

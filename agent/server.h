@@ -20,7 +20,8 @@ struct server_request {
 	const char *method, *path; /* the path is decoded; the query is not in it */
 	const char *body; /* with a zero behind it */
 	size_t body_len;
-	const char *peer; /* the domain of a client over TLS; NULL: a process of this node */
+	const char *
+		peer; /* the domain of another site's agent; NULL: a process of this node, or with this site's certificate */
 };
 
 /*

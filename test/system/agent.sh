@@ -68,7 +68,8 @@ cp "$WORK/foreign/site-b.pem" "$WORK/pki/foreign.pem"
 cp "$WORK/foreign/site-b.key" "$WORK/pki/foreign.key"
 certificate "$WORK/pki" site-c "$WORK/pki"
 rest_says "a peer" "$(peer_rest site-b /v1/volumes/$VOLUME)" 200 '"role":"active"'
-rest_says "a peer that gives orders" "$(peer_rest site-b /v1/volumes/$VOLUME/demote -d '{}')" 403 "processes of the node alone"
+rest_says "a peer that gives orders" "$(peer_rest site-b /v1/volumes/$VOLUME/demote -d '{}')" 403 "for this site.s own processes"
+rest_says "this site's own certificate" "$(peer_rest site-a /v1/volumes/$VOLUME/checkpoint -d '{}')" 200 '"code":0'
 rest_says "another name of the same authority" "$(peer_rest site-c /v1/status)" 403 "names no peer"
 expect_fail peer_rest foreign /v1/status
 [[ $OUT != *volumes* ]] || fail "a foreign certificate was let in: $OUT"

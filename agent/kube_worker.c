@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Workers. `due` is all that the threads of one share: a watcher raises it, the worker takes it down before it looks,
+ * so that what changes meanwhile is looked at once more. A watcher begins without a version, which gives it all
+ * objects once: nothing is missed between two watches, and a look too many costs little.
+ */
+#include "kube_worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "clock.h"
+#include "kube_nodes.h"
+#include "log.h"
+
+#define WATCH_S 240u
+#define STEP_NS (50 * NS_PER_MS) /* of a wait */
+
+struct watcher {
+	struct worker *worker;
+	const struct kube_kind *kind;
+	struct kube *kube;
+	pthread_t thread;
+};
+
+struct worker {
+	const struct worker_work *work;
+	struct kube_control control;
+	pthread_t thread;
+	atomic_bool due;
+	unsigned nwatchers;
+	struct watcher watchers[WORKER_KINDS_MAX];
+};
+
+void kube_pause(const atomic_bool *stop, uint64_t ns)
+{
+	uint64_t end = clock_mono_ns() + ns, now;
+
+	while (!atomic_load(stop) && (now = clock_mono_ns()) < end) {
+		struct timespec t = {.tv_nsec = (long)MIN(end - now, STEP_NS)};
+
+		nanosleep(&t, NULL);
+	}
+}
+
+bool lease_hold(struct kube_control *c)
+{
+	return c->lease ? lease_held(c->lease) : !atomic_load(c->stop);
+}
+
+static bool wake(void *ctx, const char *type, const struct json *obj)
+{
+	struct watcher *w = ctx;
+
+	if (strcmp(type, "BOOKMARK") != 0)
+		atomic_store(&w->worker->due, true);
+	return lease_hold(&w->worker->control);
+}
+
+static void *watcher_main(void *arg)
+{
+	struct watcher *w = arg;
+	struct kube_control *c = &w->worker->control;
+
+	while (!atomic_load(c->stop)) {
+		struct err e = {0};
+
+		if (!lease_hold(c) || kube_watch(w->kube, w->kind, NULL, "", WATCH_S, wake, w, &e))
+			kube_pause(c->stop, 2 * NS_PER_S);
+	}
+	return NULL;
+}
+
+static void wait_until_due(struct worker *w)
+{
+	uint64_t end = clock_mono_ns() + w->control.config->kube_interval_ns;
+
+	/* Many changes that come at once are one look. */
+	kube_pause(w->control.stop, 2 * STEP_NS);
+	while (!atomic_load(&w->due) && !atomic_load(w->control.stop) && clock_mono_ns() < end)
+		kube_pause(w->control.stop, STEP_NS);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct kube_control *c = &w->control;
+	int last = 0;
+
+	while (!atomic_load(c->stop)) {
+		struct err e = {0};
+
+		if (!lease_hold(c)) {
+			kube_pause(c->stop, NS_PER_S);
+			continue;
+		}
+		atomic_store(&w->due, false);
+		if (!w->work->look(c, &e)) {
+			if (last)
+				log_info("kubernetes: %s: the API answers again", w->work->name);
+			last = 0;
+			wait_until_due(w);
+			continue;
+		}
+		if (e.code != last && !atomic_load(c->stop))
+			log_warn("kubernetes: %s: %s; trying again", w->work->name, e.msg);
+		last = e.code;
+		kube_pause(c->stop, MIN(c->config->kube_interval_ns, 2 * NS_PER_S));
+	}
+	return NULL;
+}
+
+struct worker *worker_new(const struct worker_work *work, const struct agent_config *c,
+	const struct kube_access *a, const struct lease *l, const atomic_bool *stop)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+
+	ensure(w);
+	w->work = work;
+	w->control = (struct kube_control){.config = c,
+		.kube = kube_new("this cluster's API", a, stop),
+		.stop = stop,
+		.lease = l};
+	for (unsigned i = 0; i < WORKER_KINDS_MAX && work->wakes[i]; i++) {
+		struct watcher *at = &w->watchers[w->nwatchers++];
+
+		*at = (struct watcher){.worker = w,
+			.kind = work->wakes[i],
+			.kube = kube_new("this cluster's API", a, stop)};
+		ensure(!pthread_create(&at->thread, NULL, watcher_main, at));
+	}
+	ensure(!pthread_create(&w->thread, NULL, worker_main, w));
+	return w;
+}
+
+void worker_free(struct worker *w)
+{
+	if (!w)
+		return;
+	pthread_join(w->thread, NULL);
+	for (unsigned i = 0; i < w->nwatchers; i++) {
+		pthread_join(w->watchers[i].thread, NULL);
+		kube_free(w->watchers[i].kube);
+	}
+	nodes_clear(&w->control);
+	kube_free(w->control.kube);
+	free(w);
+}
