@@ -182,9 +182,12 @@ static int load_peers(const struct conf *c, struct agent_config *r, struct err *
 static int load_replicas(const struct conf *c, struct agent_config *r, struct err *e)
 {
 	const struct conf_section *s = conf_section(c, "replicas");
-	const char *host = s ? conf_get(c, s, "address") : NULL;
+	const char *host = s ? conf_get(c, s, "address") : NULL, *pod = getenv("TANDEM_ADDRESS");
 	uint64_t port = 7410;
 	int ret;
+
+	if (!host && pod && *pod) /* one file for the pods of many nodes */
+		host = pod;
 
 	snprintf(r->replica_host, sizeof(r->replica_host), "%.*s",
 		(int)(r->listen[0] ? strrchr(r->listen, ':') - r->listen : 0), r->listen);

@@ -29,7 +29,8 @@
  *   [replicas]                             # where 'create volume' puts what it makes on this node
  *   directory = /var/lib/tandemfs/data     # the volume's data: NAME in it
  *   mounts = /var/lib/tandemfs/mnt         # its mount: NAME in it
- *   address = 10.0.0.1                     # of the volumes' connections; default: the host of listen
+ *   address = 10.0.0.1                     # of the volumes' connections; default: TANDEM_ADDRESS of the environment
+ *                                          # (a pod's node), else the host of listen
  *   port = 7410                            # the first one; a volume takes the first that is free
  *
  *   [kubernetes]                           # for tandem-agent --kubernetes

@@ -124,9 +124,13 @@ int cmd_generate(struct ctl *c, unsigned nargs, const char *const *args)
 	char buf[4200];
 	int ret;
 
+	if (!strcmp(args[0], "spec"))
+		return cmd_generate_spec(c, nargs - 1, args + 1);
 	if (strcmp(args[0], "clusterpair"))
 		return ctl_usage_error(
-			c, "generate", "'%s': only clusterpair is generated", args[0]);
+			c, "generate", "'%s': what is generated are clusterpair and spec", args[0]);
+	if (nargs != 2)
+		return ctl_usage_error(c, "generate", "a ClusterPair has one name");
 	if (!c->ns || !*c->ns)
 		return ctl_usage_error(
 			c, "generate", "--namespace is missing: whose objects are to be copied");

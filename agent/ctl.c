@@ -61,10 +61,11 @@ static const struct ctl_command commands[] = {
 	{"delete", 2, 2, CTL_OPTION_YES | CTL_OPTION_LOCAL, cmd_delete,
 		"volume NAME [--yes] [--local]",
 		"remove a volume and all its data, on all sites (--local: on this node alone)"},
-	{"generate", 2, 2, CTL_OPTION_KUBE, cmd_generate,
-		"clusterpair NAME -n NAMESPACE [--kubeconfig FILE] [--service-account NAME]",
+	{"generate", 2, 1 + REPLICAS_MAX, CTL_OPTION_KUBE | CTL_OPTION_CONFIG_DIR, cmd_generate,
+		"clusterpair NAME -n NAMESPACE [--kubeconfig FILE] [--service-account NAME], or "
+		"generate spec DOMAIN=ADDRESS DOMAIN=ADDRESS --config-dir DIR",
 		"print a ClusterPair of the Kubernetes cluster here, to be applied on the other "
-		"one"},
+		"one; or write a manifest for each site"},
 	{"pair", 0, 1, CTL_OPTION_PAIR | CTL_OPTION_OUTPUT, cmd_pair,
 		"[TOKEN|-] --domain DOMAIN --address HOST [--port PORT] [--config-dir DIR], or "
 		"pair --show "
@@ -82,7 +83,7 @@ static const struct ctl_command commands[] = {
 
 static const struct {
 	const char *name;
-	unsigned mask; /* 0: belongs to all commands */
+	unsigned mask; /* of those that a command must have one of; 0: belongs to all commands */
 } options[] = {
 	{"--run-dir", 0},
 	{"--timeout", 0},
@@ -112,7 +113,7 @@ static const struct {
 	{"--domain", CTL_OPTION_PAIR},
 	{"--address", CTL_OPTION_PAIR},
 	{"--port", CTL_OPTION_PAIR},
-	{"--config-dir", CTL_OPTION_PAIR},
+	{"--config-dir", CTL_OPTION_PAIR | CTL_OPTION_CONFIG_DIR},
 	{"--show", CTL_OPTION_PAIR},
 };
 
@@ -227,7 +228,7 @@ struct line {
 	struct ctl *c;
 	const char *args[ARGS_MAX]; /* the command's name, then its arguments */
 	unsigned nargs;
-	unsigned used; /* mask of the options that were given */
+	uint64_t used; /* the options that were given, by their places */
 	bool help, version;
 };
 
@@ -360,7 +361,7 @@ static int take_option(struct line *l, int argc, const char *const *argv, int *a
 			break;
 	if (which == ARRAY_SIZE(options))
 		return ctl_usage_error(l->c, command, "there is no option '%s'", name);
-	l->used |= options[which].mask;
+	l->used |= 1ull << which;
 	if (!value && take_flag(l, name))
 		return CTL_OK;
 	if (value && take_flag(&(struct line){.c = &(struct ctl){0}}, name))
@@ -420,7 +421,7 @@ int ctl_run(struct ctl *c, int argc, const char *const *argv)
 	if (l.version)
 		return ctl_usage_error(c, cmd->name, "'--version' stands alone");
 	for (unsigned i = 0; i < ARRAY_SIZE(options); i++)
-		if (l.used & options[i].mask & ~cmd->options)
+		if (l.used >> i & 1 && options[i].mask && !(options[i].mask & cmd->options))
 			return ctl_usage_error(c, cmd->name, "option '%s' does not belong to '%s'",
 				options[i].name, cmd->name);
 	nargs = l.nargs - 1;

@@ -82,6 +82,7 @@ struct ctl_volumes {
 #define CTL_OPTION_KUBE 1024u /* a cluster of Kubernetes */
 #define CTL_OPTION_OPERATION 2048u /* --dry-run, --wait, --no-wait */
 #define CTL_OPTION_FAILOVER 4096u /* --to, --unplanned */
+#define CTL_OPTION_CONFIG_DIR 8192u
 #define CTL_OPTION_PAIR 16384u /* what a site is, for pairing */
 
 struct ctl_command {
@@ -152,6 +153,7 @@ int cmd_preflight(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_create(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_delete(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_generate(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_generate_spec(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_failover(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_failback(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_get_operations(struct ctl *c);

@@ -59,7 +59,7 @@ _tandemctl() {
 	failback) options+=" --dry-run --wait --no-wait --output" ;;
 	resize) options+=" --size" ;;
 	create) options+=" --size --ack --holder --mode --owner" ;;
-	generate) options+=" --namespace --kubeconfig --service-account" ;;
+	generate) options+=" --namespace --kubeconfig --service-account --config-dir" ;;
 	pair) options+=" --domain --address --port --config-dir --show --output" ;;
 	delete) options+=" --yes --local" ;;
 	resync) options+=" --from --preview --yes --output" ;;
@@ -74,7 +74,7 @@ _tandemctl() {
 		;;
 	activate:1 | deactivate:1) words=(clusterdomain) ;;
 	create:1 | delete:1) words=(volume) ;;
-	generate:1) words=(clusterpair) ;;
+	generate:1) words=(clusterpair spec) ;;
 	get:1) words=(clusterdomainsstatus operations) ;;
 	activate:2 | deactivate:2) mapfile -t words < <(_tandemctl_domains "$run_dir") ;;
 	status:1 | promote:1 | demote:1 | failover:1 | failback:1 | resync:1 | resize:1)
