@@ -5,7 +5,7 @@
 # shell, no package manager, no other image below it. The same programs give the same bytes.
 #
 #	k8s-manifests/image.sh build OUT NAME DIRECTORY    of the programs in a directory (`make image`)
-#	k8s-manifests/image.sh pack ROOT OUT NAME...       of a tree of files, as it is
+#	k8s-manifests/image.sh pack ROOT OUT NAME...       of a tree of files, as it is; ENTRYPOINT= is a program that is run
 #
 # OUT is a docker-archive, which `ctr images import`, `podman load`, `docker load` and `skopeo copy` read. Knows no
 # registry, needs no daemon and no root.
@@ -32,7 +32,8 @@ pack() { # root, out, name...
 	pack_tar "$root" "$d/layer.tar"
 	layer=$(sha256sum "$d/layer.tar" | cut -d' ' -f1)
 	printf '{"architecture":"%s","os":"linux","created":"1970-01-01T00:00:00Z","config":{"Env":["PATH=%s"],%s},%s}' \
-		"$(arch)" /usr/local/sbin:/bin '"Cmd":["/bin/sleep","infinity"]' \
+		"$(arch)" /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		"${ENTRYPOINT:+\"Entrypoint\":[\"$ENTRYPOINT\"],}\"Cmd\":[\"/bin/sleep\",\"infinity\"]" \
 		"\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:$layer\"]}" >"$d/config"
 	config=$(sha256sum "$d/config" | cut -d' ' -f1)
 	mv "$d/config" "$d/$config.json"
