@@ -27,6 +27,7 @@ static const struct conf_key config_keys[] = {
 	{"agent", "restart_delay_max", false},
 	{"agent", "stop_daemons", false},
 	{"agent", "host_mountinfo", false},
+	{"agent", "node_holders", false},
 	{"api", "socket", false},
 	{"api", "metrics", false},
 	{"api", "listen", false},
@@ -37,6 +38,7 @@ static const struct conf_key config_keys[] = {
 	{"kubernetes", "namespace", false},
 	{"kubernetes", "identity", false},
 	{"kubernetes", "interval", false},
+	{"kubernetes", "probes", false},
 	{"peer", "agent", false}, /* needed, but the section may be absent */
 	{"replicas", "directory", false},
 	{"replicas", "mounts", false},
@@ -67,7 +69,7 @@ static int load_container(
 	if (!ret)
 		ret = conf_get_path(
 			c, s, "host_mountinfo", r->host_mountinfo, sizeof(r->host_mountinfo), e);
-	return ret;
+	return ret ? ret : conf_get_bool(c, s, "node_holders", &r->node_holders, e);
 }
 
 static int load_agent(const struct conf *c, struct agent_config *r, struct err *e)
@@ -251,6 +253,8 @@ static int load_kubernetes(const struct conf *c, struct agent_config *r, struct 
 	if (!ret)
 		ret = conf_get_duration(
 			c, s, "interval", NS_PER_S, 300 * NS_PER_S, &r->kube_interval_ns, e);
+	if (!ret)
+		ret = conf_get_address(c, s, "probes", r->kube_probes, sizeof(r->kube_probes), e);
 	return ret;
 }
 

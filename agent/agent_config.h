@@ -14,6 +14,7 @@
  *   stop_daemons = no                      # yes: SIGTERM ends the daemons, too, and waits for them: for a container
  *   host_mountinfo = /host/proc/1/mountinfo # the host's mounts, for an agent in a container: it is ready when
  *                                          # what is mounted below [replicas] mounts reaches the host
+ *   node_holders = no                      # yes: ready only while `tandem-holder --node` listens in run_directory
  *
  *   [api]
  *   socket = /run/tandemfs/agent.http      # REST for this node; default: agent.http in run_directory
@@ -38,6 +39,7 @@
  *   namespace = tandem-system              # its own, and that of administrators' objects
  *   identity = node-1                      # in the Lease; default: the host's name
  *   interval = 5s                          # between two looks at the objects
+ *   probes = 0.0.0.0:7444                  # GET /healthz, /readyz and /metrics over plain HTTP; default: none
  */
 #ifndef AGENT_AGENT_CONFIG_H
 #define AGENT_AGENT_CONFIG_H
@@ -67,6 +69,7 @@ struct agent_config {
 	uint64_t interval_ns, restart_delay_max_ns;
 	bool stop_daemons;
 	char host_mountinfo[4096]; /* "": not looked at */
+	bool node_holders;
 	char socket[4096];
 	bool metrics;
 	char listen[256]; /* "": no REST over TCP */
@@ -74,6 +77,7 @@ struct agent_config {
 	char kubeconfig[4096]; /* "": as a pod */
 	char kube_namespace[64], kube_identity[254];
 	uint64_t kube_interval_ns;
+	char kube_probes[256]; /* "": not served */
 	unsigned npeers;
 	struct agent_config_peer peers[REPLICAS_MAX];
 	char replicas[4096], mounts[4096];

@@ -285,6 +285,13 @@ static bool answer_operation(struct api *a, struct server_request *r, struct api
 	return true;
 }
 
+static int ready(const struct agent_config *c, struct err *e)
+{
+	int ret = c->host_mountinfo[0] ? ready_check(c->mounts, c->host_mountinfo, e) : 0;
+
+	return ret || !c->node_holders ? ret : ready_holders(c->run_dir, e);
+}
+
 static void handle(void *ctx, struct server_request *r)
 {
 	struct api *a = ctx;
@@ -298,8 +305,9 @@ static void handle(void *ctx, struct server_request *r)
 	else if (!status && r->peer && !api_is_for_peers(&decoded)) {
 		json_free(decoded.args);
 		status = err_set(&e, -EPERM, "this is for this site's own processes") ? 403 : 0;
-	} else if (!status && decoded.what == API_READY && a->config->host_mountinfo[0])
-		status = ready_check(a->config->mounts, a->config->host_mountinfo, &e) ? 503 : 0;
+	} else if (!status && decoded.what == API_READY) {
+		status = ready(a->config, &e) ? 503 : 0;
+	}
 	if (status) {
 		answer_error(r, status, e.code, e.msg);
 		return;

@@ -7,6 +7,7 @@
 
 #include "agent_config.h"
 #include "kube.h"
+#include "kube_health.h"
 #include "kube_lease.h"
 #include "migrate.h"
 
@@ -23,6 +24,8 @@ struct kube_control {
 	struct kube *kube; /* this cluster */
 	const atomic_bool *stop;
 	const struct lease *lease; /* NULL: there is no other process */
+	struct kube_health *health; /* of all workers */
+	unsigned worker; /* this one in it */
 	struct kube_node *nodes; /* kube_nodes.h */
 	unsigned nnodes;
 };

@@ -22,6 +22,7 @@ const struct kube_kind kind_lease = KUBE_KIND("coordination.k8s.io", "v1", "Leas
 struct lease {
 	const struct agent_config *config;
 	const struct kube_access *access;
+	struct kube_health *health;
 	const atomic_bool *stop;
 	struct kube *kube;
 	pthread_t thread;
@@ -123,12 +124,14 @@ static void renew(struct lease *l)
 	if (held && before - l->renewed_ns < RENEW_S * NS_PER_S)
 		return;
 	if (take(l, &e)) {
+		health_called(l->health, 0);
 		if (!held)
 			log_info("kubernetes: '%s' holds the lease", l->config->kube_identity);
 		l->renewed_ns = before;
 		atomic_store(&l->until_ns, before + (DURATION_S - RENEW_S) * NS_PER_S);
 		return;
 	}
+	health_called(l->health, e.code == -EBUSY ? 0 : e.code); /* another's is an answer */
 	if (e.code == -EBUSY)
 		atomic_store(&l->until_ns, 0);
 	if (held && e.code == -EBUSY)
@@ -143,19 +146,21 @@ static void *lease_main(void *arg)
 
 	while (!atomic_load(l->stop)) {
 		renew(l);
+		health_leads(l->health, lease_held(l));
 		kube_pause(l->stop, NS_PER_S);
 	}
 	return NULL;
 }
 
-struct lease *lease_new(
-	const struct agent_config *c, const struct kube_access *a, const atomic_bool *stop)
+struct lease *lease_new(const struct agent_config *c, const struct kube_access *a,
+	struct kube_health *h, const atomic_bool *stop)
 {
 	struct lease *l = calloc(1, sizeof(*l));
 
 	ensure(l);
 	l->config = c;
 	l->access = a;
+	l->health = h;
 	l->stop = stop;
 	l->kube = kube_new("this cluster's API", a, stop);
 	ensure(!pthread_create(&l->thread, NULL, lease_main, l));

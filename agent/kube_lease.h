@@ -12,12 +12,13 @@
 
 #include "agent_config.h"
 #include "kube_config.h"
+#include "kube_health.h"
 
 struct lease;
 
 /* Begins to ask for it. Borrows all, until lease_free(); *stop ends the asking. */
-struct lease *lease_new(
-	const struct agent_config *c, const struct kube_access *a, const atomic_bool *stop);
+struct lease *lease_new(const struct agent_config *c, const struct kube_access *a,
+	struct kube_health *h, const atomic_bool *stop);
 /* May this process act (any longer)? Cheap; any thread. */
 bool lease_held(const struct lease *l);
 /* After *stop: gives it back, so that another need not wait. NULL is fine. */

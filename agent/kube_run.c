@@ -10,6 +10,7 @@
 #include "kube_control.h"
 #include "kube_worker.h"
 #include "log.h"
+#include "server_probe.h"
 
 struct lists {
 	struct json *pairs, *policies, *schedules, *migrations;
@@ -66,6 +67,8 @@ int kube_run(const struct agent_config *config, bool leader_elect, const atomic_
 	struct err *e)
 {
 	struct worker *workers[ARRAY_SIZE(works)];
+	struct server_probe *probe = NULL;
+	struct kube_health health;
 	struct kube_access a = {0};
 	struct lease *lease = NULL;
 	int ret = config->kubeconfig[0] ? kube_access_load(config->kubeconfig, &a, e)
@@ -73,18 +76,29 @@ int kube_run(const struct agent_config *config, bool leader_elect, const atomic_
 
 	if (ret)
 		return ret;
+	health_init(&health, config->kube_interval_ns);
+	if (config->kube_probes[0])
+		ret = server_probe_new(config->kube_probes, health_answer, &health, &probe, e);
+	if (ret) {
+		health_clear(&health);
+		kube_access_clear(&a);
+		return ret;
+	}
 	log_info("kubernetes: '%s' at %s, namespace '%s'", config->kube_identity, a.server,
 		config->kube_namespace);
+	health_leads(&health, !leader_elect);
 	if (leader_elect)
-		lease = lease_new(config, &a, stop);
+		lease = lease_new(config, &a, &health, stop);
 	for (unsigned i = 0; i < ARRAY_SIZE(works); i++)
-		workers[i] = worker_new(&works[i], config, &a, lease, stop);
+		workers[i] = worker_new(&works[i], config, &a, lease, &health, stop);
 	while (!atomic_load(stop))
 		kube_pause(stop, NS_PER_S);
 	log_info("kubernetes: stopping");
 	for (unsigned i = 0; i < ARRAY_SIZE(works); i++)
 		worker_free(workers[i]);
 	lease_free(lease);
+	server_probe_free(probe);
+	health_clear(&health);
 	kube_access_clear(&a);
 	return 0;
 }

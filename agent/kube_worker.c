@@ -46,9 +46,16 @@ void kube_pause(const atomic_bool *stop, uint64_t ns)
 	}
 }
 
-bool lease_hold(struct kube_control *c)
+static bool may_act(const struct kube_control *c)
 {
 	return c->lease ? lease_held(c->lease) : !atomic_load(c->stop);
+}
+
+bool lease_hold(struct kube_control *c)
+{
+	if (c->health)
+		health_beat(c->health, c->worker);
+	return may_act(c);
 }
 
 static bool wake(void *ctx, const char *type, const struct json *obj)
@@ -57,7 +64,7 @@ static bool wake(void *ctx, const char *type, const struct json *obj)
 
 	if (strcmp(type, "BOOKMARK") != 0)
 		atomic_store(&w->worker->due, true);
-	return lease_hold(&w->worker->control);
+	return may_act(&w->worker->control);
 }
 
 static void *watcher_main(void *arg)
@@ -68,7 +75,7 @@ static void *watcher_main(void *arg)
 	while (!atomic_load(c->stop)) {
 		struct err e = {0};
 
-		if (!lease_hold(c) || kube_watch(w->kube, w->kind, NULL, "", WATCH_S, wake, w, &e))
+		if (!may_act(c) || kube_watch(w->kube, w->kind, NULL, "", WATCH_S, wake, w, &e))
 			kube_pause(c->stop, 2 * NS_PER_S);
 	}
 	return NULL;
@@ -88,7 +95,7 @@ static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
 	struct kube_control *c = &w->control;
-	int last = 0;
+	int last = 0, ret;
 
 	while (!atomic_load(c->stop)) {
 		struct err e = {0};
@@ -98,7 +105,9 @@ static void *worker_main(void *arg)
 			continue;
 		}
 		atomic_store(&w->due, false);
-		if (!w->work->look(c, &e)) {
+		ret = w->work->look(c, &e);
+		health_called(c->health, ret);
+		if (!ret) {
 			if (last)
 				log_info("kubernetes: %s: the API answers again", w->work->name);
 			last = 0;
@@ -114,7 +123,8 @@ static void *worker_main(void *arg)
 }
 
 struct worker *worker_new(const struct worker_work *work, const struct agent_config *c,
-	const struct kube_access *a, const struct lease *l, const atomic_bool *stop)
+	const struct kube_access *a, const struct lease *l, struct kube_health *h,
+	const atomic_bool *stop)
 {
 	struct worker *w = calloc(1, sizeof(*w));
 
@@ -123,7 +133,9 @@ struct worker *worker_new(const struct worker_work *work, const struct agent_con
 	w->control = (struct kube_control){.config = c,
 		.kube = kube_new("this cluster's API", a, stop),
 		.stop = stop,
-		.lease = l};
+		.lease = l,
+		.health = h,
+		.worker = health_worker(h, work->name)};
 	for (unsigned i = 0; i < WORKER_KINDS_MAX && work->wakes[i]; i++) {
 		struct watcher *at = &w->watchers[w->nwatchers++];
 

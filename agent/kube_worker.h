@@ -19,7 +19,8 @@ struct worker;
 
 /* All are borrowed until worker_free(); `lease` may be NULL. */
 struct worker *worker_new(const struct worker_work *w, const struct agent_config *c,
-	const struct kube_access *a, const struct lease *l, const atomic_bool *stop);
+	const struct kube_access *a, const struct lease *l, struct kube_health *h,
+	const atomic_bool *stop);
 /* After *stop: waits for its threads. NULL is fine. */
 void worker_free(struct worker *w);
 

@@ -12,6 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "cleanup.h"
+#include "control.h"
 
 #define MOUNTINFO_MAX (4u << 20)
 
@@ -97,4 +102,21 @@ int ready_check(const char *mounts, const char *host_mountinfo, struct err *e)
 			mounts);
 	free(text);
 	return ret;
+}
+
+int ready_holders(const char *run_dir, struct err *e)
+{
+	cleanup_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int code;
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%.90s/" CONTROL_HOLDERS, run_dir);
+	if (fd >= 0 && !connect(fd, (const struct sockaddr *)&a, sizeof(a)))
+		return 0;
+	code = errno;
+	if (code == EAGAIN) /* it has more to do than it takes at once, so it is there */
+		return 0;
+	return err_set(e, -code,
+		"nobody keeps holders: tandem-holder --node does not listen at '%s': %s",
+		a.sun_path, strerror(code));
 }

@@ -11,7 +11,9 @@
 
 #include <stdint.h>
 
-#define HOLDER_NODE_SOCKET "holders"
+#include "control.h"
+
+#define HOLDER_NODE_SOCKET CONTROL_HOLDERS
 #define HOLDER_PATH_MAX 108u /* sun_path */
 
 /* Runs until SIGTERM; returns the exit status. Its holders live on, except where its end is that of its pod. */

@@ -26,6 +26,8 @@
 /* The code of an answer: nothing was changed yet, the same request will do it in a moment. */
 #define CONTROL_SOON (-EINPROGRESS)
 #define CONTROL_RUN_DIR "/run/tandemfs"
+#define CONTROL_HOLDERS                                                                            \
+	"holders" /* in the run directory: who starts holders (fs/holder_node.h) listens there */
 
 struct control_server;
 

@@ -104,7 +104,7 @@ check_owners() {
 			if (h ~ /^openssl\//) return "^peer/(tls|certificate)\\.c$"
 			if (h ~ /^(json-c\/|json\.h|json_)/) return "^peer/json\\.c$"
 			if (h ~ /^curl\//) return "^agent/http\\.c$"
-			if (h ~ /^microhttpd/) return "^agent/server\\.c$"
+			if (h ~ /^microhttpd/) return "^agent/server(_probe)?\\.c$"
 			if (h ~ /^gnutls\//) return "^agent/server_tls\\.c$"
 			return "^$"
 		}

@@ -66,11 +66,12 @@ Test(agent_config, every_key_is_taken)
 	snprintf(text, sizeof(text),
 		"[agent]\ndomain = east\nvolumes = /v/\nrun_directory = /r\nlog_directory = /l\n"
 		"program = /p/tandemfs\ninterval = 200ms\nrestart_delay_max = 5s\n"
-		"stop_daemons = yes\nhost_mountinfo = /h/mountinfo\n"
+		"stop_daemons = yes\nhost_mountinfo = /h/mountinfo\nnode_holders = yes\n"
 		"[api]\nsocket = /r/rest\nmetrics = no\nlisten = [::1]:7401\nca = %s\n"
 		"certificate = %s\nkey = %s\n"
 		"[peer west]\nagent = w:1\n[peer north]\nagent = n:2\n"
-		"[replicas]\ndirectory = /d\nmounts = /m\naddress = [fd00::1]\nport = 8000\n",
+		"[replicas]\ndirectory = /d\nmounts = /m\naddress = [fd00::1]\nport = 8000\n"
+		"[kubernetes]\nprobes = 0.0.0.0:7444\n",
 		scratch_path("pem"), scratch_path("pem"), scratch_path("pem"));
 	cr_assert(zero(int, load(text, &e)), "%s", e.msg);
 	cr_assert(eq(str, c.volumes, "/v"));
@@ -90,6 +91,8 @@ Test(agent_config, every_key_is_taken)
 	cr_assert(eq(str, c.replicas, "/d"));
 	cr_assert(eq(str, c.replica_host, "[fd00::1]"));
 	cr_assert(eq(uint, c.first_port, 8000));
+	cr_assert(c.node_holders);
+	cr_assert(eq(str, c.kube_probes, "0.0.0.0:7444"));
 }
 
 Test(agent_config, what_is_wrong_is_named_with_its_line)

@@ -2,7 +2,15 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
 #include "ready.h"
+#include "scratch.h"
 
 static const char table[] =
 	"21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw\n"
@@ -41,4 +49,24 @@ Test(ready, a_path_that_is_no_mount_is_not_ready)
 
 	cr_assert(lt(int, ready_check("/nowhere", "/proc/self/mountinfo", &e), 0));
 	cr_assert(lt(int, ready_check("/", "/nowhere", &e), 0));
+}
+
+Test(ready, holders_are_there_while_somebody_listens, .fini = scratch_remove)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+	struct err e = {0};
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", scratch_path("holders"));
+	*strrchr(a.sun_path, '/') = '\0';
+	cr_assert(eq(int, ready_holders(a.sun_path, &e), -ENOENT));
+	cr_assert(ne(ptr, strstr(e.msg, "nobody keeps holders"), NULL), "%s", e.msg);
+	snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", scratch_path("holders"));
+	cr_assert(zero(int, bind(fd, (struct sockaddr *)&a, sizeof(a))));
+	*strrchr(a.sun_path, '/') = '\0';
+	cr_assert(eq(int, ready_holders(a.sun_path, &e), -ECONNREFUSED));
+	cr_assert(zero(int, listen(fd, 1)));
+	for (unsigned i = 0; i < 5; i++) /* also when it is busy */
+		cr_assert(zero(int, ready_holders(a.sun_path, &e)), "%s", e.msg);
+	close(fd);
 }
