@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "kube_control.h"
+#include "kube_domain.h"
 #include "kube_worker.h"
 #include "log.h"
 #include "server_probe.h"
@@ -61,6 +62,7 @@ static int look_copying(struct kube_control *c, struct err *e)
 
 static const struct worker_work works[] = {
 	{"copying", look_copying, {&kind_migration, &kind_schedule, &kind_pair}},
+	{"domains", domains_look, {&kind_domain_update}},
 };
 
 int kube_run(const struct agent_config *config, bool leader_elect, const atomic_bool *stop,

@@ -1,0 +1,144 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: kube
+# budget: 1500
+# Two clusters' objects act on real volumes: the marks of nodes, the state of the domains, their activation and
+# deactivation, also when the leader is killed and the other site is dead; what the leader's probes say.
+#
+# Nearly all of the budget is for the first test on a machine, which builds the API server.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../agents.sh"
+. "$(dirname "$0")/../kube/lib.sh"
+. "$(dirname "$0")/../kube/engines.sh"
+
+probe() { # site, path: HTTP's status and the text
+	in_site "$1" curl -sS -m 5 -w ' %{http_code}' "http://127.0.0.1:7444$2"
+}
+probe_is() { [[ $(probe "$1" "$2" 2>/dev/null) =~ $3 ]]; } # site, path, regular expression
+cds() { kc "$1" get clusterdomainsstatus tandemfs -o "jsonpath=$2" 2>/dev/null; } # site, path
+cds_is() { [[ $(cds "$1" "$2") = "$3" ]]; }
+node_is() { # site, regular expression of label and taints
+	[[ $(kc "$1" get node "node-$1" -o 'jsonpath={.metadata.labels.tandemfs\.dev/ready} {.spec.taints[*].key}') =~ $2 ]]
+}
+update() { # site, name, domain, active
+	kc "$1" apply -f - >/dev/null <<-END
+		apiVersion: tandemfs.dev/v1alpha1
+		kind: ClusterDomainUpdate
+		metadata: {name: $2}
+		spec: {clusterdomain: $3, active: $4}
+	END
+}
+cdu() { kc "$1" get clusterdomainupdate "$2" -o "jsonpath=$3"; }
+cdu_is() { [[ $(cdu "$1" "$2" '{.status.status}') = "$3" ]]; }
+level() { [[ $(tctl "$1" status -o json | jq -c '[.[] | .in_sync | length] | unique') = "[2]" ]]; }
+role_of() { tctl "$1" status -o json | jq -r ".[] | select(.volume == \"$2\") | .role"; }
+both_active() { [[ $(role_of "$1" db) = active && $(role_of "$1" web) = active ]]; }
+
+work_new
+net_new
+LEADER_MORE=("probes = 127.0.0.1:7444" "[peer site-x]" "agent = 10.9.9.9:7401")
+engines_up
+
+# --- nodes -----------------------------------------------------------------------------------------------
+kc a taint node node-a tandemfs.dev/not-ready=:NoSchedule other=x:NoSchedule >/dev/null
+engine_announce a False
+leader_start a
+wait_for 20 "the leader is ready" probe_is a /readyz '^ok. 200$'
+probe_is a /healthz '^ok. 200$' || fail "not healthy: $(probe a /healthz)"
+expect_match "what is no path" "$(probe a /v1/status)" '404$'
+sleep 2
+node_is a '^ .*tandemfs.dev/not-ready' || fail "the taint went before the engine was ready"
+engine_announce a True
+wait_for 20 "the node is marked" node_is a '^true other$'
+engine_announce a False
+wait_for 20 "it is noted since when its engine is not ready" eval \
+	'kc a get node node-a -o json | jq -e ".metadata.annotations[\"tandemfs.dev/not-ready-since\"]"'
+node_is a '^true other$' || fail "an engine that is away for a moment changes the label"
+kc a annotate --overwrite node node-a tandemfs.dev/not-ready-since=2020-01-01T00:00:00Z >/dev/null
+wait_for 20 "the label is off" node_is a '^false other$'
+engine_announce a True
+wait_for 20 "and on again" node_is a '^true other$'
+step "the node is marked as its engine is"
+
+# --- the domains -------------------------------------------------------------------------------------------
+wait_for 20 "domains are known without volumes" cds_is a '{.status.active}' "site-a (InSync), site-x (SyncStatusUnknown)"
+leader_kill a 15
+sed -i '/site-x/,+1d' "$WORK/a/leader-one/agent.conf"
+kc a delete clusterdomainsstatus tandemfs >/dev/null
+tctl a create volume db --size 64M >"$WORK/create.out" 2>&1 || fail "$(cat "$WORK/create.out")"
+tctl a create volume web --size 64M >"$WORK/create.out" 2>&1 || fail "$(cat "$WORK/create.out")"
+wait_for 30 "the sites are level" level a
+leader_start a
+leader_start b
+for s in a b; do
+	wait_for 30 "both are active and in sync, at site $s" \
+		eval "[[ \$(cds $s '{.status.active}') = *'site-a (InSync)'* && \$(cds $s '{.status.active}') = *'site-b (InSync)'* ]]"
+	expect_eq "local domain" "$(cds $s '{.status.localDomain}')" "site-$s"
+	expect_eq "quorum" "$(cds $s '{.status.conditions[?(@.type=="Quorum")].status}')" True
+done
+expect_eq "volumes" "$(cds a '{.status.clusterDomainInfos[*].volumesInSync}')" "2 2"
+expect_match "columns" "$(kc a get cds)" 'LOCAL-DOMAIN +ACTIVE +INACTIVE'
+version=$(cds a '{.metadata.resourceVersion}')
+sleep 3
+expect_eq "what is as it was is not written" "$(cds a '{.metadata.resourceVersion}')" "$version"
+step "both domains are active"
+
+# --- what is refused ---------------------------------------------------------------------------------------
+update a nonsense site-z false
+wait_for 20 "a domain that nobody has" cdu_is a nonsense Failed
+expect_match "why" "$(cdu a nonsense '{.status.reason}')" "none of the 2 volumes .* domain 'site-z'"
+update a own site-a false
+wait_for 40 "the active side itself" cdu_is a own Failed
+expect_match "why" "$(cdu a own '{.status.reason}')" 'is the active side'
+expect_eq "nothing has changed" "$(cds a '{.status.inactive}')" ""
+step "what makes no sense is refused"
+
+# --- the other site dies, and the leader while it acts -----------------------------------------------------
+for p in $(daemon_of a); do kill -9 "$p"; done
+kill -9 "${AGENT[a]}" "${LEADER[a-one]}" "${KUBE_PID[a-apiserver]}" "${KUBE_PID[a-etcd]}"
+wait "${AGENT[a]}" "${LEADER[a-one]}" "${KUBE_PID[a-apiserver]}" "${KUBE_PID[a-etcd]}" 2>/dev/null || true
+for p in $(daemon_of a); do kill -9 "$p"; done
+unset "AGENT[a]" "LEADER[a-one]"
+wait_for 20 "site b misses it" eval '[[ $(cds b "{.status.conditions[?(@.type==\"Quorum\")].status}") = False ]]'
+leader_kill b 9
+t=$EPOCHREALTIME
+update b lost site-a false
+leader_start b
+wait_for 40 "site a is deactivated" cdu_is b lost Successful
+wait_for 20 "site b serves both" both_active b
+step "deactivated $(awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $t }") s after the word, with a leader that had to start"
+wait_for 20 "the status says so" cds_is b '{.status.inactive}' "site-a (NotInSync)"
+expect_match "what to do" "$(cds b '{.status.clusterDomainInfos[?(@.name=="site-a")].message}')" 'tandemctl activate clusterdomain site-a'
+expect_match "events" "$(kc b get events -A)" 'DomainDeactivated'
+expect_eq "times" "$(cdu b lost '{.status.startTimestamp}{.status.finishTimestamp}' | wc -c)" 40
+leader_kill b 9
+before=$(cdu b lost '{.metadata.resourceVersion}')
+leader_start b
+wait_for 30 "the next leader works" probe_is b /metrics 'tandem_kube_domain_active.domain="site-a".. 0'
+expect_eq "it was carried out once" "$(cdu b lost '{.metadata.resourceVersion}')" "$before"
+kc b patch clusterdomainupdate lost --type merge -p '{"spec":{"active":true}}' >/dev/null
+wait_for 20 "changing it afterwards is answered" eval \
+	'[[ $(cdu b lost "{.status.conditions[?(@.type==\"Progressing\")].message}") = *"not carried out again"* ]]'
+expect_eq "and does nothing" "$(cds b '{.status.inactive}')" "site-a (NotInSync)"
+step "a dead site is deactivated once"
+
+# --- it comes back -----------------------------------------------------------------------------------------
+agent_start a
+wait_for 20 "the agent of site a answers" engine_answers a
+sleep 2
+expect_eq "it stays out" "$(cds b '{.status.inactive}' | cut -d' ' -f1)" site-a
+update b back site-a true
+wait_for 40 "site a is activated" cdu_is b back Successful
+wait_for 40 "both are in sync" cds_is b '{.status.active}' "site-b (InSync), site-a (InSync)"
+expect_eq "inactive ones" "$(cds b '{.status.inactive}')" ""
+step "the site that came back is in sync"
+
+# --- the API goes away: not ready, and alive ---------------------------------------------------------------
+kill -STOP "${KUBE_PID[b-apiserver]}"
+wait_for 60 "the leader is not ready" probe_is b /readyz '503$'
+expect_match "why" "$(probe b /readyz)" 'API has not answered'
+probe_is b /healthz '200$' || fail "the API's absence makes it unhealthy"
+kill -CONT "${KUBE_PID[b-apiserver]}"
+wait_for 60 "and is again" probe_is b /readyz '200$'
+leader_kill b 15
+step "the API was away"
