@@ -53,7 +53,8 @@ static int by_name(const void *a, const void *b)
 void nodes_of_pods(
 	const struct json *pods, const char *port, struct kube_node **ret_nodes, unsigned *ret_n)
 {
-	struct kube_node *nodes = calloc(MAX(json_length(pods), 1u), sizeof(*nodes));
+	/* One more than there can be: where the next one is tried. */
+	struct kube_node *nodes = calloc(json_length(pods) + 1, sizeof(*nodes));
 	unsigned n = 0, k;
 
 	ensure(nodes);

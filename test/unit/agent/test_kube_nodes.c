@@ -53,3 +53,13 @@ Test(kube_nodes, a_pod_on_its_way_out_counts_where_there_is_no_other)
 	of("{\"items\":[]}");
 	cr_assert_eq(n, 0);
 }
+
+/* The sanitizer sees what is written behind the last one. */
+Test(kube_nodes, as_many_nodes_as_pods)
+{
+	of("{\"items\":[{\"spec\":{\"nodeName\":\"one\"}}]}");
+	cr_assert_eq(n, 1);
+	cr_assert_str_eq(nodes[0].name, "one");
+	of("{\"items\":[]}");
+	cr_assert_eq(n, 0);
+}
