@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The applications of one namespace: what starts them from their annotations and stops them with their counts
+ * remembered (migrate_hold.c), and their pods. For the leader and for tandemctl; blocking, a thread at a time.
+ *
+ * All of these may be done again: what is as it should be is left alone.
+ */
+#ifndef AGENT_APPS_H
+#define AGENT_APPS_H
+
+#include "kube.h"
+
+/* Workloads as they are, with apiVersion and kind; those that belong to another one are left out. Appends. */
+int apps_list(struct kube *k, const char *ns, struct json *to, struct err *e);
+/* Stops or starts them all. ret_n: how many were changed. The first error ends it, with the object's name. */
+int apps_stop(struct kube *k, const char *ns, unsigned *ret_n, struct err *e);
+int apps_start(struct kube *k, const char *ns, unsigned *ret_n, struct err *e);
+
+/*
+ * A pod that may still write to one of the namespace's volumes: it uses a claim or a directory below `mounts`, and
+ * has not ended. 0 with the number of them and words about one.
+ */
+int apps_pods(struct kube *k, const char *ns, const char *mounts, unsigned *ret_n, char *ret_one,
+	size_t size, struct err *e);
+/*
+ * Takes away pods that were to end and cannot, because their node is not ready or gone. Only behind a fence: they
+ * may still run there. ret_n: how many.
+ */
+int apps_pods_release(struct kube *k, const char *ns, unsigned *ret_n, struct err *e);
+
+/* Pure: is this pod past its time to end, at now_s, and is its node not among the ready ones? */
+bool apps_pod_is_stuck(const struct json *pod, const struct json *nodes, int64_t now_s);
+/* Pure: does it use a claim, or a directory below `mounts`, and has it not ended? */
+bool apps_pod_writes(const struct json *pod, const char *mounts);
+/* Pure: the volume of this path below `mounts`; false: it is not there. ret has room for VOLUME_NAME_MAX + 1. */
+bool apps_volume_of_path(const char *path, const char *mounts, char *ret);
+/* Pure: appends the volumes that a pod's spec names by a hostPath. */
+void apps_volumes_of_pod(const struct json *pod_spec, const char *mounts, struct json *to);
+
+#endif

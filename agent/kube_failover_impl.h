@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One Failover that is under way, for the files kube_failover*.c. One thread. */
+#ifndef AGENT_KUBE_FAILOVER_IMPL_H
+#define AGENT_KUBE_FAILOVER_IMPL_H
+
+#include "kube_control.h"
+#include "kube_nodes.h"
+#include "switch.h"
+
+#define FAILOVER_NAMESPACES_MAX 256u
+#define FAILOVER_AWAY_MS 15000u /* how long an unplanned one waits for an engine before it goes on without */
+
+struct failover {
+	struct kube_control c; /* of this thread */
+	struct json *obj;
+	struct switch_run run;
+	/* What the status keeps: */
+	struct json *summary; /* [{namespace, status, reason}] */
+	struct json *volumes; /* [{volume, namespaces, node, operation, status, reason}] */
+	struct kube *there[FAILOVER_NAMESPACES_MAX]; /* by summary: the source's cluster; NULL: not yet */
+	uint64_t nodes_ms; /* when the engines were looked at */
+};
+
+uint64_t failover_now_ms(void);
+const char *failover_spec(const struct failover *f, const char *key); /* "" where it is left out */
+const char *failover_from(const struct failover *f);
+const char *failover_namespace(const struct failover *f, unsigned i);
+/* Has this namespace a volume that is not here, or failed before? */
+bool failover_namespace_failed(const struct failover *f, unsigned i);
+
+/* What a look found. */
+void seen_say(struct switch_seen *s, enum switch_found found, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* An error of a cluster's API: what may pass by waiting is not refused. */
+void seen_error(struct switch_seen *s, int error, const struct err *e);
+
+/* kube_failover_volumes.c: which volumes; each 0 or an error. */
+int failover_collect(struct failover *f, struct err *e);
+/* The engines, looked at again when that was a while ago. */
+void failover_nodes(struct failover *f, unsigned age_ms);
+
+/* kube_failover_storage.c: looks at stages. */
+void failover_check(struct failover *f, struct switch_seen *s); /* a part of Initial */
+void failover_fence(struct failover *f, struct switch_seen *s);
+void failover_hand_over(struct failover *f, struct switch_seen *s);
+void failover_mount(struct failover *f, struct switch_seen *s);
+void failover_go_back(struct failover *f, struct switch_seen *s); /* a part of Rollback */
+
+/* kube_failover_apps.c: likewise. */
+void failover_last_mile(struct failover *f, struct switch_seen *s);
+void failover_scale_down(struct failover *f, struct switch_seen *s);
+void failover_wait(struct failover *f, struct switch_seen *s);
+void failover_scale_up(struct failover *f, struct switch_seen *s);
+void failover_roll_back(struct failover *f, struct switch_seen *s);
+void failover_rule(struct failover *f, bool pre, struct switch_seen *s);
+void failover_webhook(struct failover *f, struct switch_seen *s);
+/* Does the source's cluster answer for each namespace? */
+int failover_reach_source(struct failover *f, struct err *e);
+
+#endif
