@@ -18,12 +18,36 @@
 #include "migrate.h"
 
 static const struct kube_kind kinds[] = {
-	{.group = "apps", .version = "v1", .kind = "Deployment", .plural = "deployments", .namespaced = true},
-	{.group = "apps", .version = "v1", .kind = "StatefulSet", .plural = "statefulsets", .namespaced = true},
-	{.group = "apps", .version = "v1", .kind = "ReplicaSet", .plural = "replicasets", .namespaced = true},
-	{.group = "apps", .version = "v1", .kind = "DaemonSet", .plural = "daemonsets", .namespaced = true},
-	{.group = "batch", .version = "v1", .kind = "CronJob", .plural = "cronjobs", .namespaced = true},
-	{.group = "batch", .version = "v1beta1", .kind = "CronJob", .plural = "cronjobs", .namespaced = true},
+	{.group = "apps",
+		.version = "v1",
+		.kind = "Deployment",
+		.plural = "deployments",
+		.namespaced = true},
+	{.group = "apps",
+		.version = "v1",
+		.kind = "StatefulSet",
+		.plural = "statefulsets",
+		.namespaced = true},
+	{.group = "apps",
+		.version = "v1",
+		.kind = "ReplicaSet",
+		.plural = "replicasets",
+		.namespaced = true},
+	{.group = "apps",
+		.version = "v1",
+		.kind = "DaemonSet",
+		.plural = "daemonsets",
+		.namespaced = true},
+	{.group = "batch",
+		.version = "v1",
+		.kind = "CronJob",
+		.plural = "cronjobs",
+		.namespaced = true},
+	{.group = "batch",
+		.version = "v1beta1",
+		.kind = "CronJob",
+		.plural = "cronjobs",
+		.namespaced = true},
 	{.group = "batch", .version = "v1", .kind = "Job", .plural = "jobs", .namespaced = true},
 };
 static const struct kube_kind kind_pod = KUBE_KIND("", "v1", "Pod", "pods", true);
@@ -41,8 +65,8 @@ static bool is_anothers(const struct json *obj)
 	       json_length(json_path(obj, "metadata", "ownerReferences")) > 0;
 }
 
-static int list_kind(struct kube *k, const struct kube_kind *kind, const char *ns,
-	struct json *to, struct err *e)
+static int list_kind(struct kube *k, const struct kube_kind *kind, const char *ns, struct json *to,
+	struct err *e)
 {
 	struct json *all = json_array();
 	int ret = kube_list(k, kind, ns, NULL, all, NULL, e);
@@ -154,8 +178,8 @@ void apps_volumes_of_pod(const struct json *pod_spec, const char *mounts, struct
 	char name[VOLUME_NAME_MAX + 1];
 
 	for (unsigned i = 0; i < json_length(volumes); i++) {
-		const char *path = json_get_string(
-			json_get(json_at(volumes, i), "hostPath"), "path", "");
+		const char *path =
+			json_get_string(json_get(json_at(volumes, i), "hostPath"), "path", "");
 
 		if (apps_volume_of_path(path, mounts, name) && !has_string(to, name))
 			json_append_string(to, name);
@@ -174,8 +198,8 @@ bool apps_pod_writes(const struct json *pod, const char *mounts)
 		const struct json *v = json_at(volumes, i);
 
 		if (json_get(v, "persistentVolumeClaim") ||
-			apps_volume_of_path(json_get_string(json_get(v, "hostPath"), "path", ""),
-				mounts, name))
+			apps_volume_of_path(
+				json_get_string(json_get(v, "hostPath"), "path", ""), mounts, name))
 			return true;
 	}
 	return false;
@@ -191,8 +215,8 @@ static bool is_ready(const struct json *nodes, const char *name)
 			continue;
 		for (unsigned n = 0; n < json_length(conditions); n++)
 			if (!strcmp(json_get_string(json_at(conditions, n), "type", ""), "Ready"))
-				return !strcmp(json_get_string(
-						       json_at(conditions, n), "status", ""),
+				return !strcmp(
+					json_get_string(json_at(conditions, n), "status", ""),
 					"True");
 		return false;
 	}
@@ -245,8 +269,7 @@ static int take_away(struct kube *k, const char *ns, const struct json *pod, str
 	json_set_string(options, "apiVersion", "v1");
 	json_set_string(options, "kind", "DeleteOptions");
 	json_set_int(options, "gracePeriodSeconds", 0);
-	json_set_string(
-		only, "uid", json_get_string(json_get(pod, "metadata"), "uid", ""));
+	json_set_string(only, "uid", json_get_string(json_get(pod, "metadata"), "uid", ""));
 	json_set(options, "preconditions", only);
 	ret = kube_call(k, "DELETE", path, options, NULL, NULL, e);
 	json_free(options);

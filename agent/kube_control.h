@@ -16,7 +16,7 @@
 #define KEY_FROM TANDEM_KEY "migrated-by" /* NAMESPACE/CLUSTERPAIR that brought an object */
 
 extern const struct kube_kind kind_pair, kind_policy, kind_schedule, kind_migration, kind_secret,
-	kind_namespace, kind_volume, kind_lease;
+	kind_namespace, kind_volume, kind_lease, kind_failover;
 
 /* What one worker of kube_run.h has to itself. */
 struct kube_control {
@@ -57,5 +57,8 @@ bool migration_ended(const struct json *migration);
 
 /* kube_migrate.c: runs it, unless it has ended. */
 void migration_look(struct kube_control *c, struct json *migration);
+
+/* kube_failover.c: carries out all Failovers that have not ended. */
+int failovers_look(struct kube_control *c, struct err *e);
 
 #endif

@@ -8,7 +8,8 @@
 #include "switch.h"
 
 #define FAILOVER_NAMESPACES_MAX 256u
-#define FAILOVER_AWAY_MS 15000u /* how long an unplanned one waits for an engine before it goes on without */
+#define FAILOVER_AWAY_MS                                                                           \
+	15000u /* how long an unplanned one waits for an engine before it goes on without */
 
 struct failover {
 	struct kube_control c; /* of this thread */
@@ -17,7 +18,8 @@ struct failover {
 	/* What the status keeps: */
 	struct json *summary; /* [{namespace, status, reason}] */
 	struct json *volumes; /* [{volume, namespaces, node, operation, status, reason}] */
-	struct kube *there[FAILOVER_NAMESPACES_MAX]; /* by summary: the source's cluster; NULL: not yet */
+	struct kube *there
+		[FAILOVER_NAMESPACES_MAX]; /* by summary: the source's cluster; NULL: not yet */
 	uint64_t nodes_ms; /* when the engines were looked at */
 };
 
@@ -25,8 +27,8 @@ uint64_t failover_now_ms(void);
 const char *failover_spec(const struct failover *f, const char *key); /* "" where it is left out */
 const char *failover_from(const struct failover *f);
 const char *failover_namespace(const struct failover *f, unsigned i);
-/* Has this namespace a volume that is not here, or failed before? */
-bool failover_namespace_failed(const struct failover *f, unsigned i);
+/* Marks its line in the summary; `reason` NULL: none. */
+void failover_namespace_set(struct failover *f, unsigned i, const char *status, const char *reason);
 
 /* What a look found. */
 void seen_say(struct switch_seen *s, enum switch_found found, const char *fmt, ...)
@@ -37,7 +39,7 @@ void seen_error(struct switch_seen *s, int error, const struct err *e);
 /* kube_failover_volumes.c: which volumes; each 0 or an error. */
 int failover_collect(struct failover *f, struct err *e);
 /* The engines, looked at again when that was a while ago. */
-void failover_nodes(struct failover *f, unsigned age_ms);
+int failover_nodes(struct failover *f, unsigned age_ms, struct err *e);
 
 /* kube_failover_storage.c: looks at stages. */
 void failover_check(struct failover *f, struct switch_seen *s); /* a part of Initial */

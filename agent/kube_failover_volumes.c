@@ -15,8 +15,16 @@
 static const struct kube_kind kind_claim =
 	KUBE_KIND("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", true);
 static const struct kube_kind workloads[] = {
-	{.group = "apps", .version = "v1", .kind = "Deployment", .plural = "deployments", .namespaced = true},
-	{.group = "apps", .version = "v1", .kind = "StatefulSet", .plural = "statefulsets", .namespaced = true},
+	{.group = "apps",
+		.version = "v1",
+		.kind = "Deployment",
+		.plural = "deployments",
+		.namespaced = true},
+	{.group = "apps",
+		.version = "v1",
+		.kind = "StatefulSet",
+		.plural = "statefulsets",
+		.namespaced = true},
 };
 
 static bool has_string(const struct json *list, const char *text)
@@ -98,8 +106,7 @@ static struct json *add_volume(struct failover *f, const char *name, const char 
 
 static const char *word_of(const struct json *obj)
 {
-	const char *label = json_get_string(
-		json_path(obj, "metadata", "labels"), KEY_VOLUME, NULL);
+	const char *label = json_get_string(json_path(obj, "metadata", "labels"), KEY_VOLUME, NULL);
 
 	return label ? label : annotation_of(obj, KEY_VOLUME);
 }
@@ -118,8 +125,7 @@ static int take_claim(struct failover *f, const char *ns, const struct json *cla
 		word = word_of(pv);
 	if (word)
 		add_volume(f, word, ns);
-	else if (apps_volume_of_path(
-			 json_get_string(json_path(pv, "spec", "hostPath"), "path", ""),
+	else if (apps_volume_of_path(json_get_string(json_path(pv, "spec", "hostPath"), "path", ""),
 			 f->c.config->mounts, name))
 		add_volume(f, name, ns);
 	json_free(pv);
@@ -154,14 +160,17 @@ static int take_namespace(struct failover *f, const char *ns, struct err *e)
 	return ret ? err_wrap(e, "namespace '%s'", ns) : 0;
 }
 
-void failover_nodes(struct failover *f, unsigned age_ms)
+int failover_nodes(struct failover *f, unsigned age_ms, struct err *e)
 {
 	uint64_t now = failover_now_ms();
+	int ret;
 
 	if (f->nodes_ms && now - f->nodes_ms < age_ms)
-		return;
-	nodes_look(&f->c);
-	f->nodes_ms = now;
+		return 0;
+	ret = nodes_look(&f->c, e);
+	if (!ret)
+		f->nodes_ms = failover_now_ms();
+	return ret;
 }
 
 /* Those with a replica in the domain that is given up. */
@@ -201,6 +210,8 @@ int failover_collect(struct failover *f, struct err *e)
 		add_volume(f, json_string_at(volumes, i, ""), NULL);
 	for (unsigned i = 0; i < json_length(f->summary) && !ret; i++)
 		ret = take_namespace(f, failover_namespace(f, i), e);
+	if (!ret)
+		ret = failover_nodes(f, 0, e);
 	if (!ret && f->run.type == SWITCH_UNPLANNED && !only_volumes)
 		take_domain(f);
 	if (!ret)

@@ -63,6 +63,7 @@ static int look_copying(struct kube_control *c, struct err *e)
 static const struct worker_work works[] = {
 	{"copying", look_copying, {&kind_migration, &kind_schedule, &kind_pair}},
 	{"domains", domains_look, {&kind_domain_update}},
+	{"switching", failovers_look, {&kind_failover}},
 };
 
 int kube_run(const struct agent_config *config, bool leader_elect, const atomic_bool *stop,

@@ -95,7 +95,7 @@ static void enter(struct switch_run *r, enum switch_stage stage, uint64_t now_ms
 static void advance(struct switch_run *r, uint64_t now_ms)
 {
 	for (unsigned s = r->stage + 1u; s < STAGE_ROLLBACK; s++) {
-		const char *not ;
+		const char * not ;
 
 		if (!switch_has(r, s))
 			continue;
@@ -112,7 +112,8 @@ static void advance(struct switch_run *r, uint64_t now_ms)
 		end(r, SWITCH_FAILED, now_ms);
 		return;
 	}
-	say(r, "", r->start ? "the applications were started here" : "the volumes are mounted here");
+	say(r, "",
+		r->start ? "the applications were started here" : "the volumes are mounted here");
 	end(r, SWITCH_SUCCESSFUL, now_ms);
 }
 

@@ -12,8 +12,8 @@
 static const char *const type_names[] = {"Planned", "Failback", "Unplanned"};
 static const char *const state_names[] = {
 	"Waiting", "Running", "Done", "Failed", "Skipped", "RolledBack"};
-static const char *const status_names[] = {"Initial", "In-Progress", "Failed", "Successful",
-	"RollbackSuccessful", "RollbackFailed"};
+static const char *const status_names[] = {
+	"Initial", "In-Progress", "Failed", "Successful", "RollbackSuccessful", "RollbackFailed"};
 
 /* -1: none of them. */
 static int find(const char *name, const char *const *names, unsigned n)
@@ -57,8 +57,8 @@ static void parse_steps(const struct json *steps, struct switch_run *r)
 	for (unsigned i = 0; i < json_length(steps); i++) {
 		const struct json *j = json_at(steps, i);
 		int stage = stage_of(json_get_string(j, "name", ""));
-		int state = find(json_get_string(j, "state", ""), state_names,
-			ARRAY_SIZE(state_names));
+		int state =
+			find(json_get_string(j, "state", ""), state_names, ARRAY_SIZE(state_names));
 		struct switch_step *s;
 
 		if (stage < 0 || stage >= STAGES || state < 0)
@@ -91,8 +91,8 @@ int switch_parse(const struct json *obj, struct switch_run *ret, struct err *e)
 	if (t < 0)
 		return err_set(e, -EINVAL, "spec.type '%.40s' is not known", type);
 	if (*stage && (s < 0 || h < 0))
-		return err_set(e, -EINVAL, "status '%.40s' of stage '%.40s' is not known", how,
-			stage);
+		return err_set(
+			e, -EINVAL, "status '%.40s' of stage '%.40s' is not known", how, stage);
 	r.type = (enum switch_type)t;
 	r.source = t != SWITCH_UNPLANNED && !json_get_bool(spec, "skipSourceOperations", false);
 	r.start = json_get_bool(spec, "startApplications", true);
@@ -149,8 +149,7 @@ void switch_write(const struct switch_run *r, struct json *status)
 
 	json_set_string(status, "stage", switch_stage_name(r->stage));
 	json_set_string(status, "status", status_names[r->status]);
-	json_set_string(status, "reason",
-		switch_ended(r) ? r->reason : r->steps[r->stage].message);
+	json_set_string(status, "reason", switch_ended(r) ? r->reason : r->steps[r->stage].message);
 	set_time(status, "startTimestamp", r->started_ms);
 	set_time(status, "finishTimestamp", r->ended_ms);
 	if (r->ended_ms) {

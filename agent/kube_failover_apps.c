@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A Failover's applications. The source's cluster is reached through the ClusterPair in each namespace (or, where that
+ * has none, the one beside the agent), and only by a planned one. What is stopped there remembers its counts there, so
+ * that a rollback and a failback find them.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps.h"
+#include "http.h"
+#include "kube_failover_impl.h"
+
+#define LAST_MILE_MS 60000u /* how long the source's agent may take to begin and end it */
+
+/* --- the source --- */
+
+/* The one that is ready, or any. */
+static int pair_in(struct failover *f, const char *ns, struct kube **ret, struct err *e)
+{
+	struct json *pairs = json_array();
+	const char *name = NULL;
+	int r = kube_list(f->c.kube, &kind_pair, ns, NULL, pairs, NULL, e);
+
+	for (unsigned i = 0; i < json_length(pairs); i++) {
+		const struct json *p = json_at(pairs, i);
+
+		if (!name || !strcmp(json_get_string(json_get(p, "status"), "schedulerStatus", ""),
+				     "Ready"))
+			name = meta_of(p, "name");
+	}
+	if (!r)
+		r = name ? pair_open(&f->c, ns, name, ret, e) : -ENOENT;
+	json_free(pairs);
+	return r;
+}
+
+/* The source's cluster for a namespace: borrowed. */
+static int source_of(struct failover *f, unsigned i, struct kube **ret, struct err *e)
+{
+	const char *ns = failover_namespace(f, i);
+	int r = 0;
+
+	if (!f->there[i])
+		r = pair_in(f, ns, &f->there[i], e);
+	if (r == -ENOENT)
+		r = pair_in(f, f->c.config->kube_namespace, &f->there[i], e);
+	if (r == -ENOENT)
+		return err_set(e, -EINVAL,
+			"namespace '%s' has no ClusterPair to the cluster of '%s', which must be "
+			"told to "
+			"stop: make one ('tandemctl generate clusterpair' there), or set "
+			"skipSourceOperations",
+			ns, failover_from(f));
+	*ret = f->there[i];
+	return r;
+}
+
+int failover_reach_source(struct failover *f, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < json_length(f->summary) && !ret; i++) {
+		struct json *apps = json_array();
+		struct kube *there;
+
+		ret = source_of(f, i, &there, e);
+		if (!ret)
+			ret = apps_list(there, failover_namespace(f, i), apps, e);
+		json_free(apps);
+	}
+	return ret;
+}
+
+/* --- the last copy --- */
+
+static const struct json *schedule_of(const struct failover *f, const struct json *schedules)
+{
+	const char *name = json_get_string(
+		json_get(json_get(f->obj, "spec"), "migrationScheduleReference"), "name", NULL);
+
+	for (unsigned i = 0; i < json_length(schedules); i++)
+		if (!name || !strcmp(meta_of(json_at(schedules, i), "name"), name))
+			return json_at(schedules, i);
+	return NULL;
+}
+
+/* Its name is the Failover's: one that was begun before is found again. */
+static struct json *last_migration(
+	const struct failover *f, const char *ns, const struct json *schedule)
+{
+	struct json *m = json_object(), *meta = json_object();
+	char name[300];
+
+	snprintf(name, sizeof(name), "failover-%.36s", meta_of(f->obj, "uid"));
+	json_set_string(m, "apiVersion", "tandemfs.dev/v1alpha1");
+	json_set_string(m, "kind", "Migration");
+	json_set_string(meta, "name", name);
+	json_set_string(meta, "namespace", ns);
+	json_set(m, "metadata", meta);
+	json_set(m, "spec", json_copy(json_path(schedule, "spec", "template", "spec")));
+	return m;
+}
+
+/* 0: it has ended, or there is none; 1: not yet. */
+static int copy_namespace(struct failover *f, unsigned i, unsigned *copied, struct err *e)
+{
+	const char *ns = failover_namespace(f, i), *how;
+	struct json *schedules = json_array(), *m = NULL, *now = NULL;
+	const struct json *schedule = NULL;
+	struct kube *there;
+	int ret = source_of(f, i, &there, e);
+
+	if (!ret)
+		ret = kube_list(there, &kind_schedule, ns, NULL, schedules, NULL, e);
+	schedule = ret ? NULL : schedule_of(f, schedules);
+	if (!schedule) {
+		json_free(schedules);
+		return ret == -ENOENT ? 0 : ret;
+	}
+	m = last_migration(f, ns, schedule);
+	ret = kube_get(there, &kind_migration, ns, meta_of(m, "name"), &now, e);
+	if (ret == -ENOENT)
+		ret = kube_create(there, &kind_migration, m, &now, e);
+	how = json_get_string(json_get(now, "status"), "status", "");
+	if (!ret && !migration_ended(now))
+		ret = err_set(e, 1, "the last copy of namespace '%s' has not ended", ns);
+	else if (!ret && !strcmp(how, "Failed"))
+		ret = err_set(e, -EPERM,
+			"the last copy of namespace '%s' failed: see Migration '%s' there", ns,
+			meta_of(m, "name"));
+	else if (!ret)
+		(*copied)++;
+	json_free(m);
+	json_free(now);
+	json_free(schedules);
+	return ret;
+}
+
+void failover_last_mile(struct failover *f, struct switch_seen *s)
+{
+	uint64_t since = failover_now_ms() - f->run.steps[STAGE_LAST_MILE].start_ms;
+	unsigned copied = 0;
+
+	for (unsigned i = 0; i < json_length(f->summary); i++) {
+		struct err e = {0};
+		int ret = copy_namespace(f, i, &copied, &e);
+
+		if (!ret)
+			continue;
+		if (ret > 0 && since > LAST_MILE_MS)
+			seen_say(s, FOUND_REFUSED, "%.250s: does tandem-agent run there?", e.msg);
+		else if (ret > 0)
+			seen_say(s, FOUND_NOT_YET, "%s", e.msg);
+		else
+			seen_error(s, ret, &e);
+		return;
+	}
+	if (copied)
+		seen_say(s, FOUND_DONE, "%u of %u namespaces copied once more", copied,
+			json_length(f->summary));
+	else
+		seen_say(s, FOUND_NOT_NEEDED, "no MigrationSchedule there copies to here");
+}
+
+/* --- stop and start --- */
+
+/* One of apps_stop() and apps_start() at the source, for all namespaces. */
+static int at_source(struct failover *f,
+	int (*what)(struct kube *k, const char *ns, unsigned *ret_n, struct err *e),
+	unsigned *ret_n, struct err *e)
+{
+	int ret = 0;
+
+	*ret_n = 0;
+	for (unsigned i = 0; i < json_length(f->summary) && !ret; i++) {
+		struct kube *there;
+		unsigned n = 0;
+
+		ret = source_of(f, i, &there, e);
+		if (!ret)
+			ret = what(there, failover_namespace(f, i), &n, e);
+		*ret_n += n;
+	}
+	return ret;
+}
+
+void failover_scale_down(struct failover *f, struct switch_seen *s)
+{
+	struct err e = {0};
+	unsigned n;
+	int ret = at_source(f, apps_stop, &n, &e);
+
+	if (ret)
+		seen_error(s, ret, &e);
+	else
+		seen_say(s, FOUND_DONE, "%u workloads told to stop at '%s'", n, failover_from(f));
+}
+
+void failover_wait(struct failover *f, struct switch_seen *s)
+{
+	for (unsigned i = 0; i < json_length(f->summary); i++) {
+		struct kube *there;
+		struct err e = {0};
+		char one[320] = "";
+		unsigned n = 0;
+		int ret = source_of(f, i, &there, &e);
+
+		if (!ret)
+			ret = apps_pods(there, failover_namespace(f, i), f->c.config->mounts, &n,
+				one, sizeof(one), &e);
+		if (ret) {
+			seen_error(s, ret, &e);
+			return;
+		}
+		if (n) {
+			seen_say(s, FOUND_NOT_YET, "%u pods still use volumes at '%s': %.250s", n,
+				failover_from(f), one);
+			return;
+		}
+	}
+	seen_say(s, FOUND_DONE, "no pod uses a volume at '%s'", failover_from(f));
+}
+
+/* Has it a volume that is not here? */
+static bool lacks_volume(const struct failover *f, const char *ns, const char **ret_why)
+{
+	for (unsigned i = 0; i < json_length(f->volumes); i++) {
+		const struct json *v = json_at(f->volumes, i), *of = json_get(v, "namespaces");
+
+		if (strcmp(json_get_string(v, "status", ""), "Failed") != 0)
+			continue;
+		for (unsigned k = 0; k < json_length(of); k++)
+			if (!strcmp(json_string_at(of, k, ""), ns)) {
+				*ret_why = json_get_string(v, "reason", "");
+				return true;
+			}
+	}
+	return false;
+}
+
+/* Pods of an earlier life that cannot end keep a StatefulSet from making new ones. The volumes are fenced by now. */
+static int start_namespace(
+	struct failover *f, const char *ns, unsigned *workloads, unsigned *stuck, struct err *e)
+{
+	unsigned n = 0;
+	int ret = apps_pods_release(f->c.kube, ns, &n, e);
+
+	*stuck += n;
+	if (n)
+		kube_event(f->c.kube, f->obj, "Warning", "StuckPodsDeleted",
+			"pods that could not end, because their node is not there, were taken "
+			"away: the "
+			"volumes are fenced");
+	n = 0;
+	if (!ret)
+		ret = apps_start(f->c.kube, ns, &n, e);
+	*workloads += n;
+	return ret;
+}
+
+void failover_scale_up(struct failover *f, struct switch_seen *s)
+{
+	unsigned n = json_length(f->summary), workloads = 0, stuck = 0, bad = 0, i;
+	const char *why = "";
+	char words[256] = "";
+
+	for (i = 0; i < n; i++) {
+		const char *ns = failover_namespace(f, i);
+		struct err e = {0};
+		int ret;
+
+		if (lacks_volume(f, ns, &why)) {
+			failover_namespace_set(f, i, "Failed", why);
+			snprintf(words, sizeof(words), "%.250s", why);
+			bad++;
+			continue;
+		}
+		ret = start_namespace(f, ns, &workloads, &stuck, &e);
+		if (ret)
+			seen_error(s, ret, &e);
+		if (ret && s->found == FOUND_NOT_YET)
+			return;
+		if (ret) {
+			failover_namespace_set(f, i, "Failed", e.msg);
+			snprintf(words, sizeof(words), "%.250s", e.msg);
+			bad++;
+		} else {
+			failover_namespace_set(f, i, "Successful", "");
+		}
+	}
+	if (bad)
+		seen_say(s, bad == n ? FOUND_REFUSED : FOUND_PARTLY,
+			"%u of %u namespaces not started: %s", bad, n, words);
+	else
+		seen_say(s, FOUND_DONE, "%u workloads of %u namespaces started%s", workloads, n,
+			stuck ? ", stuck pods taken away" : "");
+}
+
+void failover_roll_back(struct failover *f, struct switch_seen *s)
+{
+	struct err e = {0};
+	unsigned n;
+	int ret;
+
+	failover_go_back(f, s);
+	if (s->found != FOUND_DONE)
+		return;
+	ret = at_source(f, apps_start, &n, &e);
+	if (ret)
+		seen_error(s, ret, &e);
+	else
+		seen_say(s, FOUND_DONE, "%u workloads started again at '%s'", n, failover_from(f));
+}
+
+/* --- rules and the webhook --- */
+
+void failover_rule(struct failover *f, bool pre, struct switch_seen *s)
+{
+	seen_say(
+		s, FOUND_REFUSED, "spec.%sExecRule: rules are not built yet", pre ? "pre" : "post");
+}
+
+void failover_webhook(struct failover *f, struct switch_seen *s)
+{
+	const struct json *w = json_get(json_get(f->obj, "spec"), "webhook");
+	const char *url = json_get_string(w, "url", ""), *path = strstr(url, "://");
+	bool must = !strcmp(json_get_string(w, "onError", "Continue"), "Fail");
+	char *server = strdup(url);
+	struct http_server to = {.what = "the webhook", .url = server};
+	struct http_request r = {.method = "POST",
+		.body = json_text(f->obj, false),
+		.timeout_ms =
+			(unsigned)MIN(MAX(json_get_int(w, "timeoutSeconds", 10), 1), 600) * 1000,
+		.stop = f->c.stop};
+	struct http_answer a = {0};
+	struct http_client *h;
+	struct err e = {0};
+	int ret;
+
+	ensure(server);
+	path = path ? strchr(path + 3, '/') : NULL;
+	r.path = path ? path : "/";
+	if (path)
+		server[path - url] = '\0';
+	h = http_new(&to);
+	ret = http_call(h, &r, &a, &e);
+	if (!ret && (a.status < 200 || a.status > 299))
+		ret = err_set(&e, -EPROTO, "the webhook: HTTP status %u", a.status);
+	http_answer_free(&a);
+	http_free(h);
+	free(server);
+	if (!ret)
+		seen_say(s, FOUND_DONE, "called");
+	else
+		seen_say(s, must ? FOUND_REFUSED : FOUND_DONE, "%.300s%s", e.msg,
+			must ? "" : " (onError is Continue)");
+}

@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A Failover's volumes, by way of the engines of this site. Nobody here speaks to the other site: an unplanned one says
+ * `deactivate` to the daemons here; a planned one is an operation (operations.h) of the agent here, which asks
+ * the other one's.
+ *
+ * Fencing goes to all volumes at once, so that one that hangs keeps no other one waiting. An answer that never came
+ * is asked for again: each of these may be said twice.
+ *
+ * A volume's status, which the object's status keeps: "" -> Fenced -> Mounted; or "" -> HandingOver -> HandedOver ->
+ * Mounted, and in a rollback HandedOver -> GoingBack -> Back; NotConcerned: no replica in the domain that is left;
+ * Failed, with a reason.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control.h"
+#include "kube_failover_impl.h"
+#include "log.h"
+
+#define CALL_MS 6000u
+#define THREADS 16u
+#define NODES_MS 1000u /* between two looks at the engines, while a volume has none */
+#define INITIAL_MS 10000u /* how long the check of a planned one waits for an engine */
+
+static const char *status_of(const struct json *v)
+{
+	return json_get_string(v, "status", "");
+}
+
+static bool is(const struct json *v, const char *status)
+{
+	return !strcmp(status_of(v), status);
+}
+
+static const char *name_of(const struct json *v)
+{
+	return json_get_string(v, "volume", "");
+}
+
+static void set(struct json *v, const char *status, const char *reason)
+{
+	json_set_string(v, "status", status);
+	json_set_string(v, "reason", reason ? reason : "");
+}
+
+static bool has_string(const struct json *list, const char *text)
+{
+	for (unsigned i = 0; i < json_length(list); i++)
+		if (!strcmp(json_string_at(list, i, ""), text))
+			return true;
+	return false;
+}
+
+/* --- calls, to all at once --- */
+
+struct call {
+	struct kube_control *c;
+	const char *node, *volume;
+	char path[400], *body; /* NULL: GET */
+	unsigned http;
+	struct json *answer; /* NULL: see e */
+	struct err e;
+};
+
+struct calls {
+	struct call *call;
+	unsigned n;
+	atomic_uint next;
+};
+
+static void call_one(struct call *k)
+{
+	struct json *body = NULL;
+	int ret = k->body ? json_parse(k->body, strlen(k->body), &body, &k->e) : 0;
+
+	if (!ret)
+		ret = node_call(k->c, k->node, k->path, body, CALL_MS, &k->http, &k->answer, &k->e);
+	json_free(body);
+	if (ret || !json_get_string(k->answer, "error", NULL))
+		return;
+	err_set(&k->e, (int)json_get_int(k->answer, "code", -EIO), "the agent of node '%s': %.180s",
+		k->node, json_get_string(k->answer, "error", ""));
+	json_free(k->answer);
+	k->answer = NULL;
+}
+
+static void *calls_main(void *arg)
+{
+	struct calls *all = arg;
+	unsigned i;
+
+	while ((i = atomic_fetch_add(&all->next, 1)) < all->n)
+		call_one(&all->call[i]);
+	return NULL;
+}
+
+static void calls_run(struct calls *all)
+{
+	pthread_t threads[THREADS];
+	unsigned n = 0;
+
+	while (n + 1 < MIN(all->n, THREADS) && !pthread_create(&threads[n], NULL, calls_main, all))
+		n++;
+	calls_main(all);
+	while (n)
+		pthread_join(threads[--n], NULL);
+}
+
+static void calls_free(struct calls *all)
+{
+	for (unsigned i = 0; i < all->n; i++) {
+		json_free(all->call[i].answer);
+		free(all->call[i].body);
+	}
+	free(all->call);
+}
+
+/* The volume's node, remembered; NULL with the reason in the volume. */
+static const char *node_of(struct failover *f, struct json *v)
+{
+	const struct kube_node *n = node_of_volume(&f->c, name_of(v), NULL);
+	char text[256];
+
+	if (n) {
+		json_set_string(v, "node", n->name);
+		return n->name;
+	}
+	snprintf(text, sizeof(text), "no engine of '%.60s' that answers has volume '%.100s'",
+		f->c.config->domain, name_of(v));
+	json_set_string(v, "reason", text);
+	return NULL;
+}
+
+/* A call for each volume that `wants`; path with one %s for the volume's name. */
+static void ask(struct failover *f, bool (*wants)(const struct json *v), const char *verb,
+	const struct json *body, struct calls *ret)
+{
+	unsigned n = json_length(f->volumes);
+
+	*ret = (struct calls){.call = calloc(MAX(n, 1u), sizeof(*ret->call))};
+	ensure(ret->call);
+	for (unsigned i = 0; i < n; i++) {
+		struct json *v = json_at(f->volumes, i);
+		const char *node = wants(v) ? node_of(f, v) : NULL;
+		struct call *k = &ret->call[ret->n];
+
+		if (!node)
+			continue;
+		*k = (struct call){.c = &f->c, .node = node, .volume = name_of(v)};
+		snprintf(k->path, sizeof(k->path), "/v1/volumes/%s%s%s", k->volume, verb ? "/" : "",
+			verb ? verb : "");
+		if (body) {
+			k->body = strdup(json_text(body, false));
+			ensure(k->body);
+		}
+		ret->n++;
+	}
+	calls_run(ret);
+}
+
+static struct json *volume_find(struct failover *f, const char *name)
+{
+	for (unsigned i = 0; i < json_length(f->volumes); i++)
+		if (!strcmp(name_of(json_at(f->volumes, i)), name))
+			return json_at(f->volumes, i);
+	return NULL;
+}
+
+/* How many there are of a status, and the first one's reason. */
+static unsigned count(const struct failover *f, const char *status, const char **ret_why)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < json_length(f->volumes); i++) {
+		const struct json *v = json_at(f->volumes, i);
+
+		if (!is(v, status))
+			continue;
+		if (!n++ && ret_why)
+			*ret_why = json_get_string(v, "reason", "");
+	}
+	return n;
+}
+
+static const char *volumes_word(unsigned n)
+{
+	return n == 1 ? "volume" : "volumes";
+}
+
+/* --- the check --- */
+
+static const char *disconnected(const struct json *status, const char *domain)
+{
+	const struct json *peers = json_get(status, "peers");
+
+	for (unsigned i = 0; i < json_length(peers); i++)
+		if (!strcmp(json_get_string(json_at(peers, i), "domain", ""), domain))
+			return json_get_bool(json_at(peers, i), "connected", false)
+				       ? NULL
+				       : "is not connected";
+	return "has no replica there";
+}
+
+/* Why it cannot be handed over; 0 or -EPERM. */
+static int check_planned(
+	const struct failover *f, const char *name, const struct json *status, struct err *e)
+{
+	const char *active = json_get_string(status, "active_domain", ""), *from = failover_from(f),
+		   *own = f->c.config->domain, *why;
+	const struct json *set_ = json_get(status, "in_sync");
+
+	if (!strcmp(active, own))
+		return 0;
+	if (strcmp(active, from) != 0)
+		return err_set(e, -EPERM, "volume '%s' is active at '%s' and not at '%s'", name,
+			active[0] ? active : "no site", from);
+	why = disconnected(status, from);
+	if (why)
+		return err_set(e, -EPERM,
+			"volume '%s': '%s' %s; when that site is dead, use type Unplanned", name,
+			from, why);
+	if (!has_string(set_, from) || !has_string(set_, own))
+		return err_set(e, -EPERM,
+			"volume '%s': '%s' is not in sync with '%s'; wait until 'kubectl get cds' "
+			"shows that it is",
+			name, own, from);
+	return 0;
+}
+
+void failover_check(struct failover *f, struct switch_seen *s)
+{
+	unsigned n = json_length(f->volumes);
+	struct err e = {0};
+	bool planned = f->run.type != SWITCH_UNPLANNED;
+	int ret = failover_nodes(f, NODES_MS, &e);
+
+	if (ret) {
+		seen_error(s, ret, &e);
+		return;
+	}
+	if (!n && !json_length(f->summary)) {
+		seen_say(s, FOUND_REFUSED,
+			"there is nothing to move: no namespace was copied from there, and none is "
+			"named");
+		return;
+	}
+	for (unsigned i = 0; i < n && planned; i++) {
+		struct json *v = json_at(f->volumes, i);
+		const struct json *entry = NULL;
+
+		if (!node_of(f, v) || !node_of_volume(&f->c, name_of(v), &entry) ||
+			!json_get(entry, "status")) {
+			bool late = failover_now_ms() - f->run.started_ms > INITIAL_MS;
+
+			seen_say(s, late ? FOUND_REFUSED : FOUND_NOT_YET,
+				"no engine of '%s' that answers has volume '%s'",
+				f->c.config->domain, name_of(v));
+			return;
+		}
+		if (check_planned(f, name_of(v), json_get(entry, "status"), &e)) {
+			seen_say(s, FOUND_REFUSED, "%s", e.msg);
+			return;
+		}
+	}
+	seen_say(s, FOUND_DONE, "%u %s and %u %s go from '%s' to '%s'", n, volumes_word(n),
+		json_length(f->summary), json_length(f->summary) == 1 ? "namespace" : "namespaces",
+		failover_from(f), f->c.config->domain);
+}
+
+/* --- fence --- */
+
+/* Is it a "no" that waiting will not change? A question is none, and nor is a daemon that is starting. */
+static bool is_final(int code)
+{
+	return code < 0 && code != -EBUSY && code != -EAGAIN && code != CONTROL_SOON &&
+	       code != -ECONNRESET && code != -ENOTCONN && code != -ETIMEDOUT &&
+	       code != -ECONNREFUSED;
+}
+
+static bool wants_fence(const struct json *v)
+{
+	return is(v, "");
+}
+
+static void note_fence(struct failover *f, const struct call *k)
+{
+	struct json *v = volume_find(f, k->volume);
+	int code = (int)json_get_int(k->answer, "code", -EPROTO);
+	const char *text = k->answer ? json_get_string(k->answer, "text", "") : k->e.msg;
+
+	if (k->answer && !code)
+		set(v, "Fenced", NULL);
+	else if (k->answer && code == -ENOENT)
+		set(v, "NotConcerned", text);
+	else if (k->answer && is_final(code))
+		set(v, "Failed", text);
+	else
+		json_set_string(v, "reason", text);
+}
+
+/* An unplanned one goes on without those that cannot be had in time; the others must not wait for ever. */
+static void give_up(struct failover *f, const char *status, uint64_t patience_ms)
+{
+	if (failover_now_ms() - f->run.steps[f->run.stage].start_ms < patience_ms)
+		return;
+	for (unsigned i = 0; i < json_length(f->volumes); i++) {
+		struct json *v = json_at(f->volumes, i);
+
+		if (is(v, status))
+			json_set_string(v, "status", "Failed");
+	}
+}
+
+static void say_end(struct failover *f, const char *status, const char *done, struct switch_seen *s)
+{
+	const char *why = "";
+	unsigned good = count(f, status, NULL) + count(f, "NotConcerned", NULL),
+		 bad = count(f, "Failed", &why);
+
+	if (bad && !good)
+		seen_say(s, FOUND_REFUSED, "%u %s: %.300s", bad, volumes_word(bad), why);
+	else if (bad)
+		seen_say(s, FOUND_PARTLY, "%u of %u volumes: %.300s", bad, good + bad, why);
+	else
+		seen_say(s, FOUND_DONE, "%u %s %s", good, volumes_word(good), done);
+}
+
+void failover_fence(struct failover *f, struct switch_seen *s)
+{
+	struct json *body = json_object();
+	struct calls all;
+	const char *why = "";
+	struct err e = {0};
+	unsigned n;
+	int ret = failover_nodes(f, NODES_MS, &e);
+
+	if (ret)
+		log_warn("Failover: %s", e.msg); /* what is known of the engines will do */
+	json_set_string(body, "domain", failover_from(f));
+	json_set_bool(body, "yes", true); /* that is what the object says */
+	if (json_get_bool(json_get(f->obj, "spec"), "acceptDataLoss", false))
+		json_set_bool(body, "accept_data_loss", true);
+	json_set_int(body, "timeout_ms", CALL_MS - 1000);
+	ask(f, wants_fence, "deactivate", body, &all);
+	json_free(body);
+	for (unsigned i = 0; i < all.n; i++)
+		note_fence(f, &all.call[i]);
+	calls_free(&all);
+	give_up(f, "", FAILOVER_AWAY_MS);
+	n = count(f, "", &why);
+	if (n)
+		seen_say(s, FOUND_NOT_YET, "%u %s: %.300s", n, volumes_word(n), why);
+	else
+		say_end(f, "Fenced", "fenced against the other site", s);
+}
+
+/* --- mount --- */
+
+static bool wants_mount(const struct json *v)
+{
+	return is(v, "Fenced") || is(v, "HandedOver");
+}
+
+static void note_mount(struct failover *f, const struct call *k)
+{
+	struct json *v = volume_find(f, k->volume);
+	const struct json *status = json_get(k->answer, "status");
+	bool here = !strcmp(json_get_string(status, "role", ""), "active") &&
+		    json_get_bool(status, "mounted", false);
+	char text[256];
+
+	if (here) {
+		set(v, "Mounted", NULL);
+		return;
+	}
+	snprintf(text, sizeof(text), "volume '%.100s' is not mounted yet: %.120s", k->volume,
+		!k->answer ? k->e.msg
+		: status   ? json_get_string(status, "role", "?")
+			   : "its daemon does not answer");
+	json_set_string(v, "reason", text);
+}
+
+void failover_mount(struct failover *f, struct switch_seen *s)
+{
+	const char *status = f->run.type == SWITCH_UNPLANNED ? "Fenced" : "HandedOver", *why = "";
+	struct calls all;
+	struct err e = {0};
+	unsigned n;
+
+	failover_nodes(f, NODES_MS, &e);
+	ask(f, wants_mount, NULL, NULL, &all);
+	for (unsigned i = 0; i < all.n; i++)
+		note_mount(f, &all.call[i]);
+	calls_free(&all);
+	if (f->run.type == SWITCH_UNPLANNED)
+		give_up(f, status, SWITCH_LATE_MS);
+	n = count(f, status, &why);
+	if (n)
+		seen_say(s, FOUND_NOT_YET, "%u %s: %.300s", n, volumes_word(n), why);
+	else
+		say_end(f, "Mounted", "mounted here", s);
+}
+
+/* --- hand over, and back --- */
+
+/* The newest operation of the volume that is under way, by the agent's word; to be freed. */
+static char *operation_under_way(struct failover *f, const char *node, const char *volume)
+{
+	struct json *answer = NULL;
+	const struct json *list;
+	char *id = NULL;
+	unsigned http;
+	struct err e;
+
+	if (node_call(&f->c, node, "/v1/operations", NULL, CALL_MS, &http, &answer, &e))
+		return NULL;
+	list = json_get(answer, "operations");
+	for (unsigned i = json_length(list); i-- && !id;) {
+		const struct json *op = json_at(list, i);
+		const char *state = json_get_string(op, "state", "");
+
+		if (!strcmp(json_get_string(op, "volume", ""), volume) &&
+			(!strcmp(state, "running") || !strcmp(state, "rolling-back")))
+			id = strdup(json_get_string(op, "id", ""));
+	}
+	json_free(answer);
+	return id;
+}
+
+static void begin(struct failover *f, struct json *v, const char *to, const char *status)
+{
+	struct json *body = json_object(), *answer = NULL;
+	const char *node = node_of(f, v);
+	char *id = NULL;
+	struct err e = {0};
+	unsigned http = 0;
+	int ret = -ENOENT;
+
+	json_set_string(body, "kind", "failover");
+	json_set_string(body, "volume", name_of(v));
+	json_set_string(body, "to", to);
+	/* What one that was interrupted began is followed, not begun again. */
+	id = node ? operation_under_way(f, node, name_of(v)) : NULL;
+	if (!id && node)
+		ret = node_call(&f->c, node, "/v1/operations", body, CALL_MS, &http, &answer, &e);
+	if (!ret && http == 200)
+		id = strdup(json_get_string(answer, "id", ""));
+	if (id) {
+		json_set_string(v, "operation", id);
+		set(v, status, NULL);
+	} else if (!ret && is_final((int)json_get_int(answer, "code", -EIO))) {
+		set(v, "Failed", json_get_string(answer, "error", "refused"));
+	} else if (node) {
+		json_set_string(v, "reason", ret ? e.msg : json_get_string(answer, "error", ""));
+	}
+	free(id);
+	json_free(answer);
+	json_free(body);
+}
+
+/* What became of its operation. */
+static void follow(struct failover *f, struct json *v, const char *done, const char *failed)
+{
+	const char *node = node_of(f, v), *state;
+	struct json *answer = NULL;
+	struct err e = {0};
+	char path[128];
+	unsigned http;
+
+	if (!node)
+		return;
+	snprintf(path, sizeof(path), "/v1/operations/%.64s", json_get_string(v, "operation", ""));
+	if (node_call(&f->c, node, path, NULL, CALL_MS, &http, &answer, &e)) {
+		json_set_string(v, "reason", e.msg);
+		return;
+	}
+	state = json_get_string(answer, "state", "");
+	if (http == 404) /* it is not kept any more: look again */
+		set(v, "", "its operation is not known any more");
+	else if (!strcmp(state, "done"))
+		set(v, done, NULL);
+	else if (!strcmp(state, "failed"))
+		set(v, failed, json_get_string(answer, "message", ""));
+	else
+		json_set_string(v, "reason", "it is being handed over");
+	json_free(answer);
+}
+
+/* Is it active here? Then there is nothing to hand over. */
+static bool is_here(struct failover *f, const struct json *v)
+{
+	const struct json *entry = NULL, *status;
+
+	node_of_volume(&f->c, name_of(v), &entry);
+	status = json_get(entry, "status");
+	return !strcmp(json_get_string(status, "active_domain", ""), f->c.config->domain) &&
+	       !strcmp(json_get_string(status, "role", ""), "active");
+}
+
+void failover_hand_over(struct failover *f, struct switch_seen *s)
+{
+	unsigned n = json_length(f->volumes), open = 0, bad;
+	const char *why = "";
+	struct err e = {0};
+
+	failover_nodes(f, count(f, "", NULL) ? NODES_MS / 2 : NODES_MS * 10, &e);
+	for (unsigned i = 0; i < n; i++) {
+		struct json *v = json_at(f->volumes, i);
+
+		if (is(v, "") && is_here(f, v))
+			set(v, "HandedOver", NULL);
+		else if (is(v, ""))
+			begin(f, v, f->c.config->domain, "HandingOver");
+		if (is(v, "HandingOver"))
+			follow(f, v, "HandedOver", "Failed");
+		if (is(v, "") || is(v, "HandingOver")) {
+			open++;
+			why = json_get_string(v, "reason", "");
+		}
+	}
+	bad = count(f, "Failed", open ? NULL : &why);
+	if (open) /* also where one has failed already: it is known then what has to go back */
+		seen_say(s, FOUND_NOT_YET, "%u of %u %s: %.300s", open, n, volumes_word(n), why);
+	else if (bad)
+		seen_say(s, FOUND_REFUSED, "%u of %u %s: %.300s", bad, n, volumes_word(n), why);
+	else
+		seen_say(s, FOUND_DONE, "%u %s handed over", n, volumes_word(n));
+}
+
+void failover_go_back(struct failover *f, struct switch_seen *s)
+{
+	unsigned n = json_length(f->volumes), open = 0;
+	const char *why = "";
+	struct err e = {0};
+
+	failover_nodes(f, NODES_MS, &e);
+	for (unsigned i = 0; i < n; i++) {
+		struct json *v = json_at(f->volumes, i);
+
+		if (is(v, "HandingOver"))
+			follow(f, v, "HandedOver", "Back");
+		if (is(v, "HandedOver"))
+			begin(f, v, failover_from(f), "GoingBack");
+		if (is(v, "GoingBack"))
+			follow(f, v, "Back", "Failed");
+		if (is(v, "HandingOver") || is(v, "HandedOver") || is(v, "GoingBack")) {
+			open++;
+			why = json_get_string(v, "reason", "");
+		}
+	}
+	if (open)
+		seen_say(s, FOUND_NOT_YET, "%u of %u %s: %.300s", open, n, volumes_word(n), why);
+	else
+		seen_say(s, FOUND_DONE, "the volumes are where they were");
+}
