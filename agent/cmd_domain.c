@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tandemctl activate and deactivate: a domain's state is that of its volumes' records, so these go to
+ * tandemctl activate and deactivate, of a domain or of what was migrated (cmd_migration.c). A domain's state is that of its volumes' records, so these go to
  * every volume of the node. A volume without a replica in the domain is not concerned.
  */
 #include <errno.h>
@@ -8,15 +8,20 @@
 
 #include "ctl.h"
 
-static int domain_command(struct ctl *c, const char *verb, const char *const *args)
+static int domain_command(struct ctl *c, const char *verb, unsigned nargs, const char *const *args)
 {
 	struct ctl_volumes *vs;
 	struct json *request;
 	int status;
 
+	if (nargs == 1 && (!strcmp(args[0], "migration") || !strcmp(args[0], "migrations")))
+		return cmd_migration(c, !strcmp(verb, "activate"));
 	if (strcmp(args[0], "clusterdomain") != 0)
-		return ctl_usage_error(
-			c, verb, "'%s' what? A 'clusterdomain', not '%s'", verb, args[0]);
+		return ctl_usage_error(c, verb,
+			"'%s' what? A 'clusterdomain' or a namespace's 'migration', not '%s'", verb,
+			args[0]);
+	if (nargs < 2)
+		return ctl_usage_error(c, verb, "'%s' needs more arguments", verb);
 	if (!args[1][0] || strlen(args[1]) > DOMAIN_LEN_MAX)
 		return ctl_usage_error(c, verb, "'%s' is no domain", args[1]);
 	status = ctl_volumes_find(c, NULL, &vs);
@@ -32,10 +37,10 @@ static int domain_command(struct ctl *c, const char *verb, const char *const *ar
 
 int cmd_activate(struct ctl *c, unsigned nargs, const char *const *args)
 {
-	return domain_command(c, "activate", args);
+	return domain_command(c, "activate", nargs, args);
 }
 
 int cmd_deactivate(struct ctl *c, unsigned nargs, const char *const *args)
 {
-	return domain_command(c, "deactivate", args);
+	return domain_command(c, "deactivate", nargs, args);
 }

@@ -12,16 +12,6 @@
 
 #define TOKEN_S (365 * 86400) /* wished; the server may give less */
 
-static const char *default_path(char *buf, size_t size)
-{
-	const char *path = getenv("KUBECONFIG"), *home = getenv("HOME");
-
-	if (path && *path)
-		return path;
-	snprintf(buf, size, "%s/.kube/config", home ? home : "");
-	return buf;
-}
-
 static void set_data(struct json *to, const char *key, const char *text)
 {
 	char *data = text ? kube_base64_of(text) : NULL;
@@ -134,8 +124,7 @@ int cmd_generate(struct ctl *c, unsigned nargs, const char *const *args)
 	if (!c->ns || !*c->ns)
 		return ctl_usage_error(
 			c, "generate", "--namespace is missing: whose objects are to be copied");
-	ret = kube_access_load(
-		c->kubeconfig ? c->kubeconfig : default_path(buf, sizeof(buf)), &a, &e);
+	ret = kube_access_load(ctl_kubeconfig(c, buf, sizeof(buf)), &a, &e);
 	if (!ret && c->service_account)
 		ret = become(&a, c->ns, c->service_account, &e);
 	if (!ret)

@@ -122,12 +122,19 @@ int cmd_get(struct ctl *c, unsigned nargs, const char *const *args)
 	static const char *const names[] = {
 		"clusterdomainsstatus", "clusterdomainsstatuses", "cds"};
 
+	bool is = false;
+	int status = cmd_get_objects(c, args[0], &is);
+
+	if (is)
+		return status;
 	if (!strcmp(args[0], "operations") && !c->watch)
 		return cmd_get_operations(c);
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
 		if (!strcmp(args[0], names[i]))
 			return c->watch ? get_watch(c) : get_once(c, c->out);
 	return ctl_usage_error(c, "get",
-		"there is no '%s' here%s: clusterdomainsstatus (cds), operations", args[0],
-		strcmp(args[0], "operations") ? "" : " to watch");
+		"there is no '%s' here%s: clusterdomainsstatus (cds), operations; of a cluster: "
+		"failovers (fo), migrations (mig), migrationschedules (ms), clusterpairs (cp), "
+		"schedulepolicies (sp), clusterdomainupdates (cdu), rules",
+		args[0], strcmp(args[0], "operations") ? "" : " to watch");
 }

@@ -24,15 +24,40 @@ static int cmd_version(struct ctl *c, unsigned nargs, const char *const *args);
 static const struct ctl_command commands[] = {
 	{"status", 0, 1, CTL_OPTION_OUTPUT, cmd_status, "[VOLUME] [-o table|wide|json|yaml]",
 		"what the volumes of this node do, and what to type next"},
-	{"get", 1, 1, CTL_OPTION_OUTPUT | CTL_OPTION_WATCH, cmd_get,
-		"clusterdomainsstatus|operations [-o table|json|yaml] [-w]",
-		"the domains: active or not, and how much in sync (short: cds); or this agent's "
-		"failovers"},
-	{"deactivate", 2, 2, CTL_OPTION_YES | CTL_OPTION_DATA_LOSS, cmd_deactivate,
-		"clusterdomain DOMAIN [--yes] [--accept-data-loss]",
-		"go on without a site, and take over what was active there"},
-	{"activate", 2, 2, CTL_OPTION_YES, cmd_activate, "clusterdomain DOMAIN [--yes]",
-		"let a site come back: it catches up and joins again"},
+	{"get", 1, 1, CTL_OPTION_OUTPUT | CTL_OPTION_WATCH | CTL_OPTION_KUBE | CTL_OPTION_ALL,
+		cmd_get,
+		"clusterdomainsstatus|operations [-o table|json|yaml] [-w], or get KIND [-n "
+		"NAMESPACE|-A] "
+		"[--kubeconfig FILE] [-o table|wide|json|yaml] [-w]",
+		"the domains: active or not, and how much in sync (short: cds); this agent's "
+		"operations; or a cluster's failovers, migrations, migrationschedules, "
+		"clusterpairs, schedulepolicies, clusterdomainupdates, rules"},
+	{"deactivate", 1, 2, CTL_OPTION_YES | CTL_OPTION_DATA_LOSS | CTL_OPTION_KUBE,
+		cmd_deactivate,
+		"clusterdomain DOMAIN [--yes] [--accept-data-loss], or deactivate migration -n "
+		"NAMESPACE [--kubeconfig FILE]",
+		"go on without a site, and take over what was active there; or stop a namespace's "
+		"applications"},
+	{"activate", 1, 2, CTL_OPTION_YES | CTL_OPTION_KUBE, cmd_activate,
+		"clusterdomain DOMAIN [--yes], or activate migration -n NAMESPACE [--kubeconfig "
+		"FILE]",
+		"let a site come back: it catches up and joins again; or start a namespace's "
+		"applications as they were at the source"},
+	{"perform", 1, 1,
+		CTL_OPTION_PERFORM | CTL_OPTION_KUBE | CTL_OPTION_FROM | CTL_OPTION_FAILOVER |
+			CTL_OPTION_OPERATION | CTL_OPTION_YES | CTL_OPTION_OUTPUT,
+		cmd_perform,
+		"failover|failback [-n NAMESPACE] [-m SCHEDULE] [--include-namespaces A,B] "
+		"[--exclude-namespaces A,B] [--from DOMAIN] [--to DOMAIN] [--unplanned [--yes]] "
+		"[--skip-source-operations] [--dry-run] [--no-wait] [--kubeconfig FILE]",
+		"move applications and their volumes to the cluster that is asked (a Failover "
+		"object)"},
+	{"suspend", 1, 2, CTL_OPTION_KUBE | CTL_OPTION_CLUSTER_PAIR, cmd_suspend,
+		"migrationschedule NAME|-c CLUSTERPAIR [-n NAMESPACE] [--kubeconfig FILE]",
+		"copy no further objects by this schedule"},
+	{"resume", 1, 2, CTL_OPTION_KUBE | CTL_OPTION_CLUSTER_PAIR, cmd_resume,
+		"migrationschedule NAME|-c CLUSTERPAIR [-n NAMESPACE] [--kubeconfig FILE]",
+		"the other way round"},
 	{"promote", 1, 1, CTL_OPTION_YES | CTL_OPTION_DATA_LOSS, cmd_promote,
 		"VOLUME [--yes] [--accept-data-loss]",
 		"make the replica of this node the active one"},
@@ -115,6 +140,12 @@ static const struct {
 	{"--port", CTL_OPTION_PAIR},
 	{"--config-dir", CTL_OPTION_PAIR | CTL_OPTION_CONFIG_DIR},
 	{"--show", CTL_OPTION_PAIR},
+	{"--migration-schedule", CTL_OPTION_PERFORM},
+	{"--include-namespaces", CTL_OPTION_PERFORM},
+	{"--exclude-namespaces", CTL_OPTION_PERFORM},
+	{"--skip-source-operations", CTL_OPTION_PERFORM},
+	{"--cluster-pair", CTL_OPTION_CLUSTER_PAIR},
+	{"--all-namespaces", CTL_OPTION_ALL},
 };
 
 static const struct ctl_command *command_find(const char *name)
@@ -293,6 +324,10 @@ static bool take_flag(struct line *l, const char *name)
 		l->c->show = true;
 	else if (strcmp(name, "--holder") == 0)
 		l->c->holder = true;
+	else if (strcmp(name, "--skip-source-operations") == 0)
+		l->c->skip_source = true;
+	else if (strcmp(name, "--all-namespaces") == 0)
+		l->c->all_namespaces = true;
 	else
 		return false;
 	return true;
@@ -307,7 +342,9 @@ static int take_value(struct line *l, const char *command, const char *name, con
 		{"--namespace", &l->c->ns}, {"--kubeconfig", &l->c->kubeconfig},
 		{"--service-account", &l->c->service_account}, {"--domain", &l->c->domain},
 		{"--address", &l->c->address}, {"--port", &l->c->port},
-		{"--config-dir", &l->c->config_dir}};
+		{"--config-dir", &l->c->config_dir}, {"--migration-schedule", &l->c->schedule},
+		{"--include-namespaces", &l->c->include}, {"--exclude-namespaces", &l->c->exclude},
+		{"--cluster-pair", &l->c->pair}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++) {
 		if (strcmp(name, plain[i].name) == 0) {
@@ -333,17 +370,17 @@ static int take_option(struct line *l, int argc, const char *const *argv, int *a
 	char name[32];
 	unsigned which;
 
-	if (text[1] != '-') { /* -h, -y, -w, -o VALUE, -oVALUE, -n likewise */
-		bool valued = text[1] == 'o' || text[1] == 'n';
+	if (text[1] != '-') { /* -h, -y, -w, -A, -o VALUE, -oVALUE, those behind it likewise */
+		static const char letters[] = "hywAonmc";
+		static const char *const names[] = {"--help", "--yes", "--watch",
+			"--all-namespaces", "--output", "--namespace", "--migration-schedule",
+			"--cluster-pair"};
+		const char *letter = strchr(letters, text[1]);
+		bool valued = letter && letter >= letters + 4;
 
-		if (!strchr("hywon", text[1]) || (!valued && text[2]))
+		if (!letter || (!valued && text[2]))
 			return ctl_usage_error(l->c, command, "there is no option '%s'", text);
-		snprintf(name, sizeof(name), "%s",
-			text[1] == 'h'	 ? "--help"
-			: text[1] == 'y' ? "--yes"
-			: text[1] == 'w' ? "--watch"
-			: text[1] == 'n' ? "--namespace"
-					 : "--output");
+		snprintf(name, sizeof(name), "%s", names[letter - letters]);
 		if (valued && text[2])
 			value = text + 2;
 	} else {

@@ -48,6 +48,8 @@ struct ctl {
 	const char *domain, *address, *port,
 		*config_dir; /* of this site, for pair; NULL: not given */
 	bool show;
+	const char *schedule, *include, *exclude, *pair; /* of a switch; NULL: not given */
+	bool skip_source, all_namespaces;
 	enum ctl_output output;
 
 	char agent[256]; /* the socket of this node's agent; "": it does not run */
@@ -84,6 +86,9 @@ struct ctl_volumes {
 #define CTL_OPTION_FAILOVER 4096u /* --to, --unplanned */
 #define CTL_OPTION_CONFIG_DIR 8192u
 #define CTL_OPTION_PAIR 16384u /* what a site is, for pairing */
+#define CTL_OPTION_PERFORM 32768u /* what a switch of applications is about */
+#define CTL_OPTION_CLUSTER_PAIR 65536u
+#define CTL_OPTION_ALL 131072u /* all namespaces */
 
 struct ctl_command {
 	const char *name;
@@ -140,6 +145,12 @@ void ctl_print_value(const struct ctl *c, FILE *f, const struct json *j);
 /* ctl_yaml.c */
 void ctl_print_yaml(FILE *f, const struct json *j);
 
+/* ctl_kube.c: the cluster of --kubeconfig, KUBECONFIG or ~/.kube/config. ret_ns (may be NULL): --namespace, or the
+ * one of the file, or "default"; to be freed. CTL_OK, or CTL_FAILED after a message. */
+struct kube;
+int ctl_kube_open(struct ctl *c, struct kube **ret_k, char **ret_ns);
+const char *ctl_kubeconfig(const struct ctl *c, char *buf, size_t size);
+
 int cmd_get(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_status(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_activate(struct ctl *c, unsigned nargs, const char *const *args);
@@ -157,6 +168,12 @@ int cmd_generate_spec(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_failover(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_failback(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_get_operations(struct ctl *c);
+/* Objects of a cluster; *ret_is: `what` names a kind of them. */
+int cmd_get_objects(struct ctl *c, const char *what, bool *ret_is);
+int cmd_perform(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_suspend(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_resume(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_migration(struct ctl *c, bool activate); /* starts or stops what was migrated */
 int cmd_pair(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resync(struct ctl *c, unsigned nargs, const char *const *args);
 

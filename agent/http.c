@@ -192,6 +192,11 @@ static struct curl_slist *headers(const struct http_client *c, const struct http
 		free(text);
 		list = append(list, "Expect:"); /* no round trip before a large body */
 	}
+	if (r->accept) {
+		ensure(asprintf(&text, "Accept: %s", r->accept) > 0);
+		list = append(list, text);
+		free(text);
+	}
 	if (c->token) {
 		ensure(asprintf(&text, "Authorization: Bearer %s", c->token) > 0);
 		list = append(list, text);

@@ -30,6 +30,7 @@ struct http_request {
 	const char *path; /* with the query, encoded */
 	const char *body; /* NULL: none */
 	const char *content_type; /* NULL: application/json */
+	const char *accept; /* NULL: whatever it has */
 	unsigned timeout_ms; /* of the whole call; 0: none */
 	/* Each line of a successful answer as it comes, without its end; false ends the call with 0 and no
 	 * JSON. NULL: the answer is collected. */

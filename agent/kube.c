@@ -139,19 +139,15 @@ static int failed(struct kube *k, const struct http_answer *a, struct err *e)
 	return err_set(e, code, "%s: HTTP status %u", k->what, a->status);
 }
 
-/* ret_json may be NULL; else there is an object when this returns 0. */
-int kube_call(struct kube *k, const char *method, const char *path, const struct json *body,
-	const char *type, struct json **ret_json, struct err *e)
+static int call_http(
+	struct kube *k, const struct http_request *request, struct json **ret_json, struct err *e)
 {
-	struct http_request r = {.method = method,
-		.path = path,
-		.body = body ? json_text(body, false) : NULL,
-		.content_type = type,
-		.timeout_ms = CALL_MS,
-		.stop = k->stop};
+	struct http_request r = *request;
 	struct http_answer a;
 	int ret;
 
+	r.timeout_ms = CALL_MS;
+	r.stop = k->stop;
 	read_token(k, false);
 	ret = http_call(k->http, &r, &a, e);
 	if (!ret && a.status == 401 && k->access.token_path) {
@@ -171,6 +167,18 @@ int kube_call(struct kube *k, const char *method, const char *path, const struct
 	}
 	http_answer_free(&a);
 	return ret;
+}
+
+/* ret_json may be NULL; else there is an object when this returns 0. */
+int kube_call(struct kube *k, const char *method, const char *path, const struct json *body,
+	const char *type, struct json **ret_json, struct err *e)
+{
+	struct http_request r = {.method = method,
+		.path = path,
+		.body = body ? json_text(body, false) : NULL,
+		.content_type = type};
+
+	return call_http(k, &r, ret_json, e);
 }
 
 /* .../PLURAL[/NAME[/SUB]], to be freed. */
@@ -312,6 +320,18 @@ int kube_list(struct kube *k, const struct kube_kind *kind, const char *ns, cons
 	} while (*more);
 	free(more);
 	return ret;
+}
+
+int kube_table(struct kube *k, const struct kube_kind *kind, const char *ns,
+	struct json **ret_table, struct err *e)
+{
+	cleanup_free char *base = path_of(kind, ns, NULL, NULL), *path = NULL;
+	struct http_request r = {
+		.method = "GET", .accept = "application/json;as=Table;v=v1;g=meta.k8s.io"};
+
+	ensure(asprintf(&path, "%s?limit=" PAGE, base) > 0);
+	r.path = path;
+	return call_http(k, &r, ret_table, e);
 }
 
 /* --- watches --- */

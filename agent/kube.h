@@ -51,6 +51,9 @@ int kube_get(struct kube *k, const struct kube_kind *kind, const char *ns, const
  * ret_version (may be NULL): what a watch goes on from; to be freed. On failure some may have been appended. */
 int kube_list(struct kube *k, const struct kube_kind *kind, const char *ns, const char *selector,
 	struct json *to, char **ret_version, struct err *e);
+/* The same as the server's table of it: "columnDefinitions" and "rows", of at most 500 objects. */
+int kube_table(struct kube *k, const struct kube_kind *kind, const char *ns,
+	struct json **ret_table, struct err *e);
 /* ret_obj may be NULL in all of these. */
 int kube_create(struct kube *k, const struct kube_kind *kind, const struct json *obj,
 	struct json **ret_obj, struct err *e);
