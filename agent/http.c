@@ -5,10 +5,13 @@
 #include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "clock.h"
 
 #define LINE_MAX_SIZE (16u << 20) /* bytes of one line of a stream */
 #define CONNECT_MS 10000L /* libcurl's own limit is five minutes */
@@ -301,6 +304,194 @@ int http_call(struct http_client *c, const struct http_request *r, struct http_a
 	else
 		ret_a->text = k.text;
 	return 0;
+}
+
+/* ---- streams ---- */
+
+#define STREAM_WRITE_NS (10 * NS_PER_S)
+#define HEAD_MAX_SIZE 16384u
+
+struct http_stream {
+	CURL *curl;
+	char *what;
+	const atomic_bool *stop;
+	char *early; /* came behind the head of the answer */
+	size_t nearly;
+};
+
+/* Until there is something to read, or room to write. */
+static int stream_wait(struct http_stream *s, short events, uint64_t end_ns, struct err *e)
+{
+	curl_socket_t fd = CURL_SOCKET_BAD;
+	struct pollfd p = {.events = events};
+
+	curl_easy_getinfo(s->curl, CURLINFO_ACTIVESOCKET, &fd);
+	p.fd = fd;
+	if (s->stop && atomic_load(s->stop))
+		return err_set(e, -ECANCELED, "%s: stopped", s->what);
+	if (clock_mono_ns() >= end_ns)
+		return err_set(e, -ETIMEDOUT, "%s: no answer in time", s->what);
+	poll(&p, 1, 100);
+	return 0;
+}
+
+ssize_t http_stream_read(
+	struct http_stream *s, void *buf, size_t size, uint64_t end_ns, struct err *e)
+{
+	size_t n = MIN(s->nearly, size);
+	CURLcode code;
+	int ret;
+
+	if (n) {
+		memcpy(buf, s->early, n);
+		s->nearly -= n;
+		memmove(s->early, s->early + n, s->nearly);
+		return (ssize_t)n;
+	}
+	while ((code = curl_easy_recv(s->curl, buf, size, &n)) == CURLE_AGAIN) {
+		ret = stream_wait(s, POLLIN, end_ns, e);
+		if (ret)
+			return ret;
+	}
+	if (code != CURLE_OK)
+		return err_set(e, -ECONNRESET, "%s: %s", s->what, curl_easy_strerror(code));
+	return (ssize_t)n;
+}
+
+int http_stream_write(struct http_stream *s, const void *buf, size_t len, struct err *e)
+{
+	uint64_t end_ns = clock_mono_ns() + STREAM_WRITE_NS;
+	const char *at = buf;
+
+	while (len) {
+		size_t n = 0;
+		CURLcode code = curl_easy_send(s->curl, at, len, &n);
+		int ret = 0;
+
+		if (code == CURLE_AGAIN)
+			ret = stream_wait(s, POLLOUT, end_ns, e);
+		else if (code != CURLE_OK)
+			ret = err_set(e, -ECONNRESET, "%s: %s", s->what, curl_easy_strerror(code));
+		if (ret)
+			return ret;
+		at += n;
+		len -= n;
+	}
+	return 0;
+}
+
+void http_stream_close(struct http_stream *s)
+{
+	if (!s)
+		return;
+	curl_easy_cleanup(s->curl);
+	free(s->early);
+	free(s->what);
+	free(s);
+}
+
+static int stream_ask(struct http_stream *s, const struct http_client *c,
+	const struct http_request *r, const char *protocol, struct err *e)
+{
+	const char *host = strstr(c->url, "://");
+	char *text, *token = NULL;
+	int ret;
+
+	host = host ? host + 3 : c->url;
+	if (c->token)
+		ensure(asprintf(&token, "Authorization: Bearer %s\r\n", c->token) > 0);
+	ensure(asprintf(&text,
+		       "%s %s HTTP/1.1\r\nHost: %.*s\r\nConnection: Upgrade\r\nUpgrade: "
+		       "websocket\r\n"
+		       "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+		       "dGFuZGVtZnMgdGFuZGVtZg==\r\n"
+		       "Sec-WebSocket-Protocol: %s\r\n%s\r\n",
+		       r->method, r->path, (int)strcspn(host, "/"), host, protocol,
+		       token ? token : "") > 0);
+	ret = http_stream_write(s, text, strlen(text), e);
+	forget(text);
+	forget(token);
+	return ret;
+}
+
+/* Up to the empty line; what is behind it is kept. The body of another answer: as much as comes at once. */
+static int stream_head(struct http_stream *s, uint64_t end_ns, unsigned *ret_status, struct err *e)
+{
+	char *head = calloc(1, HEAD_MAX_SIZE + 1), *body = NULL;
+	size_t len = 0;
+	ssize_t n = 1;
+
+	ensure(head);
+	while (!body && n > 0 && len < HEAD_MAX_SIZE) {
+		n = http_stream_read(s, head + len, HEAD_MAX_SIZE - len, end_ns, e);
+		len += n > 0 ? (size_t)n : 0;
+		body = strstr(head, "\r\n\r\n");
+	}
+	if (!body || sscanf(head, "HTTP/1.%*1u %3u", ret_status) != 1) {
+		free(head);
+		return n < 0 ? (int)n : err_set(e, -ECONNRESET, "%s: no answer of HTTP", s->what);
+	}
+	s->nearly = len - (size_t)(body + 4 - head);
+	memmove(head, body + 4, s->nearly);
+	head[s->nearly] = '\0';
+	s->early = head;
+	return 0;
+}
+
+static void refused(struct http_stream *s, unsigned status, struct http_answer *ret_a)
+{
+	struct err none;
+	char *json = strchr(s->early ? s->early : "", '{'), *end;
+
+	ret_a->status = status;
+	end = json ? strrchr(json, '}') : NULL; /* it may be chunked */
+	if (end && !json_parse(json, (size_t)(end + 1 - json), &ret_a->json, &none) &&
+		!json_is_object(ret_a->json)) {
+		json_free(ret_a->json);
+		ret_a->json = NULL;
+	}
+}
+
+int http_upgrade(struct http_client *c, const struct http_request *r, const char *protocol,
+	struct http_stream **ret_s, struct http_answer *ret_a, struct err *e)
+{
+	uint64_t end_ns = clock_mono_ns() + r->timeout_ms * NS_PER_MS;
+	struct http_client as = *c;
+	struct http_stream *s = calloc(1, sizeof(*s));
+	char words[CURL_ERROR_SIZE] = "";
+	unsigned status = 0;
+	CURLcode code;
+	int ret = 0;
+
+	ensure(s);
+	*ret_s = NULL;
+	*ret_a = (struct http_answer){0};
+	s->what = copy(c->what);
+	s->stop = r->stop;
+	s->curl = as.curl = curl_easy_init();
+	ensure(s->curl);
+	set_server(&as);
+	curl_easy_setopt(s->curl, CURLOPT_URL, c->url);
+	curl_easy_setopt(s->curl, CURLOPT_CONNECT_ONLY, 1L);
+	curl_easy_setopt(s->curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(s->curl, CURLOPT_ERRORBUFFER, words);
+	code = curl_easy_perform(s->curl);
+	curl_easy_setopt(s->curl, CURLOPT_ERRORBUFFER, NULL);
+	if (code != CURLE_OK)
+		ret = err_set(e, code_of(code), "%s: %s", c->what,
+			words[0] ? words : curl_easy_strerror(code));
+	if (!ret)
+		ret = stream_ask(s, c, r, protocol, e);
+	if (!ret)
+		ret = stream_head(s, end_ns, &status, e);
+	if (!ret && status == 101) {
+		*ret_s = s;
+		return 0;
+	}
+	if (!ret)
+		refused(s, status, ret_a);
+	http_stream_close(s);
+	return ret;
 }
 
 void http_answer_free(struct http_answer *a)

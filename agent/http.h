@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "json.h"
 
@@ -59,6 +60,20 @@ void http_free(struct http_client *c); /* NULL is fine */
 int http_call(struct http_client *c, const struct http_request *r, struct http_answer *ret_a,
 	struct err *e);
 void http_answer_free(struct http_answer *a);
+
+/*
+ * A WebSocket: a connection of its own to the client's server, for bytes to and fro; the key of the upgrade is not
+ * checked, because TLS has said who answers. 0 with a stream; 0 with NULL and the answer of a server that did not want
+ * it; errors as above. The request's timeout_ms is for the upgrade alone; its stop goes on to count.
+ */
+struct http_stream;
+int http_upgrade(struct http_client *c, const struct http_request *r, const char *protocol,
+	struct http_stream **ret_s, struct http_answer *ret_a, struct err *e);
+/* Bytes, at least one; 0: the other side ended; or an error, -ETIMEDOUT at end_ns (monotonic). */
+ssize_t http_stream_read(
+	struct http_stream *s, void *buf, size_t size, uint64_t end_ns, struct err *e);
+int http_stream_write(struct http_stream *s, const void *buf, size_t len, struct err *e);
+void http_stream_close(struct http_stream *s); /* NULL is fine */
 
 /* Text with everything but letters, digits and -._~ encoded. The caller's. */
 char *http_escape(const char *text);

@@ -181,6 +181,22 @@ int kube_call(struct kube *k, const char *method, const char *path, const struct
 	return call_http(k, &r, ret_json, e);
 }
 
+int kube_stream(struct kube *k, const char *path, const char *protocol, unsigned timeout_ms,
+	struct http_stream **ret, struct err *e)
+{
+	struct http_request r = {
+		.method = "GET", .path = path, .timeout_ms = timeout_ms, .stop = k->stop};
+	struct http_answer a = {0};
+	int error;
+
+	read_token(k, false);
+	error = http_upgrade(k->http, &r, protocol, ret, &a, e);
+	if (!error && !*ret)
+		error = failed(k, &a, e);
+	http_answer_free(&a);
+	return error;
+}
+
 /* .../PLURAL[/NAME[/SUB]], to be freed. */
 static char *path_of(
 	const struct kube_kind *kind, const char *ns, const char *name, const char *sub)

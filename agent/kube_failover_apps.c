@@ -12,6 +12,7 @@
 #include "apps.h"
 #include "http.h"
 #include "kube_failover_impl.h"
+#include "kube_rule.h"
 
 #define LAST_MILE_MS 60000u /* how long the source's agent may take to begin and end it */
 
@@ -317,10 +318,27 @@ void failover_roll_back(struct failover *f, struct switch_seen *s)
 
 /* --- rules and the webhook --- */
 
+/* Before: in the pods of the source; afterwards in those that were started here. */
 void failover_rule(struct failover *f, bool pre, struct switch_seen *s)
 {
-	seen_say(
-		s, FOUND_REFUSED, "spec.%sExecRule: rules are not built yet", pre ? "pre" : "post");
+	const char *rule = failover_spec(f, pre ? "preExecRule" : "postExecRule");
+
+	for (unsigned i = 0; i < json_length(f->summary); i++) {
+		struct kube *where = NULL;
+		struct err e = {0};
+		int ret = pre ? source_of(f, i, &where, &e) : 0;
+
+		if (!ret)
+			ret = rules_run(&f->c, where, failover_namespace(f, i), rule, pre, &e);
+		if (!ret)
+			continue;
+		if (ret == -ETIMEDOUT) /* of a command */
+			seen_say(s, FOUND_REFUSED, "%s", e.msg);
+		else
+			seen_error(s, ret, &e);
+		return;
+	}
+	seen_say(s, FOUND_DONE, "Rule '%.200s' was followed", rule);
 }
 
 void failover_webhook(struct failover *f, struct switch_seen *s)

@@ -10,4 +10,9 @@
 int kube_call(struct kube *k, const char *method, const char *path, const struct json *body,
 	const char *type, struct json **ret_json, struct err *e);
 
+/* A connection of its own, upgraded to a WebSocket; http_stream_close() ends it. */
+struct http_stream;
+int kube_stream(struct kube *k, const char *path, const char *protocol, unsigned timeout_ms,
+	struct http_stream **ret, struct err *e);
+
 #endif
