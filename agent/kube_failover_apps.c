@@ -332,10 +332,7 @@ void failover_rule(struct failover *f, bool pre, struct switch_seen *s)
 			ret = rules_run(&f->c, where, failover_namespace(f, i), rule, pre, &e);
 		if (!ret)
 			continue;
-		if (ret == -ETIMEDOUT) /* of a command */
-			seen_say(s, FOUND_REFUSED, "%s", e.msg);
-		else
-			seen_error(s, ret, &e);
+		seen_error(s, ret, &e);
 		return;
 	}
 	seen_say(s, FOUND_DONE, "Rule '%.200s' was followed", rule);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kube_rule.h"
 #include "log.h"
 
 #define PATIENCE_S 600
@@ -96,11 +97,6 @@ static bool namespace_migrates(void *ctx, const char *ns)
 
 static int refuse_unbuilt(const struct json *spec, struct err *e)
 {
-	static const char *const keys[] = {"preExecRule", "postExecRule"};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
-		if (json_get_string(spec, keys[i], "")[0])
-			return err_set(e, -ENOTSUP, "spec.%s: rules are not built yet", keys[i]);
 	if (json_length(json_get(spec, "transformSpecs")))
 		return err_set(e, -ENOTSUP, "spec.transformSpecs: these are not built yet");
 	return 0;
@@ -203,6 +199,17 @@ static int run_namespace(struct migration_run *r, const char *ns, struct err *e)
 	return ret;
 }
 
+/* In the pods of each namespace, which run here. */
+static int follow_rule(struct migration_run *r, const char *key, struct err *e)
+{
+	const char *rule = json_get_string(r->spec, key, "");
+	int ret = 0;
+
+	for (unsigned i = 0; *rule && i < json_length(r->namespaces) && !ret; i++)
+		ret = rules_run(r->c, NULL, json_string_at(r->namespaces, i, ""), rule, true, e);
+	return ret ? err_wrap(e, "spec.%s", key) : 0;
+}
+
 static int run(struct migration_run *r, const struct json *obj, struct err *e)
 {
 	const char *own = meta_of(obj, "namespace"),
@@ -229,8 +236,12 @@ static int run(struct migration_run *r, const struct json *obj, struct err *e)
 		ret = pair_open(r->c, own, pair, &r->to, e);
 	if (!ret && json_get_bool(r->spec, "includeResources", true))
 		ret = take_kinds(r, e);
+	if (!ret)
+		ret = follow_rule(r, "preExecRule", e);
 	for (unsigned i = 0; i < json_length(r->namespaces) && !ret && r->nkinds; i++)
 		ret = run_namespace(r, json_string_at(r->namespaces, i, ""), e);
+	if (!ret)
+		ret = follow_rule(r, "postExecRule", e);
 	return ret;
 }
 

@@ -88,6 +88,8 @@ static int run_in(struct rule_run *r, const struct json *action, const char *pod
 		log_warn("rule: %s; going on", e->msg);
 		return 0;
 	}
+	if (ret == -ETIMEDOUT) /* of the command, which waiting does not mend */
+		return -ETIME;
 	return ret > 0 ? -EPROTO : ret;
 }
 

@@ -118,13 +118,14 @@ UNITDIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
 install: $(PROGS)
 	install -d $(SBINDIR)
 	install -m 755 $(PROGS) $(SBINDIR)
+	ln -sf tandemctl $(SBINDIR)/kubectl-tandem
 	@set -e; for p in $(MAN_PAGES); do \
 		install -D -m 644 $$p $(MANDIR)/man$${p##*.}/$${p##*/}; done
 	@set -e; for p in $(COMPLETIONS); do f=$${p##*/}; \
 		install -D -m 644 $$p $(COMPLETIONDIR)/$${f%.bash}; done
 	@set -e; for p in $(UNITS); do install -d $(UNITDIR); sed "s,/usr/local,$(PREFIX)," $$p >$(UNITDIR)/$${p##*/}; done
 uninstall:
-	rm -f $(addprefix $(SBINDIR)/,$(notdir $(PROGS)))
+	rm -f $(addprefix $(SBINDIR)/,$(notdir $(PROGS)) kubectl-tandem)
 	@for p in $(MAN_PAGES); do rm -f $(MANDIR)/man$${p##*.}/$${p##*/}; done
 	@for p in $(COMPLETIONS); do f=$${p##*/}; rm -f $(COMPLETIONDIR)/$${f%.bash}; done
 	@for p in $(UNITS); do rm -f $(UNITDIR)/$${p##*/}; done

@@ -186,7 +186,7 @@ step "unchanged objects are not sent, deleted ones are purged"
 
 # --- failures -------------------------------------------------------------------------------------------
 migrated rule Failed 'preExecRule: flush'
-expect_match "what is not built" "$(mig rule '{.status.conditions[?(@.type=="Failed")].message}')" 'not built'
+expect_match "a rule that is not there" "$(mig rule '{.status.conditions[?(@.type=="Failed")].message}')" "preExecRule: Rule 'flush'"
 migrated elsewhere Failed 'namespaces: [kube-system]'
 expect_match "another's namespace" "$(mig elsewhere '{.status.conditions[?(@.type=="Failed")].message}')" 'can only be copied'
 # A right that is missing there is told, for each object that it concerns, and the rest goes over.
