@@ -12,8 +12,9 @@
  *   POST /v1/volumes/NAME/VERB    the body is the verb's arguments, an object or nothing; the answer is the
  *                                 daemon's: {"code", "text", ...}
  *   POST /v1/volumes              creates one on all sites: {"volume", "size", "ack", "holder", "mode",
- *                                 "owner", "domain"}; size is bytes or "10G"; domain: the one other site,
- *                                 default all
+ *                                 "owner", "directory", "domain"}; size is bytes or "10G"; directory: the
+ *                                 name of one in the root, with its owner and mode; domain: the one other
+ *                                 site, default all
  *   POST /v1/volumes/NAME/delete  {"local": true: this node's replica alone}
  *   POST /v1/replicas/NAME/STEP   what the agent of another site asks for: draft {what 'create' has,
  *                                 "peers": {DOMAIN: {"address"}}} answers {"address"}, join {"descriptor"},

@@ -208,6 +208,10 @@ int replica_format(const struct agent_config *c, const struct replica_spec *spec
 		argv[n++] = "--owner";
 		argv[n++] = spec->owner;
 	}
+	if (spec->directory[0]) {
+		argv[n++] = "--directory";
+		argv[n++] = spec->directory;
+	}
 	ret = replica_run(argv, e);
 	return ret ? ret : replica_load(p.descriptor, REPLICA_DESCRIPTOR_MAX, ret_descriptor, e);
 }

@@ -21,6 +21,7 @@ struct replica_spec {
 	uint64_t size; /* bytes; of the first replica */
 	char mode[8],
 		owner[24]; /* of the root directory, as 'tandemfs format' takes them; "": its defaults */
+	char directory[VOLUME_NAME_MAX + 1]; /* in it from the beginning; "": none */
 	unsigned npeers;
 	struct agent_config_peer
 		peers[REPLICAS_MAX]; /* the other replicas; address "": not known yet */

@@ -87,8 +87,8 @@ static int parse_text(const struct json *j, const char *key, const char *allowed
 
 static int refuse_unknown(const struct json *j, struct err *e)
 {
-	static const char *const known[] = {
-		"volume", "size", "ack", "holder", "mode", "owner", "peers", "domain", NULL};
+	static const char *const known[] = {"volume", "size", "ack", "holder", "mode", "owner",
+		"directory", "peers", "domain", NULL};
 	struct json_member m;
 
 	for (bool ok = json_first(j, &m); ok; ok = json_next(&m)) {
@@ -121,6 +121,9 @@ int replica_spec_parse(
 	if (!ret)
 		ret = parse_text(j, "owner", "0123456789:", s.owner, sizeof(s.owner), e);
 	if (!ret)
+		ret = parse_text(j, "directory", "abcdefghijklmnopqrstuvwxyz0123456789-_",
+			s.directory, sizeof(s.directory), e);
+	if (!ret)
 		ret = parse_peers(json_get(j, "peers"), &s, e);
 	if (ret)
 		return ret;
@@ -141,6 +144,8 @@ struct json *replica_spec_json(const struct replica_spec *s)
 		json_set_string(j, "mode", s->mode);
 	if (s->owner[0])
 		json_set_string(j, "owner", s->owner);
+	if (s->directory[0])
+		json_set_string(j, "directory", s->directory);
 	for (unsigned i = 0; i < s->npeers; i++) {
 		struct json *p = json_object();
 

@@ -30,6 +30,8 @@ struct tree_info { /* counters; any thread, each field atomically read */
  * this with the same arguments and hold the same bytes afterwards. */
 int tree_format(struct store *s, const struct uuid *volume, uint64_t size_blocks, uint64_t time_ns,
 	uint32_t root_mode, uint32_t root_uid, uint32_t root_gid, struct err *e);
+/* Right after that: a directory in the root, which has its owner, mode and times. */
+int tree_format_directory(struct store *s, const char *name, struct err *e);
 /* Reads the superblock. -ENOENT (not formatted), -EBADMSG, -EPROTONOSUPPORT (newer format). */
 int tree_open(struct store *s, const struct uuid *volume, struct tree **ret_t, struct err *e);
 void tree_close(struct tree *t);

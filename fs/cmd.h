@@ -17,6 +17,7 @@ struct options {
 	const char *descriptor; /* --descriptor FILE */
 	const char *join; /* --join FILE */
 	const char *mode, *owner; /* --mode OCTAL, --owner UID:GID of the root directory */
+	const char *directory; /* --directory NAME in it */
 	bool data; /* --data */
 	bool digest; /* --digest */
 	bool verbose; /* --verbose */

@@ -82,6 +82,10 @@ static int draw_descriptor(
 		return err_set(e, -EINVAL, "--mode takes an octal mode, not '%s'", o->mode);
 	if (o->owner && descriptor_parse_owner(o->owner, &d->uid, &d->gid))
 		return err_set(e, -EINVAL, "--owner takes UID:GID, not '%s'", o->owner);
+	if (o->directory && descriptor_parse_directory(o->directory, d->directory))
+		return err_set(e, -EINVAL,
+			"--directory takes a name of a-z, 0-9, '-' and '_', not '%.64s'",
+			o->directory);
 	if (access(o->descriptor, F_OK) == 0)
 		return err_set(e, -EEXIST, "descriptor '%s' exists already", o->descriptor);
 	d->size -= d->size % BLOCK_SIZE;
@@ -120,10 +124,10 @@ static int find_self(
 /* What all replicas must have in common comes from the descriptor alone. */
 static int load_descriptor(const struct options *o, struct descriptor *d, struct err *e)
 {
-	if (o->size || o->descriptor || o->mode || o->owner)
+	if (o->size || o->descriptor || o->mode || o->owner || o->directory)
 		return err_set(e, -EINVAL,
-			"--join takes size, mode and owner from the descriptor '%s': leave out "
-			"--size, --descriptor, --mode and --owner",
+			"--join takes size, mode, owner and directory from the descriptor '%s': "
+			"leave out --size, --descriptor, --mode, --owner and --directory",
 			o->join);
 	return descriptor_load(o->join, d, e);
 }

@@ -101,6 +101,7 @@ struct descriptor {
 	uint64_t ring_size; /* bytes */
 	uint64_t time_ns;
 	uint32_t mode, uid, gid; /* of the root directory; mode without the type */
+	char directory[VOLUME_NAME_MAX + 1]; /* in the root, from the beginning; "": none */
 	uint64_t record_id;
 	unsigned nreplicas;
 	struct record_replica replicas[REPLICAS_MAX]; /* the first one is active */
@@ -111,6 +112,8 @@ struct descriptor {
 /* -EINVAL, and nothing changed, unless it is an octal mode, or UID:GID in numbers. */
 int descriptor_parse_mode(const char *text, uint32_t *ret_mode);
 int descriptor_parse_owner(const char *text, uint32_t *ret_uid, uint32_t *ret_gid);
+/* Room for VOLUME_NAME_MAX and a zero. */
+int descriptor_parse_directory(const char *text, char *ret);
 
 int descriptor_load(const char *path, struct descriptor *ret_d, struct err *e);
 /* New file only (-EEXIST), synced. */

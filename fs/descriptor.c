@@ -3,7 +3,8 @@
  * The volume descriptor: the small text file that `format` writes and that makes the other replicas
  * (`format --join`). All replicas must be formatted from the same values, so everything in it is
  * required and nothing has a default; but for mode and owner of the root directory, which old
- * descriptors lack.
+ * descriptors lack, and the directory in it, which is there where somebody wanted one: builds that do not know
+ * it refuse such a descriptor.
  *
  * It is written to a temporary name, synced, and renamed without replacing: a descriptor is there as
  * a whole or not at all, and an existing one is never overwritten.
@@ -41,6 +42,7 @@ static const struct conf_key descriptor_keys[] = {
 	{"volume", "time", true},
 	{"volume", "mode", false},
 	{"volume", "owner", false},
+	{"volume", "directory", false},
 	{"replica", "uuid", true},
 	{"record", "version_id", true},
 };
@@ -140,16 +142,31 @@ int descriptor_parse_owner(const char *text, uint32_t *ret_uid, uint32_t *ret_gi
 	return 0;
 }
 
+int descriptor_parse_directory(const char *text, char *ret)
+{
+	size_t len = strlen(text);
+
+	if (!len || len > VOLUME_NAME_MAX ||
+		strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-_") != len)
+		return -EINVAL;
+	memcpy(ret, text, len + 1);
+	return 0;
+}
+
 static int take_root(
 	const struct conf *c, const struct conf_section *s, struct descriptor *d, struct err *e)
 {
-	const char *mode = conf_get(c, s, "mode"), *owner = conf_get(c, s, "owner");
+	const char *mode = conf_get(c, s, "mode"), *owner = conf_get(c, s, "owner"),
+		   *directory = conf_get(c, s, "directory");
 
 	d->mode = DESCRIPTOR_MODE;
 	if (mode && descriptor_parse_mode(mode, &d->mode))
 		return conf_error(c, s, "mode", e, "'%.64s' is no octal mode", mode);
 	if (owner && descriptor_parse_owner(owner, &d->uid, &d->gid))
 		return conf_error(c, s, "owner", e, "'%.64s' is not UID:GID", owner);
+	if (directory)
+		return take_text(
+			c, s, "directory", directory, d->directory, sizeof(d->directory), e);
 	return 0;
 }
 
@@ -242,6 +259,8 @@ static size_t descriptor_text(const struct descriptor *d, char *buf, size_t size
 		"owner = %u:%u\n",
 		d->name, uuid_text(&d->cluster, cluster), uuid_text(&d->volume, volume), d->size,
 		d->ring_size, d->time_ns, d->mode, d->uid, d->gid);
+	if (d->directory[0] && n < size)
+		n += (size_t)snprintf(buf + n, size - n, "directory = %s\n", d->directory);
 	for (unsigned i = 0; i < d->nreplicas && n < size; i++) {
 		char text[UUID_TEXT_SIZE];
 

@@ -21,7 +21,8 @@
 static const char usage_text[] =
 	"usage: tandemfs COMMAND --config FILE [options]\n"
 	"\n"
-	"  format  --size SIZE --descriptor FILE [--mode OCTAL] [--owner UID:GID]\n"
+	"  format  --size SIZE --descriptor FILE [--mode OCTAL] [--owner UID:GID] [--directory "
+	"NAME]\n"
 	"                                          make the first replica, and the descriptor for "
 	"the others\n"
 	"  format  --join FILE                     make another replica from that descriptor\n"
@@ -42,6 +43,7 @@ static const struct option long_options[] = {
 	{"join", required_argument, NULL, 'j'},
 	{"mode", required_argument, NULL, 'm'},
 	{"owner", required_argument, NULL, 'o'},
+	{"directory", required_argument, NULL, 'i'},
 	{"data", no_argument, NULL, 'D'},
 	{"digest", no_argument, NULL, 'G'},
 	{"verbose", no_argument, NULL, 'v'},
@@ -102,7 +104,7 @@ static int parse(int argc, char **argv, struct options *o)
 {
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "c:r:s:d:j:m:o:DGvh", long_options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "c:r:s:d:j:m:o:i:DGvh", long_options, NULL)) != -1) {
 		switch (opt) {
 		case 'c':
 			o->config = optarg;
@@ -124,6 +126,9 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'o':
 			o->owner = optarg;
+			break;
+		case 'i':
+			o->directory = optarg;
 			break;
 		case 'D':
 			o->data = true;

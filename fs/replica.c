@@ -56,6 +56,8 @@ static int make_store(const char *dir, const struct descriptor *d, struct err *e
 		return r;
 	r = tree_format(
 		s, &d->volume, d->size / BLOCK_SIZE, d->time_ns, d->mode, d->uid, d->gid, e);
+	if (!r && d->directory[0])
+		r = tree_format_directory(s, d->directory, e);
 	store_close(s);
 	return r;
 }

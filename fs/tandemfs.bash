@@ -19,7 +19,7 @@ _tandemfs() {
 		options="format run check dump version help"
 	else
 		case ${COMP_WORDS[1]} in
-		format) options="--config --size --descriptor --join --mode --owner" ;;
+		format) options="--config --size --descriptor --join --mode --owner --directory" ;;
 		run) options="--config --run-dir --verbose" ;;
 		check) options="--config --data --digest" ;;
 		dump) options="--config" ;;

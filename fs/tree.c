@@ -80,6 +80,60 @@ int tree_format(struct store *s, const struct uuid *volume, uint64_t size_blocks
 	return flush_wait(s, e);
 }
 
+static int birth_get(struct store *s, const struct key *k, uint8_t *v, size_t size, size_t *ret_len,
+	struct err *e)
+{
+	int r = store_get(s, k->b, k->len, v, size, ret_len);
+
+	return r ? err_set(e, r, "metadata store: what was formatted cannot be read") : 0;
+}
+
+int tree_format_directory(struct store *s, const char *name, struct err *e)
+{
+	size_t nlen = strlen(name), len;
+	uint8_t v[COOKIE_VALUE_SIZE_MAX > INODE_VALUE_SIZE_MAX ? COOKIE_VALUE_SIZE_MAX
+							       : INODE_VALUE_SIZE_MAX];
+	struct dirent_value d;
+	struct inode root, dir;
+	struct super sb;
+	struct key ks, kr, k;
+	struct txn *x;
+	int r;
+
+	key_super(&ks);
+	key_ino(&kr, KEY_INODE, ROOT_INO);
+	r = birth_get(s, &ks, v, sizeof(v), &len, e);
+	if (!r)
+		r = super_decode(&sb, &ks, v, len);
+	if (!r)
+		r = birth_get(s, &kr, v, sizeof(v), &len, e);
+	if (!r)
+		r = inode_decode(&root, &kr, v, len);
+	if (r)
+		return r;
+	ensure(nlen && nlen <= NAME_LEN_MAX && sb.inodes == 1 && !root.entries);
+	dir = root;
+	dir.ino = sb.next_ino++;
+	dir.parent = ROOT_INO;
+	sb.inodes++;
+	d = (struct dirent_value){
+		.ino = dir.ino, .cookie = root.next_cookie++, .type = (uint8_t)(S_IFDIR >> 12)};
+	root.entries++;
+	root.nlink++;
+	x = txn_new(s);
+	txn_put(x, ks.b, ks.len, v, super_encode(&sb, &ks, v));
+	txn_put(x, kr.b, kr.len, v, inode_encode(&root, &kr, v));
+	key_ino(&k, KEY_INODE, dir.ino);
+	txn_put(x, k.b, k.len, v, inode_encode(&dir, &k, v));
+	key_name(&k, KEY_DIRENT, ROOT_INO, name, nlen);
+	txn_put(x, k.b, k.len, v, dirent_encode(&d, &k, v));
+	key_number(&k, KEY_COOKIE, ROOT_INO, d.cookie);
+	txn_put(x, k.b, k.len, v, cookie_encode(dir.ino, d.type, name, nlen, &k, v));
+	r = txn_write(x);
+	txn_free(x);
+	return r ? err_set(e, r, "metadata store: cannot be written") : flush_wait(s, e);
+}
+
 int tree_open(struct store *s, const struct uuid *volume, struct tree **ret_t, struct err *e)
 {
 	uint8_t v[SUPER_VALUE_SIZE];

@@ -51,6 +51,16 @@ tandemctl a create volume blue --size 128M --mode 0750 --owner 1000:1001
 mountpoint -q "$WORK/a/mounts/blue" || fail "it is not mounted"
 expect_eq "the root directory" "$(stat -c '%a %u:%g' "$WORK/a/mounts/blue")" "750 1000:1001"
 tandemctl a create volume green --size 128M --ack fsync
+rest_says "one with a directory in it" "$(rest a POST /v1/volumes -d '{"volume":"pvc-1","size":"64M","mode":"2770",
+	"owner":"7:8","directory":"data"}')" 200 domain
+wait_for 20 "it is mounted" mountpoint -q "$WORK/a/mounts/pvc-1"
+expect_eq "the directory" "$(stat -c '%a %u:%g' "$WORK/a/mounts/pvc-1/data")" "2770 7:8"
+echo "in it" >"$WORK/a/mounts/pvc-1/data/file"
+tandemctl a demote pvc-1 --yes >/dev/null
+tandemctl b promote pvc-1 --yes >/dev/null
+wait_for 20 "site b mounts it" mountpoint -q "$WORK/b/mounts/pvc-1"
+expect_eq "the directory at site b" "$(stat -c '%a %u:%g' "$WORK/b/mounts/pvc-1/data") $(cat "$WORK/b/mounts/pvc-1/data/file")" "2770 7:8 in it"
+tandemctl a delete volume pvc-1 --yes
 echo "hello" >"$WORK/a/mounts/blue/file"
 expect_eq "the replicas at site b" "$(tandemctl b status -o json | jq -r '[.. | .role? // empty] | join(" ")')" \
 	"standby standby"

@@ -210,6 +210,7 @@ static struct descriptor sample(void)
 		.mode = 01770,
 		.uid = 4294967294,
 		.gid = 27,
+		.directory = "data",
 		.record_id = 0x00ff00ff12345678ull,
 		.nreplicas = 2,
 		.replicas = {{.domain = "site-a", .in_sync = true},
@@ -238,6 +239,7 @@ Test(descriptor, what_is_stored_is_loaded)
 	cr_assert(eq(u32, got.mode, 01770));
 	cr_assert(eq(u32, got.uid, 4294967294));
 	cr_assert(eq(u32, got.gid, 27));
+	cr_assert(eq(str, got.directory, "data"));
 	cr_assert(eq(u64, got.record_id, d.record_id));
 	cr_assert(eq(uint, got.nreplicas, 2));
 	for (unsigned i = 0; i < 2; i++) {

@@ -419,3 +419,21 @@ Test(tree_names, only_an_empty_store_is_formatted_and_only_the_right_volume_open
 	cr_assert(strstr(e.msg, "another volume"));
 	cr_assert_eq(t, NULL);
 }
+
+Test(tree_names, a_directory_may_be_there_from_the_beginning)
+{
+	struct seen s = {0};
+	struct err e = {0};
+
+	tree_close(r.tree);
+	cr_assert_eq(tree_format_directory(r.store, "data", &e), 0, "%s", e.msg);
+	cr_assert_eq(tree_open(r.store, &r.volume, &r.tree, &e), 0);
+	cr_assert_eq(tree_readdir(r.tree, ROOT_INO, 0, see, &s), 0);
+	cr_assert_eq(s.n, 1);
+	cr_assert_str_eq(s.first, "data");
+	cr_assert_eq(create(ROOT_INO, "data", S_IFDIR | 0755), -EEXIST);
+	cr_assert_eq(create(ROOT_INO + 1, "file", S_IFREG | 0644), 0);
+	cr_assert_eq(rig_do(&r, rig_op_name(OP_RMDIR, ROOT_INO, "data")), -ENOTEMPTY);
+	cr_assert_eq(rig_do(&r, rig_op_name(OP_UNLINK, ROOT_INO + 1, "file")), 0);
+	cr_assert_eq(rig_do(&r, rig_op_name(OP_RMDIR, ROOT_INO, "data")), 0);
+}
