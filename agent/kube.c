@@ -472,8 +472,9 @@ static void set_source(struct json *event)
 	json_set(event, "source", source);
 }
 
-void kube_event(struct kube *k, const struct json *about, const char *type, const char *reason,
-	const char *message)
+/* -EEXIST: that event is there. */
+static int send_event(struct kube *k, const struct json *about, const char *type,
+	const char *reason, const char *message, uint64_t number)
 {
 	struct kube_kind kind = KUBE_KIND("", "v1", "Event", "events", true);
 	static const char *const keys[] = {"name", "namespace", "uid", "resourceVersion"};
@@ -481,10 +482,11 @@ void kube_event(struct kube *k, const struct json *about, const char *type, cons
 	const char *ns = meta(about, "namespace") ? meta(about, "namespace") : "default";
 	char now[21], name[320];
 	struct err e = {0};
+	int ret;
 
 	kube_time((int64_t)(clock_real_ns() / NS_PER_S), now);
 	snprintf(name, sizeof(name), "%.200s.%" PRIx64,
-		meta(about, "name") ? meta(about, "name") : "x", clock_real_ns());
+		meta(about, "name") ? meta(about, "name") : "x", number);
 	json_set_string(m, "name", name);
 	json_set_string(m, "namespace", ns);
 	json_set_string(on, "apiVersion", json_get_string(about, "apiVersion", ""));
@@ -501,7 +503,32 @@ void kube_event(struct kube *k, const struct json *about, const char *type, cons
 	json_set_string(event, "lastTimestamp", now);
 	json_set_int(event, "count", 1);
 	set_source(event);
-	if (kube_create(k, &kind, event, NULL, &e))
+	ret = kube_create(k, &kind, event, NULL, &e);
+	if (ret && ret != -EEXIST)
 		log_debug("event '%s': %s", reason, e.msg);
 	json_free(event);
+	return ret;
+}
+
+void kube_event(struct kube *k, const struct json *about, const char *type, const char *reason,
+	const char *message)
+{
+	send_event(k, about, type, reason, message, clock_real_ns());
+}
+
+int kube_event_once(struct kube *k, const struct json *about, const char *type, const char *reason,
+	const char *message, uint64_t *hash)
+{
+	const char *parts[] = {meta(about, "uid"), reason, message};
+	uint64_t h = 0xcbf29ce484222325ull; /* FNV-1a */
+	int ret = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
+		for (const char *c = parts[i] ? parts[i] : ""; *c; c++)
+			h = (h ^ (uint8_t)*c) * 0x100000001b3ull;
+	if (*hash != h)
+		ret = send_event(k, about, type, reason, message, h);
+	if (!ret || ret == -EEXIST)
+		*hash = h;
+	return ret == -EEXIST ? 0 : ret;
 }

@@ -16,7 +16,7 @@
 #define KEY_FROM TANDEM_KEY "migrated-by" /* NAMESPACE/CLUSTERPAIR that brought an object */
 
 extern const struct kube_kind kind_pair, kind_policy, kind_schedule, kind_migration, kind_secret,
-	kind_namespace, kind_volume, kind_lease, kind_failover;
+	kind_namespace, kind_volume, kind_lease, kind_failover, kind_claim, kind_class;
 
 /* What one worker of kube_run.h has to itself. */
 struct kube_control {
@@ -54,6 +54,9 @@ void pairs_look(struct kube_control *c, const struct json *pairs);
 void schedules_look(struct kube_control *c, const struct json *policies,
 	const struct json *schedules, const struct json *migrations);
 bool migration_ended(const struct json *migration);
+
+/* kube_provision.c: claims and volumes of ours; an error is about this cluster as a whole. */
+int provisioning_look(struct kube_control *c, struct err *e);
 
 /* kube_migrate.c: runs it, unless it has ended. */
 void migration_look(struct kube_control *c, struct json *migration);

@@ -64,6 +64,7 @@ static const struct worker_work works[] = {
 	{"copying", look_copying, {&kind_migration, &kind_schedule, &kind_pair}},
 	{"domains", domains_look, {&kind_domain_update}},
 	{"switching", failovers_look, {&kind_failover}},
+	{"provisioning", provisioning_look, {&kind_claim, &kind_volume, &kind_class, &kind_pair}},
 };
 
 int kube_run(const struct agent_config *config, bool leader_elect, const atomic_bool *stop,

@@ -21,7 +21,7 @@ static const char *const own_annotations[] = {"kubectl.kubernetes.io/last-applie
 	"volume.kubernetes.io/storage-provisioner", "control-plane.alpha.kubernetes.io/leader",
 	"deprecated.daemonset.template.generation",
 	"endpoints.kubernetes.io/last-change-trigger-time", "kubernetes.io/service-account.uid",
-	KEY_HASH};
+	KEY_HASH, TANDEM_KEY "selected-node"};
 
 static const char *there(const struct migrate_options *o, const char *ns)
 {
@@ -114,6 +114,9 @@ static void prepare_volume(const struct migrate_options *o, struct json *obj)
 	struct json *annotations = json_path(obj, "metadata", "annotations");
 	const char *policy = json_get_string(spec, "persistentVolumeReclaimPolicy", "Retain");
 
+	/* Which node has the replica there, that cluster's own agent says (provision.h). */
+	if (json_get_string(json_path(obj, "metadata", "labels"), TANDEM_KEY "volume-id", NULL))
+		json_remove(spec, "nodeAffinity");
 	if (claim) {
 		struct json *by_name = json_object();
 

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The next step of a claim and of a PersistentVolume.
+ *
+ * A claim's way:
+ *
+ *   mark      finalizer and node into the claim: from here on a claim that is deleted waits for undo
+ *   create    the node's agent makes both replicas; repeated until its status has the volume
+ *   bind      the daemon has mounted it: the PersistentVolume, with the claim's uid
+ *   unmark    the volume's life is the PersistentVolume's now
+ *
+ * Failure modes, and what holds them:
+ *
+ * - The node's agent does not answer: nobody knows what is there. An event, and nothing else.
+ * - A volume's data is removed only where the object says Delete, its claim is gone, and the volume is active at
+ *   this site, or no node has it any more. While it is active at the other site somebody uses it there; while its
+ *   daemon does not answer it may be.
+ * - All objects are gone (a cluster that was made anew): nothing is removed, a volume without an object is a person's.
+ */
+#include "provision.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BACKOFF_S_MAX 60u
+
+unsigned provision_backoff_s(unsigned failures)
+{
+	return failures == 0 ? 0 : failures > 6 ? BACKOFF_S_MAX : 1u << (failures - 1);
+}
+
+bool provision_name(const struct json *claim, char *ret)
+{
+	const char *uid = meta_of(claim, "uid");
+
+	if (!uid || !*uid || strspn(uid, "abcdef0123456789-") != strlen(uid) ||
+		strlen(uid) + 4 > VOLUME_NAME_MAX)
+		return false;
+	snprintf(ret, VOLUME_NAME_MAX + 1, "pvc-%s", uid);
+	return true;
+}
+
+bool provision_is_ours(const struct json *pv)
+{
+	const char *name = json_get_string(json_path(pv, "metadata", "labels"), KEY_VOLUME, NULL);
+
+	return name && *name && strlen(name) <= VOLUME_NAME_MAX &&
+	       json_get_string(json_path(pv, "spec", "hostPath"), "path", NULL);
+}
+
+bool provision_has_finalizer(const struct json *obj, const char *name)
+{
+	const struct json *list = json_path(obj, "metadata", "finalizers");
+
+	for (unsigned i = 0; i < json_length(list); i++)
+		if (!strcmp(json_string_at(list, i, ""), name))
+			return true;
+	return false;
+}
+
+/* --- what the nodes say --- */
+
+enum state { ABSENT, UNKNOWN, STARTING, STANDBY, ACTIVE };
+
+struct view { /* of a volume at this site */
+	enum state state;
+	const struct kube_node *node; /* that has it, or does not answer; NULL */
+	const struct json *status; /* of its daemon; NULL: it does not answer */
+	uint64_t size; /* bytes; 0: not known */
+};
+
+static void look_at(const struct json *entry, struct view *v)
+{
+	const char *role, *active;
+
+	v->state = STARTING;
+	v->status = json_get(entry, "status");
+	if (!v->status)
+		return;
+	role = json_get_string(v->status, "role", "");
+	active = json_get_string(v->status, "active_domain", "");
+	v->size = (uint64_t)json_get_int(json_get(v->status, "space"), "size", 0);
+	if (!strcmp(role, "active"))
+		v->state = json_get_bool(v->status, "mounted", false) ? ACTIVE : STARTING;
+	else if (*active)
+		v->state = STANDBY;
+}
+
+static bool look_on(const struct kube_node *n, const char *volume, struct view *v)
+{
+	const struct json *all = json_get(n->status, "volumes");
+
+	v->node = n;
+	for (unsigned i = 0; i < json_length(all); i++) {
+		if (strcmp(json_get_string(json_at(all, i), "volume", ""), volume) != 0)
+			continue;
+		look_at(json_at(all, i), v);
+		return true;
+	}
+	v->state = n->status ? ABSENT : UNKNOWN;
+	return false;
+}
+
+static struct view look_everywhere(
+	const char *volume, const struct kube_node *nodes, unsigned nnodes)
+{
+	struct view v = {0}, one;
+
+	for (unsigned i = 0; i < nnodes; i++) {
+		one = (struct view){0};
+		if (look_on(&nodes[i], volume, &one))
+			return one;
+		if (one.state == UNKNOWN)
+			v = one;
+	}
+	return v;
+}
+
+bool provision_is_active(const char *volume, const struct kube_node *nodes, unsigned nnodes)
+{
+	return look_everywhere(volume, nodes, nnodes).state == ACTIVE;
+}
+
+static const struct kube_node *find_node(
+	const struct kube_node *nodes, unsigned nnodes, const char *name)
+{
+	for (unsigned i = 0; i < nnodes; i++)
+		if (!strcmp(nodes[i].name, name))
+			return &nodes[i];
+	return NULL;
+}
+
+/* Of those that are ready the one with the fewest volumes; the first by name of several. */
+static const struct kube_node *choose_node(const struct kube_node *nodes, unsigned nnodes)
+{
+	const struct kube_node *best = NULL;
+
+	for (unsigned i = 0; i < nnodes; i++) {
+		const struct kube_node *n = &nodes[i];
+
+		if (n->ready && n->status &&
+			(!best || json_length(json_get(n->status, "volumes")) <
+					  json_length(json_get(best->status, "volumes"))))
+			best = n;
+	}
+	return best;
+}
+
+/* --- steps --- */
+
+static void set(struct provision_step *s, enum provision_do what, const char *reason, bool warning)
+{
+	s->what = what;
+	s->reason = reason;
+	s->warning = warning;
+}
+
+#define tell(s, reason_, ...)                                                                      \
+	do {                                                                                       \
+		set(s, PROVISION_TELL, reason_, true);                                             \
+		snprintf((s)->message, sizeof((s)->message), __VA_ARGS__);                         \
+	} while (0)
+
+static const char *class_of(const struct json *claim)
+{
+	const char *old = annotation_of(claim, "volume.beta.kubernetes.io/storage-class");
+
+	return old ? old : json_get_string(json_get(claim, "spec"), "storageClassName", "");
+}
+
+/* The controller's word that no volume that is there fits, and that this provisioner is meant. */
+static bool is_asked_for(const struct json *claim, const struct json *class)
+{
+	const char *who = annotation_of(claim, "volume.kubernetes.io/storage-provisioner");
+	const char *phase = json_get_string(json_get(claim, "status"), "phase", "Pending");
+
+	if (!who)
+		who = annotation_of(claim, "volume.beta.kubernetes.io/storage-provisioner");
+	return class && !strcmp(json_get_string(class, "provisioner", ""), PROVISIONER) && who &&
+	       !strcmp(who, PROVISIONER) && !strcmp(phase, "Pending") && *class_of(claim) &&
+	       !json_get_string(json_get(claim, "spec"), "volumeName", "")[0] &&
+	       strcmp(annotation_of(claim, KEY_PROVISION) ? annotation_of(claim, KEY_PROVISION)
+							  : "",
+		       "false") != 0;
+}
+
+/* A claim that is deleted, and has our mark. */
+static void undo(const struct json *claim, const struct json *pv, const struct kube_node *nodes,
+	unsigned nnodes, struct provision_step *s)
+{
+	const char *name = annotation_of(claim, KEY_NODE);
+	const struct kube_node *n = name ? find_node(nodes, nnodes, name) : NULL;
+
+	if (pv || !name) {
+		set(s, PROVISION_UNMARK, NULL, false);
+	} else if (!n || !n->status) {
+		tell(s, "ProvisioningCleanupFailed",
+			"a volume was being made on node '%.200s', whose agent does not answer: it "
+			"is removed when it is back. Where it is gone for ever, remove the claim's "
+			"finalizer " FINALIZER_CLAIM,
+			name);
+	} else {
+		snprintf(s->node, sizeof(s->node), "%s", n->name);
+		set(s, PROVISION_UNDO, NULL, false);
+	}
+}
+
+static void chosen(const struct json *claim, const struct json *class,
+	const struct kube_node *nodes, unsigned nnodes, struct provision_step *s)
+{
+	const char *name = annotation_of(claim, "volume.kubernetes.io/selected-node");
+	const struct kube_node *n;
+
+	if (!name &&
+		!strcmp(json_get_string(class, "volumeBindingMode", ""), "WaitForFirstConsumer"))
+		return; /* the scheduler has the word */
+	if (!name && json_length(json_get(class, "allowedTopologies"))) {
+		tell(s, "ProvisioningFailed",
+			"the class has allowedTopologies: these go with volumeBindingMode "
+			"WaitForFirstConsumer alone");
+		return;
+	}
+	n = name ? find_node(nodes, nnodes, name) : choose_node(nodes, nnodes);
+	if (!n) {
+		tell(s, "ProvisioningFailed",
+			name ? "node '%.200s' has no engine: look at the pods of DaemonSet "
+			       "tandemfs-engine"
+			     : "no node%.0s is ready: look at the pods of DaemonSet "
+			       "tandemfs-engine",
+			name ? name : "");
+		return;
+	}
+	snprintf(s->node, sizeof(s->node), "%s", n->name);
+	snprintf(s->message, sizeof(s->message),
+		"volume '%s' is made on node '%.200s' and at the other site", s->volume, n->name);
+	set(s, PROVISION_MARK, "Provisioning", false);
+}
+
+static void bind_to(const struct view *v, struct provision_step *s)
+{
+	const char *mount = json_get_string(v->status, "mount", "");
+
+	s->size = v->size;
+	if (!v->size || *mount != '/' || strlen(mount) > 4096) {
+		set(s, PROVISION_WAIT, NULL, false);
+		return;
+	}
+	snprintf(s->path, sizeof(s->path), "%s/" PROVISION_DIRECTORY, mount);
+	set(s, PROVISION_BIND, NULL, false);
+}
+
+/* A claim with our mark: it goes on where it was. */
+static void go_on(const struct json *claim, const struct kube_node *nodes, unsigned nnodes,
+	struct provision_step *s)
+{
+	const char *name = annotation_of(claim, KEY_NODE);
+	const struct kube_node *n = name ? find_node(nodes, nnodes, name) : NULL;
+	struct view v = {0};
+
+	if (!n || !n->status) {
+		tell(s, "ProvisioningFailed",
+			"the agent of node '%.200s' does not answer: it goes on when it "
+			"does%s%.150s",
+			name ? name : "", n && n->error.msg[0] ? ". " : "", n ? n->error.msg : "");
+		return;
+	}
+	snprintf(s->node, sizeof(s->node), "%s", n->name);
+	look_on(n, s->volume, &v);
+	if (v.state == ACTIVE)
+		bind_to(&v, s);
+	else if (v.state == STANDBY)
+		tell(s, "ProvisioningFailed",
+			"volume '%s' is active at %.63s: it is bound when it is active here "
+			"(tandemctl failback %s)",
+			s->volume, json_get_string(v.status, "active_domain", ""), s->volume);
+	else
+		set(s, v.state == ABSENT ? PROVISION_CREATE : PROVISION_WAIT, NULL, false);
+}
+
+void provision_claim(const struct json *claim, const struct json *class, const struct json *pv,
+	const struct kube_node *nodes, unsigned nnodes, struct provision_step *s)
+{
+	bool marked = provision_has_finalizer(claim, FINALIZER_CLAIM);
+	struct err e = {0};
+
+	memset(s, 0, sizeof(*s));
+	if (!provision_name(claim, s->volume))
+		return;
+	if (meta_of(claim, "deletionTimestamp")) {
+		if (marked)
+			undo(claim, pv, nodes, nnodes, s);
+	} else if (pv && marked) {
+		snprintf(s->message, sizeof(s->message),
+			"volume '%s' is made on both sites and mounted", s->volume);
+		set(s, PROVISION_UNMARK, "ProvisioningSucceeded", false);
+	} else if (!pv && is_asked_for(claim, class)) {
+		if (provision_order_of(claim, class, &s->order, &e))
+			tell(s, "ProvisioningFailed", "%s", e.msg);
+		else if (marked)
+			go_on(claim, nodes, nnodes, s);
+		else
+			chosen(claim, class, nodes, nnodes, s);
+	}
+}
+
+/* --- PersistentVolumes --- */
+
+static uint64_t size_of(const struct json *list)
+{
+	uint64_t size = 0;
+
+	if (provision_size(json_get_string(list, "storage", ""), &size))
+		return 0;
+	return size;
+}
+
+/* Its claim is gone, or it shall go itself. */
+static void give_back(const struct json *pv, const struct json *claim, const struct view *v,
+	struct provision_step *s)
+{
+	const struct json *ref = json_path(pv, "spec", "claimRef");
+	const char *policy =
+		json_get_string(json_get(pv, "spec"), "persistentVolumeReclaimPolicy", "Retain");
+
+	if (strcmp(policy, "Delete") != 0) {
+		if (meta_of(pv, "deletionTimestamp")) {
+			if (provision_has_finalizer(pv, FINALIZER_VOLUME))
+				set(s, PROVISION_LET_GO, NULL, false);
+			return;
+		}
+		set(s, PROVISION_TELL, "VolumeRetained", false);
+		snprintf(s->message, sizeof(s->message),
+			"its data is kept. To use it again: kubectl patch pv %s --type merge -p "
+			"'{\"spec\":{\"claimRef\":{\"uid\":null,\"resourceVersion\":null}}}', and "
+			"a "
+			"claim '%.120s' with volumeName %s. To remove it: set "
+			"persistentVolumeReclaimPolicy to Delete",
+			meta_of(pv, "name"), json_get_string(ref, "name", ""), meta_of(pv, "name"));
+		return;
+	}
+	if (v->state == ACTIVE)
+		set(s, PROVISION_ERASE, NULL, false);
+	else if (v->state == ABSENT)
+		set(s, PROVISION_FORGET, NULL, false);
+	else if (v->state == STANDBY)
+		tell(s, "VolumeFailedDelete",
+			"it is active at %.63s and in use there: it is removed when it is active "
+			"here again, or delete its claim there",
+			json_get_string(v->status, "active_domain", ""));
+	else
+		tell(s, "VolumeFailedDelete",
+			"node '%.200s' does not say what its replica does: it is removed when it "
+			"does. Where the node is gone for ever, set persistentVolumeReclaimPolicy "
+			"to Retain and delete this object",
+			v->node ? v->node->name : "");
+}
+
+static void grow(const struct json *pv, const struct json *claim, const struct view *v,
+	struct provision_step *s)
+{
+	uint64_t capacity = size_of(json_path(pv, "spec", "capacity")), want, have;
+	bool copy = annotation_of(pv, KEY_FROM) != NULL;
+
+	want = size_of(json_path(claim, "spec", "resources", "requests"));
+	have = size_of(json_path(claim, "status", "capacity"));
+	if (v->state == ACTIVE && v->size && want > v->size) {
+		s->size = (want + 4095) / 4096 * 4096;
+		snprintf(s->message, sizeof(s->message), "volume '%s' grows on both sites",
+			s->volume);
+		set(s, PROVISION_GROW, "Resizing", false);
+	} else if (v->size > capacity && (v->state == ACTIVE || !copy)) {
+		s->size = v->size;
+		set(s, PROVISION_CAPACITY, NULL, false);
+	} else if (have && capacity > have && capacity >= want) {
+		s->size = capacity;
+		snprintf(s->message, sizeof(s->message),
+			"the volume has its new size on both sites");
+		set(s, PROVISION_CLAIM_SIZE, "VolumeResizeSuccessful", false);
+	}
+}
+
+/* A copy that came from the other site. */
+static void pin(const struct json *pv, const struct view *v, struct provision_step *s)
+{
+	const char *mount = json_get_string(v->status, "mount", ""),
+		   *path = json_get_string(json_path(pv, "spec", "hostPath"), "path", "");
+	size_t n = strlen(mount);
+
+	set(s, PROVISION_PIN, NULL, false);
+	if (!n || (!strncmp(path, mount, n) && !strcmp(path + n, "/" PROVISION_DIRECTORY)))
+		return;
+	s->reason = "StandbyPathDiffers";
+	s->warning = true;
+	snprintf(s->message, sizeof(s->message),
+		"the volume is mounted at '%.180s' here, and pods will look for '%.180s': make "
+		"[replicas] mounts the same on both sites",
+		mount, path);
+}
+
+void provision_volume(const struct json *pv, const struct json *claim,
+	const struct kube_node *nodes, unsigned nnodes, struct provision_step *s)
+{
+	const char *phase = json_get_string(json_get(pv, "status"), "phase", "");
+	const char *name = json_get_string(json_path(pv, "metadata", "labels"), KEY_VOLUME, "");
+	const char *was = annotation_of(pv, KEY_NODE);
+	struct view v = look_everywhere(name, nodes, nnodes);
+	struct kube_node gone = {0};
+
+	memset(s, 0, sizeof(*s));
+	snprintf(s->volume, sizeof(s->volume), "%s", name);
+	if (!nnodes)
+		v.state = UNKNOWN;
+	if (v.state == ABSENT && was && !find_node(nodes, nnodes, was)) {
+		snprintf(gone.name, sizeof(gone.name), "%s", was);
+		v = (struct view){.state = UNKNOWN, .node = &gone};
+	}
+	if (v.node)
+		snprintf(s->node, sizeof(s->node), "%s", v.node->name);
+	if (v.state >= STARTING && !json_path(pv, "spec", "nodeAffinity"))
+		pin(pv, &v, s);
+	else if (!strcmp(phase, "Released") || !strcmp(phase, "Failed") ||
+		 (meta_of(pv, "deletionTimestamp") && !claim))
+		give_back(pv, claim, &v, s);
+	else if (!strcmp(phase, "Bound") && claim)
+		grow(pv, claim, &v, s);
+}

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a claim to its volume and back: the next step for whatever is there, sizes, parameters and objects. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "provision.h"
+
+#define UID "11111111-2222-3333-4444-555555555555"
+#define NAME "pvc-" UID
+
+static struct json *parse(const char *text)
+{
+	struct json *j = NULL;
+	struct err e = {0};
+	char buf[4096];
+	size_t n = 0;
+
+	for (; *text; text++) /* ' for ", so that tests can be read */
+		buf[n++] = *text == '\'' ? '"' : *text;
+	cr_assert_eq(json_parse(buf, n, &j, &e), 0, "%s in %s", e.msg, text);
+	return j;
+}
+
+static struct json *format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static struct json *format(const char *fmt, ...)
+{
+	char buf[4096];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(buf, sizeof(buf), fmt, ap);
+	va_end(ap);
+	return parse(buf);
+}
+
+/* --- sizes --- */
+
+Test(provision_size, what_kubernetes_writes_is_read_and_rounded_up)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes;
+	} all[] = {
+		{"1", 1},
+		{"128Mi", 128ull << 20},
+		{"1.5Gi", 3ull << 29},
+		{"1G", 1000000000},
+		{"1e3", 1000},
+		{"12E2", 1200},
+		{"100m", 1},
+		{"1001m", 2},
+		{"+2k", 2000},
+		{"0.5", 1},
+		{".5Ki", 512},
+		{"1Ei", 1ull << 60},
+	};
+	static const char *const wrong[] = {
+		"", "Mi", "-1", "1Mib", "1 Mi", "1e", "1e+", "0x10", "1.2.3", "."};
+	uint64_t bytes;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+		cr_assert_eq(provision_size(all[i].text, &bytes), 0, "%s", all[i].text);
+		cr_assert_eq(
+			bytes, all[i].bytes, "%s: %llu", all[i].text, (unsigned long long)bytes);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++)
+		cr_assert_eq(provision_size(wrong[i], &bytes), -EINVAL, "%s", wrong[i]);
+	cr_assert_eq(provision_size("9Ei", &bytes), -ERANGE);
+	cr_assert_eq(provision_size("1e30", &bytes), -ERANGE);
+}
+
+Test(provision_size, is_written_in_the_largest_unit_that_fits)
+{
+	char text[32];
+
+	provision_quantity(100ull << 20, text, sizeof(text));
+	cr_assert_str_eq(text, "100Mi");
+	provision_quantity(1000000513, text, sizeof(text));
+	cr_assert_str_eq(text, "1000000513");
+	provision_quantity(3ull << 50, text, sizeof(text));
+	cr_assert_str_eq(text, "3Pi");
+	provision_quantity(0, text, sizeof(text));
+	cr_assert_str_eq(text, "0");
+}
+
+Test(provision_size, pauses_between_tries_grow_to_a_minute)
+{
+	cr_assert_eq(provision_backoff_s(0), 0);
+	cr_assert_eq(provision_backoff_s(1), 1);
+	cr_assert_eq(provision_backoff_s(3), 4);
+	cr_assert_eq(provision_backoff_s(7), 60);
+	cr_assert_eq(provision_backoff_s(4000000000), 60);
+}
+
+/* --- what is asked for --- */
+
+static void refused(const char *spec, const char *class, const char *why)
+{
+	struct json *c = format("{'spec':%s}", spec), *k = parse(class);
+	struct provision_order o;
+	struct err e = {0};
+
+	cr_assert_eq(provision_order_of(c, k, &o, &e), -EINVAL, "%s %s", spec, class);
+	cr_assert(strstr(e.msg, why), "%s", e.msg);
+	json_free(c);
+	json_free(k);
+}
+
+#define ONE_G "{'resources':{'requests':{'storage':'1Gi'}}}"
+#define FAST "{'metadata':{'name':'fast'},'parameters':"
+
+Test(provision_order, parameters_are_taken_or_refused_with_what_is_right)
+{
+	struct json *c = parse("{'spec':{'resources':{'requests':{'storage':'100000001'}}}}"),
+		    *k = parse(FAST "{'ack':'fsync','uid':'7','mode':'2770'}}");
+	struct provision_order o;
+	struct err e = {0};
+
+	cr_assert_eq(provision_order_of(c, k, &o, &e), 0, "%s", e.msg);
+	cr_assert_str_eq(o.ack, "fsync");
+	cr_assert_str_eq(o.owner, "7:0");
+	cr_assert_str_eq(o.mode, "2770");
+	cr_assert_eq(o.size, 100003840); /* whole blocks */
+	json_free(c);
+	json_free(k);
+	refused(ONE_G, FAST "{'ack':'async'}}", "'fast': parameters: ack is op or fsync");
+	refused(ONE_G, FAST "{'uid':'root'}}", "uid is a number");
+	refused(ONE_G, FAST "{'gid':'4294967295'}}", "gid is a number");
+	refused(ONE_G, FAST "{'mode':'0888'}}", "mode is octal");
+	refused(ONE_G, FAST "{'mode':'17777'}}", "mode is octal");
+	refused(ONE_G, FAST "{'repl':'2'}}", "'repl' is unknown: there are ack, uid, gid and mode");
+	refused(ONE_G, "{'mountOptions':['ro']}", "mountOptions");
+}
+
+Test(provision_order, a_small_claim_gets_the_smallest_volume)
+{
+	struct json *c = parse("{'spec':{'resources':{'requests':{'storage':'1Mi'}}}}"),
+		    *k = parse("{}");
+	struct provision_order o;
+	struct err e = {0};
+
+	cr_assert_eq(provision_order_of(c, k, &o, &e), 0);
+	cr_assert_eq(o.size, 64u << 20);
+	cr_assert_str_eq(o.ack, "op");
+	cr_assert_str_eq(o.owner, "0:0");
+	json_free(c);
+	json_free(k);
+}
+
+Test(provision_order, what_no_volume_can_be_is_refused)
+{
+	refused("{'selector':{}}", "{}", "spec.selector");
+	refused("{'dataSource':{'name':'x'}}", "{}", "dataSource");
+	refused("{'volumeMode':'Block'}", "{}", "Filesystem");
+	refused("{'accessModes':['ReadWriteOnce','ReadOnlyMany']}", "{}", "ReadOnlyMany");
+	refused("{'resources':{'requests':{'storage':'2Pi'}}}", "{}", "at most 1024Ti");
+	refused("{}", "{}", "is no size");
+}
+
+/* --- claims --- */
+
+static struct kube_node nodes[3];
+static unsigned nnodes;
+static struct provision_step s;
+
+/* "": its agent does not answer. */
+static void node(const char *name, const char *volumes)
+{
+	struct kube_node *n = &nodes[nnodes++];
+
+	*n = (struct kube_node){.ready = true};
+	snprintf(n->name, sizeof(n->name), "%s", name);
+	if (*volumes)
+		n->status = format("{'volumes':%s}", volumes);
+}
+
+static void no_nodes(void)
+{
+	while (nnodes)
+		json_free(nodes[--nnodes].status);
+}
+
+#define WAITS "{'volume':'" NAME "','status':{'role':'active','mounted':false,'active_domain':'a'}}"
+#define MOUNTED                                                                                    \
+	"{'volume':'" NAME "','status':{'role':'active','mounted':true,'active_domain':'a',"       \
+	"'mount':'/mnt/v','space':{'size':1073741824}}}"
+#define STANDBY                                                                                    \
+	"{'volume':'" NAME "','status':{'role':'standby','mounted':false,'active_domain':"         \
+	"'site-b','mount':'/mnt/v','space':{'size':1073741824}}}"
+#define SILENT "{'volume':'" NAME "','status':null}"
+#define NOBODY                                                                                     \
+	"{'volume':'" NAME "','status':{'role':'standby','mounted':false,'active_domain':null}}"
+
+#define CLASS "{'metadata':{'name':'c'},'provisioner':'" PROVISIONER "','volumeBindingMode':'%s'}"
+#define LATE "WaitForFirstConsumer"
+
+/* What a claim with these members needs. */
+static enum provision_do next(const char *meta, const char *spec, const char *mode, const char *pv)
+{
+	struct json *claim = format("{'metadata':{'uid':'" UID "','namespace':'ns','name':'db'%s},"
+				    "'spec':{'storageClassName':'c','resources':{'requests':"
+				    "{'storage':'1Gi'}}%s},'status':{'phase':'Pending'}}",
+			    meta, spec),
+		    *class = format(CLASS, mode), *volume = pv ? parse(pv) : NULL;
+
+	provision_claim(claim, class, volume, nodes, nnodes, &s);
+	json_free(claim);
+	json_free(class);
+	json_free(volume);
+	return s.what;
+}
+
+#define ASKED "'volume.beta.kubernetes.io/storage-provisioner':'" PROVISIONER "'"
+#define NODE ",'volume.kubernetes.io/selected-node':'two'"
+#define WITH(a) ",'annotations':{" a "}"
+#define MARKED WITH(ASKED ",'" KEY_NODE "':'one'") ",'finalizers':['x','" FINALIZER_CLAIM "']"
+
+TestSuite(provision_claim, .fini = no_nodes);
+
+Test(provision_claim, waits_for_the_controllers_and_the_schedulers_word)
+{
+	node("one", "[]");
+	node("two", "[]");
+	cr_assert_eq(next("", "", LATE, NULL), PROVISION_NOTHING);
+	cr_assert_eq(next(WITH(ASKED), "", LATE, NULL), PROVISION_NOTHING);
+	cr_assert_eq(next(WITH(ASKED NODE), "", LATE, NULL), PROVISION_MARK);
+	cr_assert_str_eq(s.node, "two");
+	cr_assert_str_eq(s.volume, NAME);
+	cr_assert_str_eq(s.reason, "Provisioning");
+	cr_assert_eq(next(WITH(ASKED), "", "Immediate", NULL), PROVISION_MARK);
+	cr_assert_str_eq(s.node, "one");
+	cr_assert_eq(next(WITH("'volume.kubernetes.io/storage-provisioner':'" PROVISIONER "'" NODE),
+			     "", LATE, NULL),
+		PROVISION_MARK);
+}
+
+Test(provision_claim, what_others_make_is_left_alone)
+{
+	node("two", "[]");
+	cr_assert_eq(next(WITH(ASKED NODE), ",'volumeName':'mine'", LATE, NULL), PROVISION_NOTHING);
+	cr_assert_eq(
+		next(WITH("'volume.kubernetes.io/storage-provisioner':'x'" NODE), "", LATE, NULL),
+		PROVISION_NOTHING);
+	cr_assert_eq(next(WITH(ASKED NODE ",'" KEY_PROVISION "':'false'"), "", LATE, NULL),
+		PROVISION_NOTHING);
+	cr_assert_eq(next(WITH(ASKED NODE), "", LATE, "{}"), PROVISION_NOTHING);
+	cr_assert_eq(next(WITH(ASKED NODE), ",'selector':{'a':'b'}", LATE, NULL), PROVISION_TELL);
+	cr_assert(s.warning);
+	cr_assert_str_eq(s.reason, "ProvisioningFailed");
+}
+
+Test(provision_claim, goes_step_by_step_from_whatever_is_there)
+{
+	node("one", "[]");
+	cr_assert_eq(next(MARKED, "", LATE, NULL), PROVISION_CREATE);
+	cr_assert_str_eq(s.node, "one");
+	cr_assert_eq(s.order.size, 1u << 30);
+	no_nodes();
+	node("one", "[" SILENT "]");
+	cr_assert_eq(next(MARKED, "", LATE, NULL), PROVISION_WAIT);
+	no_nodes();
+	node("one", "[{'volume':'x'}," WAITS "]");
+	cr_assert_eq(next(MARKED, "", LATE, NULL), PROVISION_WAIT);
+	no_nodes();
+	node("one", "[" STANDBY "]");
+	cr_assert_eq(next(MARKED, "", LATE, NULL), PROVISION_TELL);
+	no_nodes();
+	node("one", "[" MOUNTED "]");
+	cr_assert_eq(next(MARKED, "", LATE, NULL), PROVISION_BIND);
+	cr_assert_str_eq(s.path, "/mnt/v/data");
+	cr_assert_eq(s.size, 1u << 30);
+	cr_assert_eq(next(MARKED, "", LATE, "{}"), PROVISION_UNMARK);
+	cr_assert_str_eq(s.reason, "ProvisioningSucceeded");
+	/* The mark has the word, whatever the scheduler says later. */
+	cr_assert_eq(next(MARKED, ",'volumeName':'" NAME "'", LATE, "{}"), PROVISION_UNMARK);
+}
+
+Test(provision_claim, a_node_that_does_not_answer_is_waited_for)
+{
+	node("one", "");
+	cr_assert_eq(next(MARKED, "", LATE, NULL), PROVISION_TELL);
+	cr_assert(strstr(s.message, "'one' does not answer"));
+	cr_assert_eq(next(WITH(ASKED NODE), "", LATE, NULL), PROVISION_TELL);
+	cr_assert(strstr(s.message, "'two' has no engine"));
+	cr_assert_eq(next(WITH(ASKED), "", "Immediate", NULL), PROVISION_TELL);
+	cr_assert(strstr(s.message, "no node is ready"), "%s", s.message);
+}
+
+Test(provision_claim, without_a_word_the_node_with_fewest_volumes_is_taken)
+{
+	node("one", "[{'volume':'x'},{'volume':'y'}]");
+	node("three", "");
+	node("two", "[{'volume':'x'}]");
+	cr_assert_eq(next(WITH(ASKED), "", "Immediate", NULL), PROVISION_MARK);
+	cr_assert_str_eq(s.node, "two");
+}
+
+Test(provision_claim, one_that_is_deleted_meanwhile_takes_what_was_made_along)
+{
+	node("one", "[]");
+	cr_assert_eq(next(MARKED ",'deletionTimestamp':'t'", "", LATE, NULL), PROVISION_UNDO);
+	cr_assert_str_eq(s.node, "one");
+	cr_assert_eq(next(MARKED ",'deletionTimestamp':'t'", "", LATE, "{}"), PROVISION_UNMARK);
+	cr_assert_eq(next(WITH(ASKED NODE) ",'deletionTimestamp':'t'", "", LATE, NULL),
+		PROVISION_NOTHING);
+	no_nodes();
+	node("one", "");
+	cr_assert_eq(next(MARKED ",'deletionTimestamp':'t'", "", LATE, NULL), PROVISION_TELL);
+	cr_assert(strstr(s.message, FINALIZER_CLAIM));
+}
+
+/* --- PersistentVolumes --- */
+
+static enum provision_do then(
+	const char *meta, const char *spec, const char *phase, const char *claim)
+{
+	struct json *pv = format("{'metadata':{'name':'" NAME "','labels':{'" KEY_VOLUME "':'" NAME
+				 "'}%s},'spec':{'nodeAffinity':{},'hostPath':{'path':'/mnt/v/data'}"
+				 ",'capacity':{'storage':'1Gi'}%s},'status':{'phase':'%s'}}",
+			    meta, spec, phase),
+		    *c = claim ? parse(claim) : NULL;
+
+	cr_assert(provision_is_ours(pv));
+	provision_volume(pv, c, nodes, nnodes, &s);
+	json_free(pv);
+	json_free(c);
+	return s.what;
+}
+
+#define DELETE ",'persistentVolumeReclaimPolicy':'Delete'"
+#define ON(n) ",'annotations':{'" KEY_NODE "':'" n "'},'finalizers':['" FINALIZER_VOLUME "']"
+
+TestSuite(provision_volume, .fini = no_nodes);
+
+Test(provision_volume, data_is_removed_only_where_the_volume_is_active_here)
+{
+	node("one", "[" MOUNTED "]");
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_ERASE);
+	cr_assert_eq(then(ON("one"), DELETE, "Failed", NULL), PROVISION_ERASE);
+	cr_assert_eq(then(ON("one"), DELETE, "Bound", "{}"), PROVISION_NOTHING);
+	no_nodes();
+	node("one", "[" STANDBY "]");
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_TELL);
+	cr_assert(strstr(s.message, "active at site-b"));
+	no_nodes();
+	node("one", "[" SILENT "]");
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_TELL);
+	no_nodes();
+	node("one", "[" NOBODY "]");
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_TELL);
+	no_nodes();
+	node("one", "[]");
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_FORGET);
+}
+
+Test(provision_volume, a_node_that_is_away_may_still_have_it)
+{
+	node("one", "");
+	node("two", "[]");
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_TELL);
+	cr_assert(strstr(s.message, "node 'one'"), "%s", s.message);
+	no_nodes();
+	node("two", "[]");
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_TELL);
+	cr_assert(strstr(s.message, "node 'one'"), "%s", s.message);
+	no_nodes();
+	cr_assert_eq(then("", DELETE, "Released", NULL), PROVISION_TELL);
+}
+
+Test(provision_volume, what_is_retained_is_told_how_to_use_it_again)
+{
+	node("one", "[" MOUNTED "]");
+	cr_assert_eq(then(ON("one"), "", "Released", NULL), PROVISION_TELL);
+	cr_assert_not(s.warning);
+	cr_assert(strstr(s.message, "kubectl patch pv " NAME));
+	cr_assert_eq(
+		then(ON("one") ",'deletionTimestamp':'t'", "", "Released", NULL), PROVISION_LET_GO);
+	cr_assert_eq(then(",'deletionTimestamp':'t'", "", "Released", NULL), PROVISION_NOTHING);
+}
+
+#define CLAIM(want, has)                                                                           \
+	"{'spec':{'resources':{'requests':{'storage':'" want "'}}},'status':{'capacity':"          \
+	"{'storage':'" has "'}}}"
+#define BIG                                                                                        \
+	"{'volume':'" NAME "','status':{'role':'%s','mounted':%s,'active_domain':'x',"             \
+	"'space':{'size':2147483648}}}"
+
+Test(provision_volume, grows_in_three_steps)
+{
+	node("one", "[" MOUNTED "]");
+	cr_assert_eq(then(ON("one"), "", "Bound", CLAIM("1Gi", "1Gi")), PROVISION_NOTHING);
+	cr_assert_eq(then(ON("one"), "", "Bound", CLAIM("2Gi", "1Gi")), PROVISION_GROW);
+	cr_assert_eq(s.size, 1ull << 31);
+	cr_assert_eq(then(ON("one"), ",'capacity':{'storage':'2Gi'}", "Bound", CLAIM("1Gi", "1Gi")),
+		PROVISION_CLAIM_SIZE);
+	no_nodes();
+	nnodes = 1;
+	nodes[0] = (struct kube_node){
+		.name = "one", .status = format("{'volumes':[" BIG "]}", "active", "true")};
+	cr_assert_eq(then(ON("one"), "", "Bound", CLAIM("2Gi", "1Gi")), PROVISION_CAPACITY);
+	cr_assert_eq(s.size, 1ull << 31);
+	no_nodes();
+	nnodes = 1;
+	nodes[0] = (struct kube_node){
+		.name = "one", .status = format("{'volumes':[" BIG "]}", "standby", "false")};
+	cr_assert_eq(then(ON("one"), "", "Bound", CLAIM("2Gi", "1Gi")), PROVISION_CAPACITY);
+	/* The capacity of a copy is the other cluster's word. */
+	cr_assert_eq(
+		then(",'annotations':{'" KEY_FROM "':'ns/pair'}", "", "Bound", CLAIM("2Gi", "1Gi")),
+		PROVISION_NOTHING);
+}
+
+Test(provision_volume, a_copy_gets_the_node_that_has_the_replica)
+{
+	struct json *pv = parse("{'metadata':{'name':'x','labels':{'" KEY_VOLUME "':'" NAME
+				"'}},'spec':{'hostPath':{'path':'/mnt/v/data'}}}");
+
+	node("one", "[]");
+	node("two", "[" STANDBY "]");
+	provision_volume(pv, NULL, nodes, nnodes, &s);
+	cr_assert_eq(s.what, PROVISION_PIN);
+	cr_assert_str_eq(s.node, "two");
+	cr_assert_eq(s.reason, NULL);
+	json_set_string(json_path(pv, "spec", "hostPath"), "path", "/elsewhere/data");
+	provision_volume(pv, NULL, nodes, nnodes, &s);
+	cr_assert_eq(s.what, PROVISION_PIN);
+	cr_assert_str_eq(s.reason, "StandbyPathDiffers");
+	json_free(pv);
+}
+
+/* --- objects --- */
+
+Test(provision_object, a_volume_is_bound_pinned_and_waits_for_its_mount)
+{
+	struct json *claim = parse("{'metadata':{'uid':'" UID "','namespace':'ns','name':'db'},"
+				   "'spec':{'accessModes':['ReadWriteOnce']}}"),
+		    *class = parse("{'metadata':{'name':'c'},'reclaimPolicy':'Delete'}"), *pv,
+		    *want;
+	struct provision_step step = {
+		.volume = NAME, .node = "one", .path = "/mnt/v/data", .size = 1u << 30};
+
+	pv = provision_new_volume(claim, class, &step, "site-a", "host");
+	want = parse("{'apiVersion':'v1','kind':'PersistentVolume','metadata':{'name':'" NAME
+		     "','labels':{'" KEY_VOLUME "':'" NAME "'},'annotations':{"
+		     "'pv.kubernetes.io/provisioned-by':'" PROVISIONER "','" KEY_NODE
+		     "':'one','" KEY_ORIGIN "':'site-a'},'finalizers':['" FINALIZER_VOLUME "']},"
+		     "'spec':{'capacity':{'storage':'1Gi'},'accessModes':['ReadWriteOnce'],"
+		     "'persistentVolumeReclaimPolicy':'Delete','storageClassName':'c',"
+		     "'volumeMode':'Filesystem','hostPath':{'path':'/mnt/v/data','type':"
+		     "'Directory'},'claimRef':{'apiVersion':'v1','kind':'PersistentVolumeClaim',"
+		     "'namespace':'ns','name':'db','uid':'" UID "'},'nodeAffinity':{'required':{"
+		     "'nodeSelectorTerms':[{'matchExpressions':[{'key':'kubernetes.io/hostname',"
+		     "'operator':'In','values':['host']}]}]}}}}");
+	cr_assert(json_equal(pv, want), "\n%s\n%s", json_text(pv, false), json_text(want, false));
+	cr_assert(provision_is_ours(pv));
+	json_free(pv);
+	json_free(want);
+	json_free(claim);
+	json_free(class);
+}
+
+Test(provision_object, others_finalizers_stay_and_the_version_is_named)
+{
+	struct json *obj = parse("{'metadata':{'resourceVersion':'7','finalizers':['x','y']}}"),
+		    *p = provision_finalizers(obj, "z", "x"),
+		    *want = parse("{'metadata':{'finalizers':['y','z'],'resourceVersion':'7'}}");
+
+	cr_assert(json_equal(p, want), "%s", json_text(p, false));
+	json_free(p);
+	p = provision_finalizers(obj, "y", NULL);
+	cr_assert_eq(json_length(json_path(p, "metadata", "finalizers")), 2);
+	json_free(p);
+	json_free(obj);
+	json_free(want);
+}
+
+Test(provision_object, a_name_comes_from_the_uid_alone)
+{
+	struct json *c = parse("{'metadata':{'uid':'" UID "'}}"), *bad = parse("{'metadata':{}}");
+	char name[VOLUME_NAME_MAX + 1];
+
+	cr_assert(provision_name(c, name));
+	cr_assert_str_eq(name, NAME);
+	cr_assert_not(provision_name(bad, name));
+	json_set_string(json_get(bad, "metadata"), "uid", "../../etc");
+	cr_assert_not(provision_name(bad, name));
+	json_free(c);
+	json_free(bad);
+}
