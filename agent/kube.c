@@ -70,6 +70,11 @@ struct kube *kube_new(const char *what, const struct kube_access *a, const atomi
 	return k;
 }
 
+struct kube *kube_copy(const struct kube *k, const atomic_bool *stop)
+{
+	return kube_new(k->what, &k->access, stop);
+}
+
 void kube_free(struct kube *k)
 {
 	if (!k)

@@ -42,6 +42,8 @@ struct kube;
  * stop. */
 struct kube *kube_new(const char *what, const struct kube_access *a, const atomic_bool *stop);
 void kube_free(struct kube *k); /* NULL is fine */
+/* Another connection to the same API as the same user, for another thread. Called by the thread that has k. */
+struct kube *kube_copy(const struct kube *k, const atomic_bool *stop);
 bool kube_is_away(int error);
 
 /* ns NULL: an object of no namespace; in lists, of all namespaces. */

@@ -8,6 +8,7 @@
 #include "agent_config.h"
 #include "kube.h"
 #include "kube_health.h"
+#include "kube_jobs.h"
 #include "kube_lease.h"
 #include "migrate.h"
 
@@ -18,7 +19,7 @@
 extern const struct kube_kind kind_pair, kind_policy, kind_schedule, kind_migration, kind_secret,
 	kind_namespace, kind_volume, kind_lease, kind_failover, kind_claim, kind_class;
 
-/* What one worker of kube_run.h has to itself. */
+/* What one worker of kube_run.h, or one job of a worker, has to itself. */
 struct kube_control {
 	const struct agent_config *config;
 	struct kube *kube; /* this cluster */
@@ -26,6 +27,8 @@ struct kube_control {
 	const struct lease *lease; /* NULL: there is no other process */
 	struct kube_health *health; /* of all workers */
 	unsigned worker; /* this one in it */
+	struct kube_jobs *jobs; /* of this worker; NULL in a job */
+	int64_t pairs_s; /* when all ClusterPairs were looked at */
 	struct kube_node *nodes; /* kube_nodes.h */
 	unsigned nnodes;
 };
@@ -38,9 +41,15 @@ bool lease_hold(struct kube_control *c);
 /* Ends early when *stop becomes true. */
 void kube_pause(const atomic_bool *stop, uint64_t ns);
 
+/* kube_worker.c: for a job of this worker, with a connection of its own; and what frees that. */
+struct kube_control control_for_job(const struct kube_control *c);
+void control_clear(struct kube_control *job);
+
 /* kube_status.c: a condition of the status, about the object's generation. */
 void condition_set(struct json *status, const struct json *obj, const char *type, bool truth,
 	const char *reason, const char *message);
+/* Has it the reason? */
+bool condition_is(const struct json *status, const char *type, const char *reason);
 /* Writes `status` (taken) where it differs from what `obj` has, and makes obj what is there then. */
 int status_write(struct kube_control *c, const struct kube_kind *kind, struct json *obj,
 	struct json *status, struct err *e);
@@ -58,8 +67,8 @@ bool migration_ended(const struct json *migration);
 /* kube_provision.c: claims and volumes of ours; an error is about this cluster as a whole. */
 int provisioning_look(struct kube_control *c, struct err *e);
 
-/* kube_migrate.c: runs it, unless it has ended. */
-void migration_look(struct kube_control *c, struct json *migration);
+/* kube_migrate.c: runs those that have not ended, in jobs: one at a time for each pair, the oldest first. */
+void migrations_look(struct kube_control *c, const struct json *migrations);
 
 /* kube_failover.c: carries out all Failovers that have not ended. */
 int failovers_look(struct kube_control *c, struct err *e);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "kube_rule.h"
+#include "clock.h"
 #include "log.h"
 
 #define PATIENCE_S 600
@@ -328,38 +329,144 @@ static int begin(struct kube_control *c, struct json *obj, struct err *e)
 	return status_write(c, &kind_migration, obj, status, e);
 }
 
-void migration_look(struct kube_control *c, struct json *obj)
+static void note_run(
+	struct migration_run *r, struct json *obj, struct json *status, int error, const char *why)
 {
-	struct migration_run r = {.c = c, .resources = json_array()};
-	struct json *status;
-	struct err e = {0}, failure = {0};
+	struct err e = {0};
+	bool waits = kube_is_away(error) &&
+		     now_s() - kube_time_parse(meta_of(obj, "creationTimestamp")) < PATIENCE_S;
+
+	json_set(status, "resources", r->resources);
+	if (error == -ECANCELED) {
+		json_free(status); /* the next process goes on with it */
+		return;
+	}
+	if (!waits)
+		set_end(r, obj, status, error, why);
+	else if (!condition_is(status, "Progressing", reason_of(r, error)))
+		condition_set(status, obj, "Progressing", false, reason_of(r, error), why);
+	if (status_write(r->c, &kind_migration, obj, status, &e))
+		log_warn("Migration '%s': %s", meta_of(obj, "name"), e.msg);
+}
+
+static void migration_look(struct kube_control *c, struct json *obj)
+{
+	struct migration_run r = {.c = c, .resources = json_array(), .spec = json_get(obj, "spec")};
+	uint64_t began = clock_mono_ns();
+	struct err e = {0};
 	int ret;
 
 	if (migration_ended(obj) || json_path(obj, "metadata", "deletionTimestamp") ||
 		begin(c, obj, &e)) {
-		if (e.code)
+		if (e.code && e.code != -EBUSY)
 			log_warn("Migration '%s': %s", meta_of(obj, "name"), e.msg);
 		json_free(r.resources);
 		return;
 	}
-	r.spec = json_get(obj, "spec");
-	ret = run(&r, obj, &failure);
-	status = status_of(obj);
-	json_set(status, "resources", r.resources);
-	if (ret && kube_is_away(ret) &&
-		(ret == -ECANCELED ||
-			now_s() - kube_time_parse(meta_of(obj, "creationTimestamp")) < PATIENCE_S))
-		condition_set(status, obj, "Progressing", false, reason_of(&r, ret), failure.msg);
-	else
-		set_end(&r, obj, status, ret, failure.msg);
-	if (ret == -ECANCELED)
-		json_free(status); /* the next process goes on with it */
-	else if (status_write(c, &kind_migration, obj, status, &e))
-		log_warn("Migration '%s': %s", meta_of(obj, "name"), e.msg);
-	log_info("Migration '%s/%s': %u of %u objects are there, %u failed%s%s",
+	ret = run(&r, obj, &e);
+	note_run(&r, obj, status_of(obj), ret, e.msg);
+	log_info("Migration '%s/%s': %u of %u objects are there, %u failed, in %llu ms%s%s",
 		meta_of(obj, "namespace"), meta_of(obj, "name"), r.done, r.total, r.failed,
-		ret ? ": " : "", ret ? failure.msg : "");
+		(unsigned long long)((clock_mono_ns() - began) / NS_PER_MS), ret ? ": " : "",
+		ret ? e.msg : "");
 	kube_free(r.to);
 	json_free(r.namespaces);
 	free(r.kinds);
+}
+
+/* --- jobs --- */
+
+struct migrate_job {
+	struct kube_control c;
+	struct json *todo; /* {namespace, name}, the oldest first */
+};
+
+static void job_free(struct migrate_job *j)
+{
+	control_clear(&j->c);
+	json_free(j->todo);
+	free(j);
+}
+
+static void job_work(void *ctx)
+{
+	struct migrate_job *j = ctx;
+
+	for (unsigned i = 0; i < json_length(j->todo) && lease_hold(&j->c); i++) {
+		const char *ns = json_get_string(json_at(j->todo, i), "namespace", ""),
+			   *name = json_get_string(json_at(j->todo, i), "name", "");
+		struct json *obj = NULL;
+		struct err e = {0};
+
+		/* The list that it is from may be older than the last run's end. */
+		if (!kube_get(j->c.kube, &kind_migration, ns, name, &obj, &e))
+			migration_look(&j->c, obj);
+		else if (e.code != -ENOENT && e.code != -ECANCELED)
+			log_warn("Migration '%s': %s", name, e.msg);
+		json_free(obj);
+	}
+	job_free(j);
+}
+
+static bool is_older(const struct json *a, const struct json *b)
+{
+	int by = strcmp(meta_of(a, "creationTimestamp"), meta_of(b, "creationTimestamp"));
+
+	return by ? by < 0 : strcmp(meta_of(a, "name"), meta_of(b, "name")) < 0;
+}
+
+/* Whom it goes to, as a job's key. */
+static void key_of(const struct json *migration, char *ret, size_t size)
+{
+	snprintf(ret, size, "migrate %.253s/%.253s", meta_of(migration, "namespace"),
+		json_get_string(json_get(migration, "spec"), "clusterPair", ""));
+}
+
+static bool goes_by(const struct json *migration, const char *key)
+{
+	char own[600];
+
+	key_of(migration, own, sizeof(own));
+	return !migration_ended(migration) && !strcmp(own, key);
+}
+
+/* The next one of this key by age and then by name, after `last` (NULL: the first). */
+static const struct json *next_of(
+	const struct json *migrations, const char *key, const struct json *last)
+{
+	const struct json *best = NULL;
+
+	for (unsigned i = 0; i < json_length(migrations); i++) {
+		const struct json *m = json_at(migrations, i);
+
+		if (goes_by(m, key) && (!last || is_older(last, m)) && (!best || is_older(m, best)))
+			best = m;
+	}
+	return best;
+}
+
+void migrations_look(struct kube_control *c, const struct json *migrations)
+{
+	for (unsigned i = 0; i < json_length(migrations); i++) {
+		struct migrate_job *j;
+		char key[600];
+
+		if (migration_ended(json_at(migrations, i)))
+			continue;
+		key_of(json_at(migrations, i), key, sizeof(key));
+		j = calloc(1, sizeof(*j));
+		ensure(j);
+		j->c = control_for_job(c);
+		j->todo = json_array();
+		for (const struct json *m = NULL; (m = next_of(migrations, key, m));) {
+			struct json *one = json_object();
+
+			json_set_string(one, "namespace", meta_of(m, "namespace"));
+			json_set_string(one, "name", meta_of(m, "name"));
+			json_append(j->todo, one);
+		}
+		/* What is in the same job already is looked at again, and has ended. */
+		if (kube_job_start(c->jobs, key, job_work, j))
+			job_free(j);
+	}
 }

@@ -133,12 +133,13 @@ static void look(struct kube_control *c, struct json *pair)
 	}
 	json_set_string(status, "schedulerStatus", r ? "Error" : "Ready");
 	json_set_string(status, "storageStatus", "NotProvided");
-	condition_set(status, pair, "Ready", !r,
-		!r		  ? "Reached"
-		: kube_is_away(r) ? "Unreachable"
-		: r == -EPERM	  ? "Forbidden"
-				  : "Refused",
-		r ? e.msg : "the other cluster answers and lets us copy");
+	if (!kube_is_away(r) || !condition_is(status, "Ready", "Unreachable"))
+		condition_set(status, pair, "Ready", !r,
+			!r		  ? "Reached"
+			: kube_is_away(r) ? "Unreachable"
+			: r == -EPERM	  ? "Forbidden"
+					  : "Refused",
+			r ? e.msg : "the other cluster answers and lets us copy");
 	if (!json_get(spec, "secretRef"))
 		condition_set(status, pair, "ConfigInline", true, "ReadableByAll",
 			"whoever reads this object may do what its kubeconfig allows: move it into "
@@ -146,23 +147,57 @@ static void look(struct kube_control *c, struct json *pair)
 	if (was == (r != 0))
 		kube_event(c->kube, pair, r ? "Warning" : "Normal", r ? "PairLost" : "PairReady",
 			r ? e.msg : "the other cluster answers and lets us copy");
-	if (status_write(c, &kind_pair, pair, status, &e))
+	/* Changed meanwhile: it is looked at again. */
+	if (status_write(c, &kind_pair, pair, status, &e) && e.code != -EBUSY)
 		log_warn("ClusterPair '%s': %s", meta_of(pair, "name"), e.msg);
+}
+
+struct pair_job {
+	struct kube_control c;
+	struct json *pair;
+};
+
+static void job_free(struct pair_job *j)
+{
+	control_clear(&j->c);
+	json_free(j->pair);
+	free(j);
+}
+
+static void job_work(void *ctx)
+{
+	struct pair_job *j = ctx;
+
+	look(&j->c, j->pair);
+	job_free(j);
+}
+
+static void job_start(struct kube_control *c, const struct json *pair)
+{
+	struct pair_job *j = calloc(1, sizeof(*j));
+	char key[600];
+
+	ensure(j);
+	snprintf(key, sizeof(key), "pair %s/%s", meta_of(pair, "namespace"),
+		meta_of(pair, "name"));
+	j->c = control_for_job(c);
+	j->pair = json_copy(pair);
+	if (kube_job_start(c->jobs, key, job_work, j))
+		job_free(j);
 }
 
 void pairs_look(struct kube_control *c, const struct json *pairs)
 {
-	static int64_t last_s; /* of a look at all; one thread */
-	bool all = now_s() - last_s >= LOOK_S || now_s() < last_s;
+	bool all = now_s() - c->pairs_s >= LOOK_S || now_s() < c->pairs_s;
 
 	if (all)
-		last_s = now_s();
-	for (unsigned i = 0; i < json_length(pairs) && lease_hold(c); i++) {
-		bool ready = !strcmp(json_get_string(json_get(json_at(pairs, i), "status"),
-					     "schedulerStatus", ""),
-			"Ready");
+		c->pairs_s = now_s();
+	for (unsigned i = 0; i < json_length(pairs); i++) {
+		const struct json *pair = json_at(pairs, i);
+		bool ready = !strcmp(
+			json_get_string(json_get(pair, "status"), "schedulerStatus", ""), "Ready");
 
-		if (all || !ready || is_due(json_at(pairs, i)))
-			look(c, json_at(pairs, i));
+		if (all || !ready || is_due(pair))
+			job_start(c, pair);
 	}
 }

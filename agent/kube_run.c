@@ -53,8 +53,7 @@ static int look_copying(struct kube_control *c, struct err *e)
 	if (!ret) {
 		pairs_look(c, l.pairs);
 		schedules_look(c, l.policies, l.schedules, l.migrations);
-		for (unsigned i = 0; i < json_length(l.migrations) && lease_hold(c); i++)
-			migration_look(c, json_at(l.migrations, i));
+		migrations_look(c, l.migrations);
 	}
 	lists_free(&l);
 	return ret;

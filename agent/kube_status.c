@@ -32,6 +32,17 @@ static struct json *condition_of(struct json *status, const char *type)
 	return made;
 }
 
+bool condition_is(const struct json *status, const char *type, const char *reason)
+{
+	const struct json *conditions = json_get(status, "conditions");
+
+	for (unsigned i = 0; i < json_length(conditions); i++)
+		if (!strcmp(json_get_string(json_at(conditions, i), "type", ""), type))
+			return !strcmp(json_get_string(json_at(conditions, i), "reason", ""),
+				reason);
+	return false;
+}
+
 void condition_set(struct json *status, const struct json *obj, const char *type, bool truth,
 	const char *reason, const char *message)
 {

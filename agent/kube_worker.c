@@ -46,6 +46,19 @@ void kube_pause(const atomic_bool *stop, uint64_t ns)
 	}
 }
 
+struct kube_control control_for_job(const struct kube_control *c)
+{
+	return (struct kube_control){.config = c->config,
+		.kube = kube_copy(c->kube, c->stop),
+		.stop = c->stop,
+		.lease = c->lease};
+}
+
+void control_clear(struct kube_control *job)
+{
+	kube_free(job->kube);
+}
+
 static bool may_act(const struct kube_control *c)
 {
 	return c->lease ? lease_held(c->lease) : !atomic_load(c->stop);
@@ -135,7 +148,8 @@ struct worker *worker_new(const struct worker_work *work, const struct agent_con
 		.stop = stop,
 		.lease = l,
 		.health = h,
-		.worker = health_worker(h, work->name)};
+		.worker = health_worker(h, work->name),
+		.jobs = kube_jobs_new()};
 	for (unsigned i = 0; i < WORKER_KINDS_MAX && work->wakes[i]; i++) {
 		struct watcher *at = &w->watchers[w->nwatchers++];
 
@@ -157,6 +171,7 @@ void worker_free(struct worker *w)
 		pthread_join(w->watchers[i].thread, NULL);
 		kube_free(w->watchers[i].kube);
 	}
+	kube_jobs_free(w->control.jobs);
 	nodes_clear(&w->control);
 	kube_free(w->control.kube);
 	free(w);

@@ -7,91 +7,23 @@
 # Nearly all of the budget is for the first test on a machine, which builds the API server.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../kube/lib.sh"
+. "$(dirname "$0")/../kube/migrate.sh"
 
-manifests=$ROOT/k8s-manifests
-AGENT=
-
-agent_config() { # name
-	mkdir -p "$WORK/$1"
-	cat >"$WORK/$1/agent.conf" <<-END
-		[agent]
-		domain = site-a
-		volumes = $WORK/$1
-		[kubernetes]
-		kubeconfig = $(kube_dir a)/agent.kubeconfig
-		identity = $1
-		interval = 1s
-	END
-}
-agent_start() { # name
-	nsenter --net="/run/netns/$TAG-a" -- "$BIN/tandem-agent" --kubernetes --leader-elect \
-		--config "$WORK/$1/agent.conf" --verbose >>"$WORK/agent-$1.out" 2>&1 </dev/null &
-	AGENT=$!
-}
-agent_kill() { # signal
-	kill "-$1" "$AGENT"
-	wait "$AGENT" 2>/dev/null || true
-}
-gone() { # KIND/NAME... : not at the destination
-	local o
-	for o in "$@"; do
-		! kc b -n blue get "$o" >/dev/null 2>&1 || fail "$o is there"
-	done
-}
-there() { kc b -n blue get "$1" -o "jsonpath=$2"; }      # KIND/NAME, path at the destination
-mig() { kc a -n blue get migration "$1" -o "jsonpath=$2"; } # name, path
-ended() { [[ $(mig "$1" '{.status.stage}') = Final ]]; }
-migrate() { # name, further lines of the spec...
-	{
-		printf 'apiVersion: tandemfs.dev/v1alpha1\nkind: Migration\nmetadata: {name: %s, namespace: blue}\n' "$1"
-		printf 'spec:\n  clusterPair: remotecluster\n  includeVolumes: false\n'
-		printf '  %s\n' "${@:2}"
-	} | kc a create -f - >/dev/null
-}
-migrated() { # name, expected status, further lines of the spec...
-	migrate "$1" "${@:3}"
-	wait_for 20 "Migration $1 ends" ended "$1"
-	expect_eq "Migration $1 ($(mig "$1" '{.status.resources[?(@.status=="Failed")]}'))" \
-		"$(mig "$1" '{.status.status}')" "$2"
-}
 versions() { kc b -n blue get cm,secret,svc,deploy,sts,ds,cronjob,pvc,role,rolebinding,sa,ingress -o json |
 	jq -r '.items[] | select(.metadata.annotations["tandemfs.dev/resource-hash"]) |
 		"\(.kind)/\(.metadata.name) \(.metadata.resourceVersion)"' | sort; }
 
 work_new
 net_new
-kube_up a
-kube_up b
-
-# --- the kinds, the rights, the pair -------------------------------------------------------------------
-for s in a b; do
-	kc $s create namespace blue >/dev/null
-	kc $s create namespace tandem-system >/dev/null
-	kc $s apply -n tandem-system -f "$manifests/base/rbac.yaml" >/dev/null
-done
-kc a apply -f "$manifests/base/crds" >/dev/null
-kube_certificate a agent /CN=agent
-kube_config a agent
-kc a create clusterrolebinding agent --clusterrole tandem-agent --user agent >/dev/null
-kc a -n tandem-system create rolebinding agent --role tandem-agent --user agent >/dev/null
-kc a -n blue create rolebinding mover --clusterrole tandem-migrator --user agent >/dev/null
-kc b create clusterrolebinding mover --clusterrole tandem-migrator-volumes \
-	--serviceaccount blue:mover >/dev/null
-for k in crd/migrations.tandemfs.dev crd/clusterpairs.tandemfs.dev; do
-	kc a wait --for=condition=Established "$k" --timeout=20s >/dev/null
-done
-# The destination's word, with an account's token in place of the administrator's certificate.
-kc b -n blue create serviceaccount mover >/dev/null
-in_site b "$BIN/tandemctl" generate clusterpair remotecluster -n blue --service-account mover \
-	--kubeconfig "$(kube_dir b)/admin.kubeconfig" >"$WORK/clusterpair.yaml"
+migrate_up
+# --- the pair ------------------------------------------------------------------------------------------
+pair_make
 expect_fail grep -q client-key "$WORK/clusterpair.yaml"
-kc a apply -f "$WORK/clusterpair.yaml" >/dev/null
 agent_config one
 agent_start one
-pair_is() { [[ $(kc a -n blue get cp remotecluster -o 'jsonpath={.status.schedulerStatus} {.status.storageStatus}') = "$1" ]]; }
 wait_for 20 "the pair is refused" pair_is "Error NotProvided"
 expect_match "why" "$(kc a -n blue get cp remotecluster -o 'jsonpath={.status.conditions[0].message}')" 'no right there'
-kc b -n blue create rolebinding mover --clusterrole tandem-migrator --serviceaccount blue:mover >/dev/null
+mover_allow
 wait_for 20 "the pair is ready" pair_is "Ready NotProvided"
 expect_match "an event" "$(kc a -n blue get events)" 'PairReady'
 step "the pair is ready"
@@ -232,8 +164,8 @@ kill -CONT "${KUBE_PID[a-apiserver]}"
 step "killed twice and without the other cluster: it goes on"
 
 # --- schedules ------------------------------------------------------------------------------------------
-kc a apply -f "$manifests/examples/schedulepolicy.yaml" >/dev/null
-kc a apply -f "$manifests/examples/migrationschedule.yaml" >/dev/null
+kc a apply -f "$MANIFESTS/examples/schedulepolicy.yaml" >/dev/null
+kc a apply -f "$MANIFESTS/examples/migrationschedule.yaml" >/dev/null
 succeeded() { [[ $(kc a -n blue get ms blueschedule -o 'jsonpath={.status.items.Interval[0].status}') = Successful ]]; }
 wait_for 20 "a run of the schedule" succeeded
 expect_eq "one run" "$(kc a -n blue get mig -o name | grep -c blueschedule-interval-)" 1
