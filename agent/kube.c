@@ -244,14 +244,15 @@ int kube_create(struct kube *k, const struct kube_kind *kind, const struct json 
 }
 
 int kube_apply(struct kube *k, const struct kube_kind *kind, const struct json *obj,
-	const char *manager, bool force, struct json **ret_obj, struct err *e)
+	const char *manager, unsigned flags, struct json **ret_obj, struct err *e)
 {
 	cleanup_free char *object = path_of(kind, meta(obj, "namespace"), meta(obj, "name"), NULL),
 			  *who = http_escape(manager);
 	char *path;
 
-	ensure(asprintf(&path, "%s?fieldManager=%s&force=%s", object, who,
-		       force ? "true" : "false") > 0);
+	ensure(asprintf(&path, "%s?fieldManager=%s&force=%s%s", object, who,
+		       flags & KUBE_FORCE ? "true" : "false",
+		       flags & KUBE_DRY_RUN ? "&dryRun=All" : "") > 0);
 	return call_free(k, "PATCH", path, obj, "application/apply-patch+yaml", ret_obj, e);
 }
 

@@ -59,9 +59,11 @@ int kube_table(struct kube *k, const struct kube_kind *kind, const char *ns,
 /* ret_obj may be NULL in all of these. */
 int kube_create(struct kube *k, const struct kube_kind *kind, const struct json *obj,
 	struct json **ret_obj, struct err *e);
-/* Server-side apply; without force, another's field is -EBUSY. */
+/* Server-side apply; without KUBE_FORCE, another's field is -EBUSY. */
+#define KUBE_FORCE 1u
+#define KUBE_DRY_RUN 2u /* everything but writing */
 int kube_apply(struct kube *k, const struct kube_kind *kind, const struct json *obj,
-	const char *manager, bool force, struct json **ret_obj, struct err *e);
+	const char *manager, unsigned flags, struct json **ret_obj, struct err *e);
 /* A merge patch, of a subresource ("status") or of the object (NULL). */
 int kube_patch(struct kube *k, const struct kube_kind *kind, const char *ns, const char *name,
 	const char *sub, const struct json *patch, struct json **ret_obj, struct err *e);

@@ -29,6 +29,8 @@ struct kube_control {
 	unsigned worker; /* this one in it */
 	struct kube_jobs *jobs; /* of this worker; NULL in a job */
 	int64_t pairs_s; /* when all ClusterPairs were looked at */
+	int64_t site_s; /* kube_site.h: when the nodes were asked, and what they said */
+	unsigned site;
 	struct kube_node *nodes; /* kube_nodes.h */
 	unsigned nnodes;
 };

@@ -13,6 +13,8 @@
 
 #include "kube_rule.h"
 #include "clock.h"
+#include "kube_impl.h"
+#include "kube_site.h"
 #include "log.h"
 
 #define PATIENCE_S 600
@@ -30,9 +32,15 @@ void run_report(struct migration_run *r, const struct kube_kind *kind, const cha
 
 	if (strcmp(status, "Skipped") && strcmp(status, "Purged")) {
 		r->total++;
-		r->done += !failed;
+		r->done += !failed && strcmp(status, "Pending") != 0;
 	}
 	r->failed += failed;
+	if (!ns && !kind->namespaced) {
+		char key[400];
+
+		snprintf(key, sizeof(key), "%s/%s", kind->kind, name);
+		json_set_string(r->cluster, key, status);
+	}
 	if (json_length(r->resources) >= LINES_MAX * (1 + failed))
 		return;
 	line = json_object();
@@ -53,23 +61,17 @@ void run_report(struct migration_run *r, const struct kube_kind *kind, const cha
 static bool owner_migrates(void *ctx, const struct json *reference, const char *ns)
 {
 	struct migration_run *r = ctx;
-	const char *uid = json_get_string(reference, "uid", "");
-	bool yes = false;
+	const struct json *obj =
+		index_find(&r->by_uid, "uid", json_get_string(reference, "uid", ""));
+	const struct json *owners = json_path(obj, "metadata", "ownerReferences");
+	bool yes;
 
-	if (r->depth == 8) /* a ring of owners */
+	if (!obj || r->depth == 8) /* a ring of owners */
 		return false;
 	r->depth++;
-	for (unsigned i = 0; i < r->nkinds && !yes; i++)
-		for (unsigned n = 0; n < json_length(r->here[i]) && !yes; n++) {
-			const struct json *obj = json_at(r->here[i], n);
-			const struct json *owners = json_path(obj, "metadata", "ownerReferences");
-
-			if (!meta_of(obj, "uid") || strcmp(meta_of(obj, "uid"), uid))
-				continue;
-			yes = !migrate_skip(&r->o, obj);
-			for (unsigned k = 0; k < json_length(owners) && !yes; k++)
-				yes = owner_migrates(ctx, json_at(owners, k), ns);
-		}
+	yes = !migrate_skip(&r->o, obj);
+	for (unsigned k = 0; k < json_length(owners) && !yes; k++)
+		yes = owner_migrates(ctx, json_at(owners, k), ns);
 	r->depth--;
 	return yes;
 }
@@ -153,6 +155,25 @@ static int take_namespaces(struct migration_run *r, const char *own, struct err 
 	return 0;
 }
 
+/* Two into one would overwrite and purge each other's. */
+static int check_mapping(struct migration_run *r, struct err *e)
+{
+	struct json *taken = json_object();
+	int ret = 0;
+
+	for (unsigned i = 0; i < json_length(r->namespaces) && !ret; i++) {
+		const char *ns = json_string_at(r->namespaces, i, ""), *to = namespace_to(r, ns);
+
+		to = to ? to : ns;
+		if (json_get(taken, to))
+			ret = err_set(e, -EINVAL,
+				"namespaceMapping: two namespaces would become '%s'", to);
+		json_set_bool(taken, to, true);
+	}
+	json_free(taken);
+	return ret;
+}
+
 static int take_kinds(struct migration_run *r, struct err *e)
 {
 	unsigned kept = 0;
@@ -167,36 +188,19 @@ static int take_kinds(struct migration_run *r, struct err *e)
 	return 0;
 }
 
-static int run_namespace(struct migration_run *r, const char *ns, struct err *e)
+static int copy_namespace(struct migration_run *r, const struct json *here, struct err *e)
 {
-	const char *to = namespace_to(r, ns);
-	struct json *there = NULL;
-	int ret = kube_get(r->c->kube, &kind_namespace, NULL, ns, &there, e);
+	int ret = run_namespace_made(r, here, e);
 
-	json_free(there);
-	if (ret == -ENOENT && json_get_bool(r->spec, "skipDeletedNamespaces", true)) {
-		run_report(r, &kind_namespace, NULL, ns, "Skipped", "there is no such namespace");
-		return 0;
-	}
-	if (ret)
-		return ret;
-	r->ns = ns;
-	r->ns_to = to ? to : ns;
-	r->here = calloc(r->nkinds + 1, sizeof(*r->here));
-	r->there = calloc(r->nkinds + 1, sizeof(*r->there));
-	ensure(r->here && r->there);
-	ret = run_collect(r, e);
+	if (!ret)
+		ret = run_collect(r, e);
+	if (!ret)
+		ret = run_send_cluster(r, e);
 	if (!ret)
 		ret = run_send(r, e);
 	if (!ret && json_get_bool(r->spec, "purgeDeletedResources", false))
 		ret = run_purge(r, e);
-	for (unsigned i = 0; i < r->nkinds; i++) {
-		json_free(r->here[i]);
-		json_free(r->there[i]);
-	}
-	free(r->here);
-	free(r->there);
-	r->here = r->there = NULL;
+	run_forget(r);
 	return ret;
 }
 
@@ -211,6 +215,63 @@ static int follow_rule(struct migration_run *r, const char *key, struct err *e)
 	return ret ? err_wrap(e, "spec.%s", key) : 0;
 }
 
+static int run_namespace(struct migration_run *r, const char *ns, struct err *e)
+{
+	const char *to = namespace_to(r, ns);
+	struct json *here = NULL;
+	int ret = kube_get(r->c->kube, &kind_namespace, NULL, ns, &here, e);
+
+	if (ret == -ENOENT && json_get_bool(r->spec, "skipDeletedNamespaces", true)) {
+		run_report(r, &kind_namespace, NULL, ns, "Skipped", "there is no such namespace");
+		return 0;
+	}
+	r->ns = ns;
+	r->ns_to = to ? to : ns;
+	r->ns_missing = false;
+	if (!ret)
+		ret = copy_namespace(r, here, e);
+	json_free(here);
+	return ret;
+}
+
+/* The pairs, and whether the other cluster answers: before all the reading here. */
+static int connect(struct migration_run *r, const char *own, struct err *e)
+{
+	const char *pair = json_get_string(r->spec, "clusterPair", ""),
+		   *admin = json_get_string(r->spec, "adminClusterPair", "");
+	const char *system = r->c->config->kube_namespace;
+	struct json_member m;
+	int ret = pair_open(r->c, own, pair, &r->to, e);
+
+	if (!ret && *admin && strcmp(own, system) != 0 &&
+		json_first(json_get(r->spec, "namespaceMapping"), &m))
+		ret = err_set(e, -EPERM,
+			"namespaceMapping with adminClusterPair: only for objects in namespace '%s'",
+			system);
+	if (!ret && *admin)
+		ret = pair_open(r->c, system, admin, &r->admin, e);
+	else if (!ret)
+		r->admin = r->to;
+	if (!ret)
+		ret = kube_call(r->to, "GET", "/version", NULL, NULL, NULL, e);
+	if (ret)
+		return ret;
+	r->lanes = kube_lanes_new(r->c->kube, r->to, r->c->stop);
+	r->admin_lanes =
+		*admin ? kube_lanes_new(r->c->kube, r->admin, r->c->stop) : r->lanes;
+	return 0;
+}
+
+static void disconnect(struct migration_run *r)
+{
+	if (r->admin_lanes != r->lanes)
+		kube_lanes_free(r->admin_lanes);
+	kube_lanes_free(r->lanes);
+	if (r->admin != r->to)
+		kube_free(r->admin);
+	kube_free(r->to);
+}
+
 static int run(struct migration_run *r, const struct json *obj, struct err *e)
 {
 	const char *own = meta_of(obj, "namespace"),
@@ -218,6 +279,10 @@ static int run(struct migration_run *r, const struct json *obj, struct err *e)
 	const struct json *optional = json_get(r->spec, "includeOptionalResourceTypes");
 	int ret = refuse_unbuilt(r->spec, e);
 
+	if (!ret && site_look(r->c, 1) == SITE_INACTIVE)
+		ret = err_set(e, -EBUSY, "%s", site_words(SITE_INACTIVE));
+
+	r->dry = json_get_bool(r->spec, "dryRun", false);
 	snprintf(r->from, sizeof(r->from), "%.250s/%.253s", own, pair);
 	r->o = (struct migrate_options){
 		.start_applications = json_get_bool(r->spec, "startApplications", false),
@@ -234,7 +299,9 @@ static int run(struct migration_run *r, const struct json *obj, struct err *e)
 	if (!ret)
 		ret = take_namespaces(r, own, e);
 	if (!ret)
-		ret = pair_open(r->c, own, pair, &r->to, e);
+		ret = check_mapping(r, e);
+	if (!ret)
+		ret = connect(r, own, e);
 	if (!ret && json_get_bool(r->spec, "includeResources", true))
 		ret = take_kinds(r, e);
 	if (!ret)
@@ -267,9 +334,11 @@ static void set_summary(const struct migration_run *r, const struct json *obj, s
 
 	snprintf(text, sizeof(text), "%u/%u", r->done, r->total);
 	json_set_string(s, "resources", text);
-	json_set_string(s, "volumes", "0/0"); /* what is in them is replicated, not copied */
-	json_set_int(s, "totalNumberOfVolumes", 0);
-	json_set_int(s, "numOfMigratedVolumes", 0);
+	snprintf(text, sizeof(text), "%u/%u", r->volumes_done, r->nvolumes);
+	json_set_string(s, "volumes", text);
+	/* Their objects; what is in them is replicated, and no byte of it copied. */
+	json_set_int(s, "totalNumberOfVolumes", r->nvolumes);
+	json_set_int(s, "numOfMigratedVolumes", r->volumes_done);
 	json_set_int(s, "totalNumberOfResources", r->total);
 	json_set_int(s, "numOfMigratedResources", r->done);
 	json_set_int(s, "totalBytesMigrated", 0);
@@ -337,6 +406,7 @@ static void note_run(
 		     now_s() - kube_time_parse(meta_of(obj, "creationTimestamp")) < PATIENCE_S;
 
 	json_set(status, "resources", r->resources);
+	json_set(status, "volumes", r->volumes);
 	if (error == -ECANCELED) {
 		json_free(status); /* the next process goes on with it */
 		return;
@@ -351,7 +421,11 @@ static void note_run(
 
 static void migration_look(struct kube_control *c, struct json *obj)
 {
-	struct migration_run r = {.c = c, .resources = json_array(), .spec = json_get(obj, "spec")};
+	struct migration_run r = {.c = c,
+		.spec = json_get(obj, "spec"),
+		.resources = json_array(),
+		.volumes = json_array(),
+		.cluster = json_object()};
 	uint64_t began = clock_mono_ns();
 	struct err e = {0};
 	int ret;
@@ -361,6 +435,8 @@ static void migration_look(struct kube_control *c, struct json *obj)
 		if (e.code && e.code != -EBUSY)
 			log_warn("Migration '%s': %s", meta_of(obj, "name"), e.msg);
 		json_free(r.resources);
+		json_free(r.volumes);
+		json_free(r.cluster);
 		return;
 	}
 	ret = run(&r, obj, &e);
@@ -369,8 +445,9 @@ static void migration_look(struct kube_control *c, struct json *obj)
 		meta_of(obj, "namespace"), meta_of(obj, "name"), r.done, r.total, r.failed,
 		(unsigned long long)((clock_mono_ns() - began) / NS_PER_MS), ret ? ": " : "",
 		ret ? e.msg : "");
-	kube_free(r.to);
+	disconnect(&r);
 	json_free(r.namespaces);
+	json_free(r.cluster);
 	free(r.kinds);
 }
 

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is in a namespace here, and in the one it is copied to. A kind that may not be read here is a failure of that
- * kind and not of the run; a namespace that is missing there is made.
+ * What is in a namespace here, and in the one it is copied to: all kinds at once, on several connections. A kind that may
+ * not be read is a failure of that kind and not of the run. A custom kind that nobody gave us the right to read is
+ * not ours to copy: it is reported as skipped, with the right that is missing.
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "kube_migrate.h"
 #include "log.h"
-
-const struct kube_kind kind_namespace = KUBE_KIND("", "v1", "Namespace", "namespaces", false);
 
 static bool names_kind(const char *text, const struct kube_kind *kind)
 {
@@ -65,63 +65,93 @@ bool run_wants(const struct migration_run *r, const struct json *obj)
 	return true;
 }
 
-const struct json *run_find(const struct json *list, const char *name)
-{
-	for (unsigned i = 0; i < json_length(list); i++) {
-		const char *n = meta_of(json_at(list, i), "name");
-
-		if (n && !strcmp(n, name))
-			return json_at(list, i);
-	}
-	return NULL;
-}
-
-/* Nothing more can be done now, as opposed to: not with this kind. */
-static bool ends_run(int error)
+bool run_ends(int error)
 {
 	return kube_is_away(error) || error == -EACCES;
 }
 
-static int make_namespace(struct migration_run *r, struct err *e)
-{
-	struct json *ns = NULL, *meta;
-	int ret = kube_get(r->to, &kind_namespace, NULL, r->ns_to, &ns, e);
+/* --- lists --- */
 
-	json_free(ns);
-	if (ret != -ENOENT)
-		return ret == -EPERM
-			       ? 0
-			       : ret; /* whoever may not look will see with the first object */
-	ns = json_object();
-	meta = json_object();
-	json_set_string(ns, "apiVersion", "v1");
-	json_set_string(ns, "kind", "Namespace");
-	json_set_string(meta, "name", r->ns_to);
-	json_set(ns, "metadata", meta);
-	ret = kube_create(r->to, &kind_namespace, ns, NULL, e);
-	json_free(ns);
-	if (ret && ret != -EEXIST)
-		return err_wrap(e, "namespace '%s' is missing there", r->ns_to);
-	return 0;
+struct collecting {
+	struct migration_run *r;
+	bool purge;
+	struct one {
+		int here, there;
+		struct err e_here, e_there;
+	} *all; /* by kind */
+};
+
+static int list(struct kube *k, const struct kube_kind *kind, const char *ns, struct json **ret,
+	struct err *e)
+{
+	struct json *l = json_array();
+	int ret_list = kube_list(k, kind, ns, NULL, l, NULL, e);
+
+	if (ret_list)
+		json_free(l);
+	else
+		*ret = l;
+	return ret_list;
 }
 
-static int collect_there(struct migration_run *r, unsigned i, struct err *e)
+static void collect_one(void *ctx, struct kube *here, struct kube *to, unsigned i)
+{
+	struct collecting *c = ctx;
+	struct migration_run *r = c->r;
+	struct one *one = &c->all[i];
+
+	if (!lease_hold(r->c)) {
+		one->here = err_set(&one->e_here, -ECANCELED, "stopped, or the lease is another's");
+		return;
+	}
+	one->here = list(here, &r->kinds[i], r->ns, &r->lists[i].here, &one->e_here);
+	if (!one->here && !r->ns_missing && (c->purge || json_length(r->lists[i].here)))
+		one->there = list(to, &r->kinds[i], r->ns_to, &r->lists[i].there, &one->e_there);
+	if (r->ns_missing)
+		r->lists[i].there = json_array();
+}
+
+bool run_is_custom(const struct kube_kind *kind)
+{
+	const char *dot = strchr(kind->group, '.');
+	size_t n = strlen(kind->group);
+
+	return dot && (n < 7 || strcmp(kind->group + n - 7, ".k8s.io") != 0);
+}
+
+static int judge(struct migration_run *r, unsigned i, const struct one *one, struct err *e)
 {
 	const struct kube_kind *kind = &r->kinds[i];
-	struct json *list = json_array();
-	int ret = kube_list(r->to, kind, r->ns_to, NULL, list, NULL, e);
+	char why[400];
 
-	if (!ret) {
-		r->there[i] = list;
+	if (one->here && run_ends(one->here)) {
+		*e = one->e_here;
+		return one->here;
+	}
+	if (one->here == -EPERM && run_is_custom(kind)) {
+		snprintf(why, sizeof(why),
+			"no right to read them here: a Role with list, get and watch of %.150s.%.150s for "
+			"the agent gives it",
+			kind->plural, kind->group);
+		run_report(r, kind, r->ns, "*", "Skipped", why);
 		return 0;
 	}
-	json_free(list);
-	if (ends_run(ret))
-		return ret;
-	if (!json_length(r->here[i])) /* nothing to send, and nothing of ours to see */
+	if (one->here) {
+		run_report(r, kind, r->ns, "*", "Failed", one->e_here.msg);
 		return 0;
-	run_report(r, kind, r->ns_to, "*", "Failed",
-		ret == -ENOENT ? "the other cluster does not have this kind" : e->msg);
+	}
+	if (!one->there)
+		return 0;
+	if (run_ends(one->there)) {
+		*e = one->e_there;
+		return one->there;
+	}
+	if (one->there == -ENOENT && run_is_custom(kind)) /* its definition may go over first */
+		return 0;
+	if (json_length(r->lists[i].here)) /* else: nothing to send, and nothing of ours to see */
+		run_report(r, kind, r->ns_to, "*", "Failed",
+			one->there == -ENOENT ? "the other cluster does not have this kind"
+					      : one->e_there.msg);
 	return 0;
 }
 
@@ -139,38 +169,60 @@ static bool is_activated(const struct migration_run *r, const struct json *there
 	return stop != NULL;
 }
 
+static int check_there(struct migration_run *r, unsigned i, struct err *e)
+{
+	struct run_list *l = &r->lists[i];
+
+	for (unsigned n = 0; n < json_length(l->there); n++) {
+		const struct json *obj = json_at(l->there, n);
+		const char *uid = meta_of(obj, "uid");
+
+		if (uid && index_find(&r->by_uid, "uid", uid))
+			return err_set(e, -EINVAL,
+				"the pair leads to this very cluster: %s '%s' is the same object",
+				r->kinds[i].kind, meta_of(obj, "name"));
+		if (!is_activated(r, obj))
+			continue;
+		r->activated = true;
+		return err_set(e, -EBUSY,
+			"%s '%s' was started in the other cluster: nothing is copied over what runs "
+			"there",
+			r->kinds[i].kind, meta_of(obj, "name"));
+	}
+	index_add(&l->by_name, l->there);
+	index_sort(&l->by_name, "name");
+	return 0;
+}
+
 int run_collect(struct migration_run *r, struct err *e)
 {
-	bool purge = json_get_bool(r->spec, "purgeDeletedResources", false);
-	int ret = make_namespace(r, e);
+	struct collecting c = {
+		.r = r, .purge = json_get_bool(r->spec, "purgeDeletedResources", false)};
+	int ret = 0;
 
+	r->lists = calloc(r->nkinds + 1, sizeof(*r->lists));
+	c.all = calloc(r->nkinds + 1, sizeof(*c.all));
+	ensure(r->lists && c.all);
+	kube_lanes_run(r->lanes, r->nkinds, collect_one, &c);
 	for (unsigned i = 0; i < r->nkinds && !ret; i++) {
-		struct json *list = json_array();
-
-		ret = kube_list(r->c->kube, &r->kinds[i], r->ns, NULL, list, NULL, e);
-		if (!ret) {
-			r->here[i] = list;
-		} else {
-			json_free(list);
-			if (ends_run(ret))
-				return ret;
-			run_report(r, &r->kinds[i], r->ns, "*", "Failed", e->msg);
-			ret = 0;
-			continue;
-		}
-		if (purge || json_length(list))
-			ret = collect_there(r, i, e);
-		for (unsigned n = 0; !ret && n < json_length(r->there[i]); n++) {
-			if (!is_activated(r, json_at(r->there[i], n)))
-				continue;
-			r->activated = true;
-			return err_set(e, -EBUSY,
-				"%s '%s' was started in the other cluster: nothing is copied over "
-				"what runs there",
-				r->kinds[i].kind, meta_of(json_at(r->there[i], n), "name"));
-		}
-		if (!lease_hold(r->c))
-			return err_set(e, -ECANCELED, "stopped, or the lease is another's");
+		ret = judge(r, i, &c.all[i], e);
+		index_add(&r->by_uid, r->lists[i].here);
 	}
+	index_sort(&r->by_uid, "uid");
+	for (unsigned i = 0; i < r->nkinds && !ret; i++)
+		ret = check_there(r, i, e);
+	free(c.all);
 	return ret;
+}
+
+void run_forget(struct migration_run *r)
+{
+	for (unsigned i = 0; i < r->nkinds && r->lists; i++) {
+		json_free(r->lists[i].here);
+		json_free(r->lists[i].there);
+		index_clear(&r->lists[i].by_name);
+	}
+	free(r->lists);
+	r->lists = NULL;
+	index_clear(&r->by_uid);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ClusterPair: whether the other cluster answers, and whether we may do there what copying needs. The kubeconfig
- * comes from a Secret in the pair's namespace, or is written out in the object, which a condition warns of.
+ * comes from a Secret in the pair's namespace, or is written out in the object, which a condition warns of. The token in
+ * it is renewed when half of its life is over, if its account may ask for tokens of itself.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,8 +11,10 @@
 
 #include "kube_control.h"
 #include "kube_impl.h"
+#include "kube_pair_token.h"
 #include "log.h"
 
+#define KEY_RENEW TANDEM_KEY "renew-token" /* a person's wish for a new token now */
 #define LOOK_S 60 /* between two looks at a pair that is as it was */
 
 const struct kube_kind kind_pair =
@@ -42,34 +45,36 @@ static int from_secret(struct kube_control *c, const char *ns, const struct json
 	return r ? err_wrap(e, "Secret '%s'", name) : 0;
 }
 
-static int open_pair(
-	struct kube_control *c, const struct json *pair, struct kube **ret, struct err *e)
+static int read_access(struct kube_control *c, const struct json *pair, struct kube_access *ret,
+	struct err *e)
 {
 	const struct json *spec = json_get(pair, "spec"), *ref = json_get(spec, "secretRef");
-	struct kube_access a = {0};
-	char what[300];
-	int r;
 
-	if (ref)
-		r = from_secret(c, meta_of(pair, "namespace"), ref, &a, e);
-	else
-		r = kube_access_from(json_get(spec, "config"), false, &a, e);
-	if (r)
-		return r;
+	return ref ? from_secret(c, meta_of(pair, "namespace"), ref, ret, e)
+		   : kube_access_from(json_get(spec, "config"), false, ret, e);
+}
+
+static struct kube *open_access(
+	struct kube_control *c, const struct json *pair, const struct kube_access *a)
+{
+	char what[300];
+
 	snprintf(what, sizeof(what), "the cluster of ClusterPair '%.200s'", meta_of(pair, "name"));
-	*ret = kube_new(what, &a, c->stop);
-	kube_access_clear(&a);
-	return 0;
+	return kube_new(what, a, c->stop);
 }
 
 int pair_open(
 	struct kube_control *c, const char *ns, const char *name, struct kube **ret, struct err *e)
 {
+	struct kube_access a = {0};
 	struct json *pair = NULL;
 	int r = kube_get(c->kube, &kind_pair, ns, name, &pair, e);
 
 	if (!r)
-		r = open_pair(c, pair, ret, e);
+		r = read_access(c, pair, &a, e);
+	if (!r)
+		*ret = open_access(c, pair, &a);
+	kube_access_clear(&a);
 	json_free(pair);
 	return r ? err_wrap(e, "ClusterPair '%s'", name) : 0;
 }
@@ -108,25 +113,144 @@ static bool is_due(const struct json *pair)
 
 	if (json_get_int(status, "observedGeneration", -1) != generation)
 		return true;
+	if (annotation_of(pair, KEY_RENEW))
+		return true;
 	conditions = json_get(status, "conditions");
 	return !json_length(conditions);
+}
+
+/* --- a look --- */
+
+/* Copying to itself would stop what runs here. */
+static int is_other(struct kube_control *c, struct kube *to, struct err *e)
+{
+	struct json *here = NULL, *there = NULL;
+	struct err none = {0};
+	int r = kube_get(to, &kind_namespace, NULL, "kube-system", &there, &none);
+
+	if (r && !kube_is_away(r)) /* no right to look; each run compares what it copies */
+		r = 0;
+	else if (r)
+		r = err_set(e, r, "%s", none.msg);
+	else if (!kube_get(c->kube, &kind_namespace, NULL, "kube-system", &here, &none) &&
+		 !strcmp(meta_of(here, "uid"), meta_of(there, "uid")))
+		r = err_set(e, -EINVAL, "it leads to this very cluster");
+	json_free(here);
+	json_free(there);
+	return r;
+}
+
+/* What the agents over there say; nothing where they say nothing. */
+static int note_domain(
+	struct kube_control *c, struct kube *to, struct json *status, struct err *e)
+{
+	const struct kube_kind kind = KUBE_KIND("tandemfs.dev", "v1alpha1", "ClusterDomainsStatus",
+		"clusterdomainsstatuses", false);
+	struct json *list = json_array();
+	struct err none = {0};
+	const char *domain = NULL;
+	int r = 0;
+
+	if (!kube_list(to, &kind, NULL, NULL, list, NULL, &none))
+		domain = json_get_string(
+			json_get(json_at(list, 0), "status"), "localDomain", NULL);
+	if (domain && !strcmp(domain, c->config->domain))
+		r = err_set(e, -EINVAL, "it leads to this very domain, '%s'", domain);
+	else if (domain)
+		json_set_string(status, "remoteDomain", domain);
+	json_free(list);
+	return r;
+}
+
+static bool wants_renewal(const struct json *pair)
+{
+	return annotation_of(pair, KEY_RENEW) != NULL;
+}
+
+/* The wish is fulfilled. */
+static void forget_wish(struct kube_control *c, struct json *pair)
+{
+	struct json *patch = json_object(), *meta = json_object(), *none = json_object(),
+		    *now = NULL;
+	struct err e = {0};
+
+	json_set(none, KEY_RENEW, NULL);
+	json_set(meta, "annotations", none);
+	json_set(patch, "metadata", meta);
+	if (kube_patch(c->kube, &kind_pair, meta_of(pair, "namespace"), meta_of(pair, "name"), NULL,
+		    patch, &now, &e))
+		log_warn("ClusterPair '%s': %s", meta_of(pair, "name"), e.msg);
+	else
+		json_set(pair, "metadata", json_copy(json_get(now, "metadata")));
+	json_free(now);
+	json_free(patch);
+}
+
+static void note_token(struct kube_control *c, struct json *pair, struct kube *to,
+	const char *token, struct json *status)
+{
+	struct pair_token t;
+	char text[400], at[21], *new = NULL;
+	struct err e = {0};
+
+	if (!pair_token_read(token, &t) || !t.ends_s) {
+		json_remove(status, "tokenExpires");
+		return;
+	}
+	if ((wants_renewal(pair) || pair_token_is_old(&t, now_s())) &&
+		!pair_token_renew(c, pair, to, token, &new, &e)) {
+		kube_event(c->kube, pair, "Normal", "TokenRenewed",
+			"the Secret has a new token of the other cluster");
+		pair_token_read(new, &t);
+		explicit_bzero(new, strlen(new));
+		free(new);
+		if (wants_renewal(pair))
+			forget_wish(c, pair);
+	}
+	kube_time(t.ends_s, at);
+	json_set_string(status, "tokenExpires", at);
+	if (!e.code) {
+		condition_set(status, pair, "TokenExpires", false, "Renewed",
+			"it is renewed before it ends");
+		return;
+	}
+	snprintf(text, sizeof(text), "it is good until %s, and cannot be renewed: %.250s", at, e.msg);
+	condition_set(status, pair, "TokenExpires", true,
+		e.code == -EPERM ? "MayNotRenew" : "NotRenewed", text);
+}
+
+static int look_there(struct kube_control *c, struct json *pair, struct json *status, struct err *e)
+{
+	struct kube_access a = {0};
+	struct kube *to = NULL;
+	int r = read_access(c, pair, &a, e);
+
+	if (!r) {
+		to = open_access(c, pair, &a);
+		r = is_other(c, to, e);
+	}
+	if (!r)
+		r = may_copy(to, meta_of(pair, "namespace"), e);
+	if (!r)
+		r = note_domain(c, to, status, e);
+	if (!r && a.token)
+		note_token(c, pair, to, a.token, status);
+	kube_free(to);
+	kube_access_clear(&a);
+	return r;
 }
 
 static void look(struct kube_control *c, struct json *pair)
 {
 	struct json *status = json_copy(json_get(pair, "status"));
-	const struct json *spec = json_get(pair, "spec");
-	struct kube *to = NULL;
 	struct err e = {0};
-	int r = open_pair(c, pair, &to, &e);
 	bool was;
+	int r;
 
 	if (!status)
 		status = json_object();
 	was = !strcmp(json_get_string(status, "schedulerStatus", ""), "Ready");
-	if (!r)
-		r = may_copy(to, meta_of(pair, "namespace"), &e);
-	kube_free(to);
+	r = look_there(c, pair, status, &e);
 	if (r == -ECANCELED) {
 		json_free(status);
 		return;
@@ -140,7 +264,7 @@ static void look(struct kube_control *c, struct json *pair)
 			: r == -EPERM	  ? "Forbidden"
 					  : "Refused",
 			r ? e.msg : "the other cluster answers and lets us copy");
-	if (!json_get(spec, "secretRef"))
+	if (!json_path(pair, "spec", "secretRef"))
 		condition_set(status, pair, "ConfigInline", true, "ReadableByAll",
 			"whoever reads this object may do what its kubeconfig allows: move it into "
 			"a Secret and name that in spec.secretRef");

@@ -4,6 +4,9 @@
  * when there are more than the policy retains. When the last one began is read from the Migrations themselves, which
  * have the schedule's name as a label, so that a process that was killed between making one and noting it makes no
  * second one.
+ *
+ * From a site whose domain is inactive, or whose volumes are all active elsewhere, nothing is begun; that is looked at
+ * each time and is no word in spec.suspend, so that a switch back needs none either.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -13,6 +16,7 @@
 #include <time.h>
 
 #include "kube_control.h"
+#include "kube_site.h"
 #include "log.h"
 #include "schedule.h"
 
@@ -20,6 +24,8 @@ const struct kube_kind kind_policy =
 	KUBE_KIND("tandemfs.dev", "v1alpha1", "SchedulePolicy", "schedulepolicies", false);
 const struct kube_kind kind_schedule =
 	KUBE_KIND("tandemfs.dev", "v1alpha1", "MigrationSchedule", "migrationschedules", true);
+
+#define SITE_AGE_S 10 /* of what is said about the domain while nothing is due */
 
 bool migration_ended(const struct json *migration)
 {
@@ -218,7 +224,7 @@ static int look_rule(struct kube_control *c, struct json *schedule, struct json 
 		suspended = true;
 	}
 	if (!ret && !suspended && schedule_due(s, type, last_s, now_s()) &&
-		(!n || migration_ended(json_at(runs, n - 1))))
+		(!n || migration_ended(json_at(runs, n - 1))) && !site_words(site_look(c, 1))[0])
 		ret = begin(c, schedule, name, runs, e);
 	forget_old(c, runs, s->rules[type].retain);
 	json_set(json_get(status, "items"), name, items_of(runs));
@@ -243,6 +249,23 @@ static const struct json *policy_of(const struct json *policies, const char *nam
 	return NULL;
 }
 
+static void set_ready(struct kube_control *c, const struct json *schedule, struct json *status,
+	int error, const char *why)
+{
+	bool suspended = json_get_bool(json_get(schedule, "spec"), "suspend", false);
+	enum site_state site = suspended || error ? SITE_UNKNOWN : site_look(c, SITE_AGE_S);
+
+	condition_set(status, schedule, "Ready", !error && !site_words(site)[0],
+		error			 ? "Refused"
+		: site == SITE_STANDBY	 ? "DomainStandby"
+		: site == SITE_INACTIVE ? "DomainInactive"
+					 : "Scheduled",
+		error		       ? why
+		: suspended	       ? "suspended: no further runs"
+		: site_words(site)[0] ? site_words(site)
+				       : "runs begin when the policy says so");
+}
+
 static void look(struct kube_control *c, struct json *schedule, const struct json *policies,
 	const struct json *migrations)
 {
@@ -261,11 +284,7 @@ static void look(struct kube_control *c, struct json *schedule, const struct jso
 	for (unsigned i = 0; i < SCHEDULE_TYPES && !ret; i++)
 		if (s.rules[i].given)
 			ret = look_rule(c, schedule, status, &s, i, migrations, &e);
-	condition_set(status, schedule, "Ready", !ret, ret ? "Refused" : "Scheduled",
-		ret ? e.msg
-		: json_get_bool(json_get(schedule, "spec"), "suspend", false)
-			? "suspended: no further runs"
-			: "runs begin when the policy says so");
+	set_ready(c, schedule, status, ret, e.msg);
 	if (status_write(c, &kind_schedule, schedule, status, &e))
 		log_warn("MigrationSchedule '%s': %s", meta_of(schedule, "name"), e.msg);
 }

@@ -56,6 +56,7 @@ struct kube_control control_for_job(const struct kube_control *c)
 
 void control_clear(struct kube_control *job)
 {
+	nodes_clear(job);
 	kube_free(job->kube);
 }
 

@@ -107,6 +107,24 @@ static void prepare_account(const struct migrate_options *o, struct json *obj)
 	json_remove(obj, "secrets"); /* tokens; the wish to pull images stays */
 }
 
+/* Nodes have other names there; a volume that may be on any of them says nothing here. */
+static void forget_nodes(struct json *spec)
+{
+	const struct json *terms =
+		json_path(spec, "nodeAffinity", "required", "nodeSelectorTerms");
+
+	for (unsigned i = 0; i < json_length(terms); i++) {
+		const struct json *by = json_get(json_at(terms, i), "matchExpressions");
+
+		for (unsigned n = 0; n < json_length(by); n++)
+			if (!strcmp(json_get_string(json_at(by, n), "key", ""),
+				    "kubernetes.io/hostname")) {
+				json_remove(spec, "nodeAffinity");
+				return;
+			}
+	}
+}
+
 /* Bound by name from the beginning; never deleted with the claim there: the data is the other side's too. */
 static void prepare_volume(const struct migrate_options *o, struct json *obj)
 {
@@ -130,6 +148,7 @@ static void prepare_volume(const struct migrate_options *o, struct json *obj)
 	if (!json_get(annotations, KEY_RECLAIM))
 		json_set_string(annotations, KEY_RECLAIM, policy);
 	json_set_string(spec, "persistentVolumeReclaimPolicy", "Retain");
+	forget_nodes(spec);
 }
 
 static void prepare_claim(const struct migrate_options *o, struct json *obj)
@@ -182,16 +201,44 @@ static void prepare_job(const struct migrate_options *o, struct json *obj)
 		json_remove(labels[i / ARRAY_SIZE(made)], made[i % ARRAY_SIZE(made)]);
 }
 
+/* Its name is the caller's matter: by the mapping. */
+static void prepare_namespace(const struct migrate_options *o, struct json *obj)
+{
+	static const char *const own[] = {"openshift.io/sa.scc.mcs",
+		"openshift.io/sa.scc.supplemental-groups", "openshift.io/sa.scc.uid-range"};
+
+	json_remove(obj, "spec");
+	json_remove(json_path(obj, "metadata", "labels"), "kubernetes.io/metadata.name");
+	for (unsigned i = 0; i < ARRAY_SIZE(own); i++)
+		json_remove(json_path(obj, "metadata", "annotations"), own[i]);
+}
+
+/* The rules of an aggregated one are its controller's. */
+static void prepare_cluster_role(const struct migrate_options *o, struct json *obj)
+{
+	if (json_get(obj, "aggregationRule"))
+		json_remove(obj, "rules");
+}
+
+/* Which one pods without a class get is each cluster's choice. */
+static void prepare_priority(const struct migrate_options *o, struct json *obj)
+{
+	json_remove(obj, "globalDefault");
+}
+
 static const struct {
 	const char *kind;
 	void (*prepare)(const struct migrate_options *o, struct json *obj);
 } kinds[] = {
+	{"ClusterRole", prepare_cluster_role},
 	{"ClusterRoleBinding", prepare_binding},
 	{"Endpoints", prepare_endpoints},
 	{"Job", prepare_job},
 	{"MutatingWebhookConfiguration", prepare_webhooks},
+	{"Namespace", prepare_namespace},
 	{"PersistentVolume", prepare_volume},
 	{"PersistentVolumeClaim", prepare_claim},
+	{"PriorityClass", prepare_priority},
 	{"RoleBinding", prepare_binding},
 	{"Secret", prepare_secret},
 	{"Service", prepare_service},

@@ -133,6 +133,18 @@ static const char *skip_role(const struct migrate_options *o, const struct json 
 	return strncmp(name_of(obj), "system:", 7) ? NULL : "the cluster's own";
 }
 
+static const char *skip_cluster_role(const struct migrate_options *o, const struct json *obj)
+{
+	if (json_path(obj, "metadata", "labels", "kubernetes.io/bootstrapping"))
+		return "each cluster has its own";
+	return skip_role(o, obj);
+}
+
+static const char *skip_priority(const struct migrate_options *o, const struct json *obj)
+{
+	return strncmp(name_of(obj), "system-", 7) ? NULL : "each cluster has its own";
+}
+
 /* What lets an agent copy is each cluster's own: over there it would be the rights of ours. */
 static const char *skip_role_binding(const struct migrate_options *o, const struct json *obj)
 {
@@ -180,8 +192,8 @@ static const char *skip_cluster_role_binding(
 {
 	const struct json *subjects = json_get(obj, "subjects");
 
-	if (skip_role(o, obj))
-		return skip_role(o, obj);
+	if (skip_role_binding(o, obj))
+		return skip_role_binding(o, obj);
 	for (unsigned i = 0; i < json_length(subjects); i++) {
 		const char *ns = json_get_string(json_at(subjects, i), "namespace", NULL);
 
@@ -195,12 +207,13 @@ static const struct {
 	const char *kind;
 	const char *(*skip)(const struct migrate_options *o, const struct json *obj);
 } rules[] = {
-	{"ClusterRole", skip_role},
+	{"ClusterRole", skip_cluster_role},
 	{"ClusterRoleBinding", skip_cluster_role_binding},
 	{"ConfigMap", skip_config_map},
 	{"Endpoints", skip_endpoints},
 	{"Job", skip_job},
 	{"NetworkPolicy", skip_network_policy},
+	{"PriorityClass", skip_priority},
 	{"Role", skip_role},
 	{"RoleBinding", skip_role_binding},
 	{"Secret", skip_secret},

@@ -1,11 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzzes kube_access_parse() and yaml_parse(): a value, or an error with a message. */
+/* Fuzzes kube_access_parse() and yaml_parse(): a value, or an error with a message; and pair_token_read(). */
+#include <stdlib.h>
 #include <string.h>
 
 #include "kube_config.h"
+#include "kube_pair_token.h"
 #include "yaml.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* As the payload of a token: what is not base64url is none. */
+static void fuzz_token(const uint8_t *data, size_t size)
+{
+	char *token = malloc(size + 4);
+	struct pair_token t;
+
+	ensure(token);
+	memcpy(token, "h.", 2);
+	memcpy(token + 2, data, size);
+	memcpy(token + 2 + size, ".", 2);
+	if (pair_token_read(token, &t)) {
+		ensure(t.ends_s >= t.begins_s && strlen(t.ns) < sizeof(t.ns));
+		pair_token_is_old(&t, t.begins_s);
+	}
+	free(token);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -21,5 +40,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ensure(ret == 0 ? a.server && !strncmp(a.server, "https://", 8)
 			: ret < 0 && e.msg[0] && !a.server);
 	kube_access_clear(&a);
+	fuzz_token(data, size);
 	return 0;
 }

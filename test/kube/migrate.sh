@@ -92,18 +92,18 @@ pair_is() { [[ $(kc a -n blue get cp remotecluster -o 'jsonpath={.status.schedul
 # Objects from standard input, one JSON text a line with the path they are posted to before it, over one connection.
 # kubectl would take a minute for a thousand.
 objects_make() { # site
-	local d n=0 path text
-	d=$(kube_dir "$1")
+	local d ip n=0 path text
+	d=$(kube_dir "$1") ip=$(kube_ip "$1")
 	mkdir -p "$d/objects"
-	: >"$d/objects/calls"
 	while read -r path text; do
 		n=$((n + 1))
-		printf '%s' "$text" >"$d/objects/$n"
-		printf 'next\nurl = "https://%s:6443%s"\ndata = "@%s"\noutput = "/dev/null"\n' \
-			"$(kube_ip "$1")" "$path" "$d/objects/$n"
+		[[ $n = 1 ]] || echo next
+		printf 'url = "https://%s:6443%s"\ndata = "@%s"\noutput = "/dev/null"\n' "$ip" "$path" "$d/objects/$n"
 		printf 'header = "Content-Type: application/json"\nfail\nsilent\nshow-error\n'
 		printf 'cacert = "%s"\ncert = "%s"\nkey = "%s"\n' "$d/ca.pem" "$d/admin.pem" "$d/admin.key"
-	done | sed 1d >"$d/objects/calls"
-	in_site "$1" curl --parallel --parallel-max 8 --config "$d/objects/calls"
+		printf '%s' "$text" >"$d/objects/$n"
+	done >"$d/objects/calls"
+	in_site "$1" curl --no-progress-meter --parallel --parallel-max 8 --config "$d/objects/calls" ||
+		fail "not all objects were made"
 	rm -r "$d/objects"
 }

@@ -91,9 +91,10 @@ expect_match "its own address" "$(there svc/web '{.spec.clusterIP}')" '^10\.96\.
 expect_eq "the volume" "$(kc b get pv db -o 'jsonpath={.spec.persistentVolumeReclaimPolicy} {.spec.claimRef.name} {.spec.claimRef.uid}')" 'Retain db '
 expect_eq "the claim" "$(there pvc/db '{.spec.volumeName}')" db
 expect_eq "both sides' subjects" "$(there rolebinding/readers '{.subjects[*].name}')" 'alice bob'
+expect_eq "the volumes" "$(mig first '{.status.volumes[*].volume} {.status.volumes[*].status} {.status.summary.numOfMigratedVolumes}')" 'db Successful 1'
 gone secret/remotecluster rs/web-1
 expect_eq "finished" "$(mig first '{.status.conditions[?(@.type=="Completed")].status} {.status.conditions[?(@.type=="Completed")].observedGeneration}')" 'True 1'
-expect_match "the columns" "$(kc a -n blue get mig first)" 'remotecluster +Final +Successful +0/0 +[0-9]+/[0-9]+'
+expect_match "the columns" "$(kc a -n blue get mig first)" 'remotecluster +Final +Successful +1/1 +[0-9]+/[0-9]+'
 expect_match "an event" "$(kc a -n blue get events)" 'MigrationSuccessful'
 step "objects arrive: $(mig first '{.status.summary.resources}') in $(mig first '{.status.summary.elapsedTime}')"
 

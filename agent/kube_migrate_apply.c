@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Server-side apply without force, a batch on several connections at once: a field that somebody over there owns is a
+ * conflict, which is reported. An object that has the hash of what would be sent is not sent. The subjects of a binding
+ * are one field; there ours and theirs are sent together, so that nobody loses by force what he has.
+ *
+ * In a dry run the same calls are made, and the server says what it would have done.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kube_migrate.h"
+
+struct run_item {
+	const struct kube_kind *kind;
+	struct json *obj; /* as it is sent */
+	const char *name;
+	bool force, is_new;
+	int ret;
+	struct err e;
+};
+
+static bool is_unchanged(const struct json *prepared, const struct json *there)
+{
+	const char *ours = annotation_of(prepared, KEY_HASH),
+		   *theirs = annotation_of(there, KEY_HASH);
+
+	return theirs && !strcmp(ours, theirs);
+}
+
+static void take(struct run_batch *b, struct run_item item)
+{
+	if (b->n % 64 == 0) {
+		b->items = realloc(b->items, (b->n + 64) * sizeof(*b->items));
+		ensure(b->items);
+	}
+	b->items[b->n++] = item;
+}
+
+void batch_add(struct migration_run *r, struct run_batch *b, const struct kube_kind *kind,
+	const struct json *obj, const struct json *there)
+{
+	struct json *p = migrate_prepare(&r->o, obj);
+	const char *name = meta_of(obj, "name");
+	bool binding = kind_is(obj, "RoleBinding") || kind_is(obj, "ClusterRoleBinding");
+
+	if (there && kind_is(obj, "Service") &&
+		json_get_bool(r->spec, "skipServiceUpdate", false)) {
+		run_report(r, kind, meta_of(p, "namespace"), name, "Skipped",
+			"it is there (skipServiceUpdate)");
+		json_free(p);
+		return;
+	}
+	if (is_unchanged(p, there)) {
+		run_report(r, kind, meta_of(p, "namespace"), name, "Unchanged", NULL);
+		json_free(p);
+		return;
+	}
+	json_set_string(json_path(p, "metadata", "annotations"), KEY_FROM, r->from);
+	if (there && binding)
+		migrate_merge_subjects(p, there);
+	take(b, (struct run_item){.kind = kind,
+			.obj = p,
+			.name = name,
+			.is_new = !there,
+			.force = there && binding});
+}
+
+struct sending {
+	struct migration_run *r;
+	struct run_batch *b;
+};
+
+static void send_one(void *ctx, struct kube *here, struct kube *to, unsigned i)
+{
+	struct sending *s = ctx;
+	struct run_item *item = &s->b->items[i];
+
+	if (!lease_hold(s->r->c)) {
+		item->ret = err_set(&item->e, -ECANCELED, "stopped, or the lease is another's");
+		return;
+	}
+	item->ret = kube_apply(to, item->kind, item->obj, MIGRATE_MANAGER,
+		(item->force ? KUBE_FORCE : 0) | (s->r->dry ? KUBE_DRY_RUN : 0), NULL, &item->e);
+}
+
+static void report(struct migration_run *r, const struct run_item *item)
+{
+	const char *ns = meta_of(item->obj, "namespace");
+
+	if (r->dry && (!item->ret || item->ret == -ENOENT)) /* what it needs would be made first */
+		run_report(r, item->kind, ns, item->name, "Pending",
+			item->is_new ? "it would be made" : "it would be changed");
+	else if (!item->ret)
+		run_report(r, item->kind, ns, item->name, "Successful", NULL);
+	else if (!run_ends(item->ret))
+		run_report(r, item->kind, ns, item->name, "Failed", item->e.msg);
+}
+
+int batch_send(struct migration_run *r, struct run_batch *b, struct err *e)
+{
+	struct sending s = {.r = r, .b = b};
+	int ret = 0;
+
+	if (b->n)
+		kube_lanes_run(b->cluster ? r->admin_lanes : r->lanes, b->n, send_one, &s);
+	for (unsigned i = 0; i < b->n; i++) {
+		struct run_item *item = &b->items[i];
+
+		report(r, item);
+		if (!ret && item->ret && run_ends(item->ret)) {
+			*e = item->e;
+			ret = item->ret;
+		}
+		json_free(item->obj);
+	}
+	free(b->items);
+	*b = (struct run_batch){0};
+	return ret;
+}
