@@ -12,8 +12,6 @@
 
 #define KEY_VOLUME TANDEM_KEY "volume"
 
-static const struct kube_kind kind_claim =
-	KUBE_KIND("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", true);
 static const struct kube_kind workloads[] = {
 	{.group = "apps",
 		.version = "v1",

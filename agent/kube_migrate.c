@@ -304,11 +304,11 @@ static int run(struct migration_run *r, const struct json *obj, struct err *e)
 		ret = connect(r, own, e);
 	if (!ret && json_get_bool(r->spec, "includeResources", true))
 		ret = take_kinds(r, e);
-	if (!ret)
+	if (!ret && !r->dry)
 		ret = follow_rule(r, "preExecRule", e);
 	for (unsigned i = 0; i < json_length(r->namespaces) && !ret && r->nkinds; i++)
 		ret = run_namespace(r, json_string_at(r->namespaces, i, ""), e);
-	if (!ret)
+	if (!ret && !r->dry)
 		ret = follow_rule(r, "postExecRule", e);
 	return ret;
 }
