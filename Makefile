@@ -128,9 +128,9 @@ $(B)/race/%: FORCE
 	$(Q)$(MAKE) --no-print-directory B=$(B)/tsan SAN=thread CC=$(CC) $(B)/tsan/test-race/$*
 	@mkdir -p $(@D)
 	$(Q)cp $(B)/tsan/test-race/$* $@
-$(B)/test-race/%: $(B)/test/race/%.o $(B)/libtest.a $(B)/libfs.a $(B)/libpeer.a $(B)/libjournal.a
+$(B)/test-race/%: $(B)/test/race/%.o $(B)/libtest.a $(B)/libagent.a $(B)/libfs.a $(B)/libpeer.a $(B)/libjournal.a
 	@mkdir -p $(@D)
-	$(call link,$(FS_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS))
+	$(call link,$(AGENT_LIBS) $(FS_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS))
 
 # Fuzzers: libFuzzer needs clang; the code below is built with coverage in a tree of its own.
 $(B)/fuzz/%: FORCE

@@ -21,7 +21,6 @@ void kube_jobs_free(struct kube_jobs *j);
  * Runs work(ctx), which owns ctx, in a thread. 0; -EALREADY one with this key (copied) runs; -EAGAIN too many run.
  * Unless it is 0, ctx stays the caller's.
  */
-int kube_job_start(
-	struct kube_jobs *j, const char *key, void (*work)(void *ctx), void *ctx);
+int kube_job_start(struct kube_jobs *j, const char *key, void (*work)(void *ctx), void *ctx);
 
 #endif

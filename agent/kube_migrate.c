@@ -246,7 +246,8 @@ static int connect(struct migration_run *r, const char *own, struct err *e)
 	if (!ret && *admin && strcmp(own, system) != 0 &&
 		json_first(json_get(r->spec, "namespaceMapping"), &m))
 		ret = err_set(e, -EPERM,
-			"namespaceMapping with adminClusterPair: only for objects in namespace '%s'",
+			"namespaceMapping with adminClusterPair: only for objects in namespace "
+			"'%s'",
 			system);
 	if (!ret && *admin)
 		ret = pair_open(r->c, system, admin, &r->admin, e);
@@ -257,8 +258,7 @@ static int connect(struct migration_run *r, const char *own, struct err *e)
 	if (ret)
 		return ret;
 	r->lanes = kube_lanes_new(r->c->kube, r->to, r->c->stop);
-	r->admin_lanes =
-		*admin ? kube_lanes_new(r->c->kube, r->admin, r->c->stop) : r->lanes;
+	r->admin_lanes = *admin ? kube_lanes_new(r->c->kube, r->admin, r->c->stop) : r->lanes;
 	return 0;
 }
 

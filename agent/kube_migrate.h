@@ -28,7 +28,8 @@ struct migration_run {
 	struct kube_control *c;
 	const struct json *spec;
 	struct kube *to;
-	struct kube *admin; /* what is at cluster scope goes by it; `to`, where no other pair is named */
+	struct kube *
+		admin; /* what is at cluster scope goes by it; `to`, where no other pair is named */
 	struct kube_lanes *lanes, *admin_lanes; /* by `to`, and by `admin` */
 	char from[520]; /* NAMESPACE/PAIR, what KEY_FROM has */
 	struct migrate_options o;

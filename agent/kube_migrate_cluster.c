@@ -20,8 +20,8 @@
 const struct kube_kind kind_namespace = KUBE_KIND("", "v1", "Namespace", "namespaces", false);
 const struct kube_kind kind_volume =
 	KUBE_KIND("", "v1", "PersistentVolume", "persistentvolumes", false);
-static const struct kube_kind kind_crd = KUBE_KIND(
-	"apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", false);
+static const struct kube_kind kind_crd = KUBE_KIND("apiextensions.k8s.io", "v1",
+	"CustomResourceDefinition", "customresourcedefinitions", false);
 static const struct kube_kind kind_priority =
 	KUBE_KIND("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", false);
 static const struct kube_kind kind_role =
@@ -108,8 +108,7 @@ static void want_of(struct need *all, const struct json *obj)
 	if (!strcmp(json_get_string(ref, "kind", ""), "ClusterRole"))
 		want(&all[NEED_ROLE], json_get_string(ref, "name", NULL));
 	if (kind_is(obj, "PersistentVolumeClaim"))
-		want(&all[NEED_VOLUME],
-			json_get_string(json_get(obj, "spec"), "volumeName", NULL));
+		want(&all[NEED_VOLUME], json_get_string(json_get(obj, "spec"), "volumeName", NULL));
 }
 
 static bool is_sent(const struct migration_run *r, const struct json *obj)
@@ -132,8 +131,8 @@ static void want_all(struct migration_run *r, struct need *all)
 		if (any && run_is_custom(&r->kinds[i])) {
 			char name[600];
 
-			snprintf(name, sizeof(name), "%s.%s", r->kinds[i].plural,
-				r->kinds[i].group);
+			snprintf(
+				name, sizeof(name), "%s.%s", r->kinds[i].plural, r->kinds[i].group);
 			want(&all[NEED_CRD], name);
 		}
 	}
@@ -149,7 +148,8 @@ static void want_bindings(struct migration_run *r, struct need *all)
 		bool ours = false;
 
 		for (unsigned n = 0; n < json_length(subjects); n++)
-			ours |= !strcmp(json_get_string(json_at(subjects, n), "namespace", ""), r->ns);
+			ours |= !strcmp(
+				json_get_string(json_at(subjects, n), "namespace", ""), r->ns);
 		if (!ours || !is_sent(r, obj))
 			continue;
 		want(&all[NEED_BINDING], meta_of(obj, "name"));
@@ -314,9 +314,9 @@ static void note_volumes(struct migration_run *r, const struct run_list *l)
 		json_set_string(line, "namespace", r->ns);
 		json_set_string(line, "volume", volume);
 		json_set_string(line, "status",
-			done			       ? "Successful"
+			done			     ? "Successful"
 			: !strcmp(status, "Pending") ? "Pending"
-						       : "Failed");
+						     : "Failed");
 		json_set_int(line, "bytesTotal", 0);
 		json_append(r->volumes, line);
 		r->nvolumes++;

@@ -78,7 +78,7 @@ struct collecting {
 	struct one {
 		int here, there;
 		struct err e_here, e_there;
-	} *all; /* by kind */
+	} * all; /* by kind */
 };
 
 static int list(struct kube *k, const struct kube_kind *kind, const char *ns, struct json **ret,
@@ -130,7 +130,8 @@ static int judge(struct migration_run *r, unsigned i, const struct one *one, str
 	}
 	if (one->here == -EPERM && run_is_custom(kind)) {
 		snprintf(why, sizeof(why),
-			"no right to read them here: a Role with list, get and watch of %.150s.%.150s for "
+			"no right to read them here: a Role with list, get and watch of "
+			"%.150s.%.150s for "
 			"the agent gives it",
 			kind->plural, kind->group);
 		run_report(r, kind, r->ns, "*", "Skipped", why);
@@ -185,7 +186,8 @@ static int check_there(struct migration_run *r, unsigned i, struct err *e)
 			continue;
 		r->activated = true;
 		return err_set(e, -EBUSY,
-			"%s '%s' was started in the other cluster: nothing is copied over what runs "
+			"%s '%s' was started in the other cluster: nothing is copied over what "
+			"runs "
 			"there",
 			r->kinds[i].kind, meta_of(obj, "name"));
 	}

@@ -130,8 +130,7 @@ int run_purge(struct migration_run *r, struct err *e)
 			const struct json *there = json_at(l->there, n);
 
 			if (!lease_hold(r->c))
-				ret = err_set(
-					e, -ECANCELED, "stopped, or the lease is another's");
+				ret = err_set(e, -ECANCELED, "stopped, or the lease is another's");
 			else if (!index_find(&here, "name", meta_of(there, "name")))
 				ret = purge_one(r, r->to, &r->kinds[i], r->ns, there, e);
 		}

@@ -45,8 +45,8 @@ static int from_secret(struct kube_control *c, const char *ns, const struct json
 	return r ? err_wrap(e, "Secret '%s'", name) : 0;
 }
 
-static int read_access(struct kube_control *c, const struct json *pair, struct kube_access *ret,
-	struct err *e)
+static int read_access(
+	struct kube_control *c, const struct json *pair, struct kube_access *ret, struct err *e)
 {
 	const struct json *spec = json_get(pair, "spec"), *ref = json_get(spec, "secretRef");
 
@@ -141,8 +141,7 @@ static int is_other(struct kube_control *c, struct kube *to, struct err *e)
 }
 
 /* What the agents over there say; nothing where they say nothing. */
-static int note_domain(
-	struct kube_control *c, struct kube *to, struct json *status, struct err *e)
+static int note_domain(struct kube_control *c, struct kube *to, struct json *status, struct err *e)
 {
 	const struct kube_kind kind = KUBE_KIND("tandemfs.dev", "v1alpha1", "ClusterDomainsStatus",
 		"clusterdomainsstatuses", false);
@@ -152,8 +151,7 @@ static int note_domain(
 	int r = 0;
 
 	if (!kube_list(to, &kind, NULL, NULL, list, NULL, &none))
-		domain = json_get_string(
-			json_get(json_at(list, 0), "status"), "localDomain", NULL);
+		domain = json_get_string(json_get(json_at(list, 0), "status"), "localDomain", NULL);
 	if (domain && !strcmp(domain, c->config->domain))
 		r = err_set(e, -EINVAL, "it leads to this very domain, '%s'", domain);
 	else if (domain)
@@ -214,7 +212,8 @@ static void note_token(struct kube_control *c, struct json *pair, struct kube *t
 			"it is renewed before it ends");
 		return;
 	}
-	snprintf(text, sizeof(text), "it is good until %s, and cannot be renewed: %.250s", at, e.msg);
+	snprintf(text, sizeof(text), "it is good until %s, and cannot be renewed: %.250s", at,
+		e.msg);
 	condition_set(status, pair, "TokenExpires", true,
 		e.code == -EPERM ? "MayNotRenew" : "NotRenewed", text);
 }
@@ -302,8 +301,7 @@ static void job_start(struct kube_control *c, const struct json *pair)
 	char key[600];
 
 	ensure(j);
-	snprintf(key, sizeof(key), "pair %s/%s", meta_of(pair, "namespace"),
-		meta_of(pair, "name"));
+	snprintf(key, sizeof(key), "pair %s/%s", meta_of(pair, "namespace"), meta_of(pair, "name"));
 	j->c = control_for_job(c);
 	j->pair = json_copy(pair);
 	if (kube_job_start(c->jobs, key, job_work, j))

@@ -97,8 +97,8 @@ static int write_secret(struct kube_control *c, const struct json *pair, const c
 {
 	const struct json *ref = json_path(pair, "spec", "secretRef");
 	const char *name = json_get_string(ref, "name", ""),
-		   *key = json_get_string(ref, "key", "kubeconfig"), *ns = meta_of(pair, "namespace"),
-		   *data;
+		   *key = json_get_string(ref, "key", "kubeconfig"),
+		   *ns = meta_of(pair, "namespace"), *data;
 	struct json *secret = NULL, *patch, *meta, *members;
 	char *text = NULL, *changed = NULL, *encoded = NULL;
 	int ret = kube_get(c->kube, &kind_secret, ns, name, &secret, e);

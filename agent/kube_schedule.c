@@ -256,14 +256,14 @@ static void set_ready(struct kube_control *c, const struct json *schedule, struc
 	enum site_state site = suspended || error ? SITE_UNKNOWN : site_look(c, SITE_AGE_S);
 
 	condition_set(status, schedule, "Ready", !error && !site_words(site)[0],
-		error			 ? "Refused"
-		: site == SITE_STANDBY	 ? "DomainStandby"
+		error			? "Refused"
+		: site == SITE_STANDBY	? "DomainStandby"
 		: site == SITE_INACTIVE ? "DomainInactive"
-					 : "Scheduled",
-		error		       ? why
-		: suspended	       ? "suspended: no further runs"
+					: "Scheduled",
+		error		      ? why
+		: suspended	      ? "suspended: no further runs"
 		: site_words(site)[0] ? site_words(site)
-				       : "runs begin when the policy says so");
+				      : "runs begin when the policy says so");
 }
 
 static void look(struct kube_control *c, struct json *schedule, const struct json *policies,

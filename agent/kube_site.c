@@ -36,8 +36,8 @@ enum site_state site_look(struct kube_control *c, int64_t age_s)
 		const struct json *volumes = json_get(c->nodes[i].status, "volumes");
 
 		for (unsigned n = 0; n < json_length(volumes); n++)
-			s = site_with(s, json_get(json_at(volumes, n), "status"),
-				c->config->domain);
+			s = site_with(
+				s, json_get(json_at(volumes, n), "status"), c->config->domain);
 	}
 	c->site = s;
 	c->site_s = now_s();

@@ -38,8 +38,8 @@ bool condition_is(const struct json *status, const char *type, const char *reaso
 
 	for (unsigned i = 0; i < json_length(conditions); i++)
 		if (!strcmp(json_get_string(json_at(conditions, i), "type", ""), type))
-			return !strcmp(json_get_string(json_at(conditions, i), "reason", ""),
-				reason);
+			return !strcmp(
+				json_get_string(json_at(conditions, i), "reason", ""), reason);
 	return false;
 }
 

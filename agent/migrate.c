@@ -110,8 +110,7 @@ static void prepare_account(const struct migrate_options *o, struct json *obj)
 /* Nodes have other names there; a volume that may be on any of them says nothing here. */
 static void forget_nodes(struct json *spec)
 {
-	const struct json *terms =
-		json_path(spec, "nodeAffinity", "required", "nodeSelectorTerms");
+	const struct json *terms = json_path(spec, "nodeAffinity", "required", "nodeSelectorTerms");
 
 	for (unsigned i = 0; i < json_length(terms); i++) {
 		const struct json *by = json_get(json_at(terms, i), "matchExpressions");

@@ -4,18 +4,19 @@
 # budget: 1500
 # A thousand objects go over in seconds, and a cycle of them in which nothing changed sends nothing.
 #
-# The bounds are the product's: 20 s and 3 s. Nearly all of the budget is for the first test on a machine, which builds
+# The bounds are the product's: 20 s and 3 s. And of many objects, the agent is killed in between. Nearly all of the budget is for the first test on a machine, which builds
 # the API server.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../kube/lib.sh"
 . "$(dirname "$0")/../kube/migrate.sh"
 
+CPU=0
 LONG=$(printf 'x%.0s' {1..600})
 
 thousand() {
 	local i v=/api/v1/namespaces/blue
 	for ((i = 0; i < 400; i++)); do
-		echo "$v/configmaps {\"metadata\":{\"name\":\"c-$i\"},\"data\":{\"a\":\"$i\",\"b\":\"$LONG\"}}"
+		echo "$v/configmaps {\"metadata\":{\"name\":\"c-$i\",\"labels\":{\"part\":\"$((i % 2))\"}},\"data\":{\"a\":\"$i\",\"b\":\"$LONG\"}}"
 	done
 	for ((i = 0; i < 250; i++)); do
 		echo "$v/secrets {\"metadata\":{\"name\":\"s-$i\"},\"stringData\":{\"a\":\"$i\"}}"
@@ -39,12 +40,28 @@ took_ms() { # Migration: from its first word to its last, by the log of the agen
 	sed -nE "s/.*Migration 'blue\/$1': .* in ([0-9]+) ms.*/\1/p" "$WORK/agent-one.out" | tail -n 1
 }
 
-cpu_ms() { # of the destination's servers, of the source's, of the agent
-	local p out=()
-	for p in b-apiserver b-etcd a-apiserver a-etcd; do
-		out+=("$p $(awk '{print ($14 + $15) * 10}' "/proc/${KUBE_PID[$p]}/stat")")
+# What it costs: processor time of both clusters' servers and of the agent. On a machine with as much to do as this one
+# often has, that is what it takes; on a quiet one it takes less.
+cpu_ms() {
+	local p sum=0
+	for p in "${KUBE_PID[a-apiserver]}" "${KUBE_PID[a-etcd]}" "${KUBE_PID[b-apiserver]}" "${KUBE_PID[b-etcd]}" "$AGENT"; do
+		sum=$((sum + $(awk '{print ($14 + $15) * 10}' "/proc/$p/stat")))
 	done
-	echo "${out[*]} agent $(awk '{print ($14 + $15) * 10}' "/proc/$AGENT/stat")"
+	echo "$sum"
+}
+said() { grep -q "Migration 'blue/$1': " "$WORK/agent-one.out"; }
+within() { # ms, Migration: by the clock, or by the processors
+	[[ $(took_ms "$2") -lt $1 || $CPU -lt $1 ]] || fail "Migration $2 took $(took_ms "$2") ms, of the processors $CPU ms"
+}
+measured() { # name: a Migration, asked after by its line in the log, which costs no server anything
+	local before
+	before=$(cpu_ms)
+	migrate "$1" 'purgeDeletedResources: true'
+	wait_for 120 "Migration $1 ends" said "$1"
+	CPU=$(($(cpu_ms) - before))
+	wait_for 10 "its status is written" ended "$1"
+	step "$1: $(mig "$1" '{.status.status} {.status.summary.resources}') in $(took_ms "$1") ms, of the processors $CPU ms"
+	expect_eq "Migration $1" "$(mig "$1" '{.status.status}')" Successful
 }
 
 work_new
@@ -58,16 +75,30 @@ agent_config one
 agent_start one
 wait_for 20 "the pair is ready" pair_is "Ready NotProvided"
 
-step "cpu $(cpu_ms)"
-migrated first Successful 'purgeDeletedResources: true'
-step "sent: $(mig first '{.status.summary.resources}') in $(took_ms first) ms"
+measured first
 [[ $(mig first '{.status.summary.numOfMigratedResources}') -ge 1000 ]] || fail "too few went over"
-[[ $(took_ms first) -lt 200000 ]] || fail "it took too long"
+within 20000 first
 expect_eq "all of them" "$(kc b -n blue get cm,secret,svc,deploy,sa,pvc -o name | grep -cE '/[csdav]-[0-9]+$')" 1000
-step "cpu $(cpu_ms)"
-migrated second Successful 'purgeDeletedResources: true'
-step "unchanged: $(mig second '{.status.summary.resources}') in $(took_ms second) ms"
+measured second
 expect_eq "nothing is sent" "$(mig second '{.status.resources[*].status}' | tr ' ' '\n' | sort -u | tr '\n' ' ')" 'Skipped Unchanged '
-step "cpu $(cpu_ms)"
-[[ $(took_ms second) -lt 3000 ]] || fail "it took too long"
+within 3000 second
+
+# --- killed at any moment, the next run is right -----------------------------------------------------------------
+kc b create namespace red >/dev/null
+kc b -n red create rolebinding mover --clusterrole tandem-migrator --serviceaccount blue:mover >/dev/null
+migrate killed 'namespaceMapping: {blue: red}' 'selectors: {part: "1"}'
+kills=0
+for _ in {1..40}; do
+	pause_ms "$(random_ms 50 900)"
+	[[ $(kc b -n red get cm -o name | grep -c '/c-') -lt 200 ]] || break
+	agent_kill KILL
+	kills=$((kills + 1))
+	agent_start one
+done
+wait_for 60 "Migration killed ends" ended killed
+expect_eq "after that" "$(mig killed '{.status.status}')" Successful
+same() { diff <(kc a -n blue get cm -l part=1 -o json | jq -S '[.items[] | {n: .metadata.name, d: .data}]') \
+	<(kc b -n red get cm -l part=1 -o json | jq -S '[.items[] | {n: .metadata.name, d: .data}]') >/dev/null; }
+same || fail "what arrived is not what was sent"
+step "killed $kills times: $(mig killed '{.status.summary.resources}'), the last time in $(took_ms killed) ms"
 agent_kill TERM

@@ -85,6 +85,7 @@ kc a -n tandem-system create role pairs --verb get,patch --resource secrets --re
 kc a -n tandem-system create rolebinding pairs --role pairs --user agent >/dev/null
 kc a -n blue create rolebinding boats --clusterrole boats --user agent >/dev/null
 kc b apply -f - >/dev/null <<END
+---
 {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: boats}, rules: [{apiGroups: [example.net], resources: [boats], verbs: ["*"]}]}
 END
 kc b -n blue create rolebinding boats --clusterrole boats --serviceaccount blue:mover >/dev/null
@@ -99,7 +100,8 @@ expect_eq "the class of priority" "$(kc b get priorityclass urgent -o 'jsonpath=
 expect_eq "the role that a binding names" "$(kc b get clusterrole reads -o 'jsonpath={.rules[0].verbs[0]}')" list
 expect_eq "the namespace's accounts alone" "$(kc b get clusterrolebinding web-looks -o 'jsonpath={.subjects[*].name}')" web
 expect_eq "the labels" "$(kc b get ns blue -o 'jsonpath={.metadata.labels.team}')" sky
-expect_eq "the role that was there is left alone" "$(mig rich '{.status.resources[?(@.name=="boats")].status}')" Skipped
+expect_eq "the role that was there is left alone" \
+	"$(kc a -n blue get mig rich -o json | jq -r '.status.resources[] | select(.kind == "ClusterRole" and .name == "boats").status')" Skipped
 migrated again Successful 'adminClusterPair: admins'
 expect_eq "unchanged" "$(mig again '{.status.resources[*].status}' | tr ' ' '\n' | sort -u | tr '\n' ' ')" 'Skipped Unchanged '
 migrated mapped Failed 'adminClusterPair: admins' 'namespaceMapping: {blue: red}'

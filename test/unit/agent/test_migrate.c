@@ -327,6 +327,65 @@ Test(migrate, what_stays_behind_says_why)
 	stays(&o, "{'metadata':{'name':'c'}}", "no kind");
 }
 
+Test(migrate, at_cluster_scope_what_each_cluster_has_by_itself_stays)
+{
+	struct migrate_options o = {.namespace_migrates = is_blue};
+
+	stays(&o, "{'kind':'PriorityClass','metadata':{'name':'system-node-critical'}}",
+		"each cluster");
+	stays(&o,
+		"{'kind':'ClusterRole','metadata':{'name':'admin','labels':{"
+		"'kubernetes.io/bootstrapping':'rbac-defaults'}}}",
+		"each cluster");
+	stays(&o,
+		"{'kind':'ClusterRoleBinding','metadata':{'name':'m'},'roleRef':{"
+		"'name':'tandem-migrator-volumes'},'subjects':[{'kind':'ServiceAccount','name':'s',"
+		"'namespace':'blue'}]}",
+		"replication itself");
+	arrives(&o,
+		"{'kind':'ClusterRole','metadata':{'name':'all'},'aggregationRule':{'x':1},"
+		"'rules':[{}]}",
+		"{'kind':'ClusterRole','metadata':{'name':'all','annotations':{}},"
+		"'aggregationRule':{'x':1}}");
+	arrives(&o,
+		"{'kind':'PriorityClass','metadata':{'name':'p'},'value':7,'globalDefault':true}",
+		"{'kind':'PriorityClass','metadata':{'name':'p','annotations':{}},'value':7}");
+}
+
+Test(migrate, a_namespace_brings_its_labels_and_nothing_of_its_cluster)
+{
+	struct json *j = parse("{'kind':'Namespace','metadata':{'name':'blue','uid':'u','labels':{"
+			       "'kubernetes.io/metadata.name':'blue','team':'sky'},'annotations':{"
+			       "'openshift.io/sa.scc.mcs':'s0','a':'b'}},'spec':{'finalizers':["
+			       "'kubernetes']},'status':{'phase':'Active'}}"),
+		    *p = migrate_prepare(&plain, j);
+
+	json_remove(json_path(p, "metadata", "annotations"), KEY_HASH);
+	same(p, "{'kind':'Namespace','metadata':{'name':'blue','labels':{'team':'sky'},"
+		"'annotations':{'a':'b'}}}");
+	json_free(p);
+	json_free(j);
+}
+
+Test(migrate, a_volume_forgets_the_names_of_nodes_but_no_other_affinity)
+{
+	const char *form = "{'kind':'PersistentVolume','metadata':{'name':'v'%s},'spec':{%s"
+			   "'persistentVolumeReclaimPolicy':'Retain'}}";
+	char from[600], want[600], affinity[300];
+
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(affinity, sizeof(affinity),
+			"'nodeAffinity':{'required':{'nodeSelectorTerms':[{'matchExpressions':[{"
+			"'key':'%s','operator':'In','values':['x']}]}]}},",
+			i ? "disk" : "kubernetes.io/hostname");
+		snprintf(from, sizeof(from), form, "", affinity);
+		snprintf(want, sizeof(want), form,
+			",'annotations':{'tandemfs.dev/reclaimPolicy':'Retain'}",
+			i ? affinity : "");
+		arrives(&plain, from, want);
+	}
+}
+
 Test(migrate, a_cluster_role_binding_is_reduced_to_who_migrates_and_keeps_whom_it_finds)
 {
 	struct migrate_options o = {.namespace_migrates = is_blue, .namespace_to = to_green};
