@@ -17,6 +17,7 @@
 #include "agent_config.h"
 #include "cleanup.h"
 #include "conf.h"
+#include "durable.h"
 #include "server_impl.h"
 
 #define DEFAULT_DIR "/etc/tandemfs"
@@ -40,62 +41,12 @@ int pair_make_directories(const struct pair_site *s, struct err *e)
 	char pki[1100];
 
 	snprintf(pki, sizeof(pki), "%s/pki", s->dir);
-	if (mkdir(s->dir, 0755) < 0 && errno != EEXIST)
-		return err_set(e, -errno, "cannot make '%s': %s", s->dir, strerror(errno));
-	if (mkdir(pki, 0755) < 0 && errno != EEXIST)
-		return err_set(e, -errno, "cannot make '%s': %s", pki, strerror(errno));
-	return 0;
-}
-
-static int sync_directory(const char *path)
-{
-	char dir[1300];
-	char *slash;
-	cleanup_close int fd = -1;
-
-	snprintf(dir, sizeof(dir), "%s", path);
-	slash = strrchr(dir, '/');
-	if (slash && slash != dir)
-		*slash = '\0';
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
-static int write_synced(const char *path, const char *text, mode_t mode)
-{
-	cleanup_close int fd = -1;
-	size_t len = strlen(text);
-	ssize_t n;
-
-	unlink(path); /* of an interrupted pairing */
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode & 0600);
-	if (fd < 0)
-		return -errno;
-	n = write(fd, text, len);
-	if (n < 0 || fchmod(fd, mode) < 0 || fsync(fd) < 0)
-		return -errno;
-	return (size_t)n == len ? 0 : -ENOSPC;
-}
-
-static int put_file(const char *path, const char *temporary, struct err *e)
-{
-	int ret = rename(temporary, path) < 0 ? -errno : sync_directory(path);
-
-	return ret ? err_set(e, ret, "cannot write '%.150s': %s", path, strerror(-ret)) : 0;
+	return durable_make_dir(pki, 0755, e);
 }
 
 int pair_write_file(const char *path, const char *text, mode_t mode, struct err *e)
 {
-	char temporary[1300];
-	int ret;
-
-	snprintf(temporary, sizeof(temporary), "%s.new", path);
-	ret = write_synced(temporary, text, mode);
-	if (ret) {
-		unlink(temporary);
-		return err_set(e, ret, "cannot write '%.150s': %s", temporary, strerror(-ret));
-	}
-	return put_file(path, temporary, e);
+	return durable_replace(path, text, mode, e);
 }
 
 char *pair_read_file(const char *path, struct err *e)
@@ -308,13 +259,11 @@ static int put_config(const struct pair_site *s, const char *text, struct err *e
 	int ret;
 
 	snprintf(temporary, sizeof(temporary), "%s.new", s->config);
-	ret = write_synced(temporary, text, mode);
-	if (ret)
-		err_set(e, ret, "cannot write '%.150s': %s", temporary, strerror(-ret));
-	else
+	ret = durable_write(temporary, text, mode, e);
+	if (!ret)
 		ret = agent_config_load(temporary, &config, e);
 	if (!ret)
-		ret = put_file(s->config, temporary, e);
+		ret = durable_rename(temporary, s->config, e);
 	if (ret)
 		unlink(temporary);
 	return ret;

@@ -35,6 +35,7 @@
 #include "clock.h"
 #include "conf.h"
 #include "control.h"
+#include "durable.h"
 #include "log.h"
 #include "replica_make_impl.h"
 
@@ -129,7 +130,16 @@ int replica_draft(const struct agent_config *c, const struct replica_spec *spec,
 	if (ret)
 		return ret;
 	text = draft_text(c, &p, spec, ret_address);
-	return replica_store(p.draft, text, e);
+	return durable_replace(p.draft, text, 0600, e);
+}
+
+int replica_drafted_address(
+	const struct agent_config *c, const char *volume, char *ret_address, struct err *e)
+{
+	struct places p;
+
+	places_of(c, volume, &p);
+	return replica_address(c, p.draft, ret_address, e);
 }
 
 /* What an earlier try left; never of what has run. */
@@ -143,9 +153,9 @@ static int throw_away(const struct places *p, struct err *e)
 
 static int make_places(const struct agent_config *c, const struct places *p, struct err *e)
 {
-	int ret = replica_make_dir(c->replicas, 0700, e);
+	int ret = durable_make_dir(c->replicas, 0700, e);
 
-	return ret ? ret : replica_make_dir(p->mount, 0755, e);
+	return ret ? ret : durable_make_dir(p->mount, 0755, e);
 }
 
 bool replica_formatted(const struct agent_config *c, const char *volume)
@@ -263,7 +273,7 @@ int replica_join(
 	if (!ret)
 		ret = make_places(c, &p, e);
 	if (!ret)
-		ret = replica_store(p.descriptor, descriptor, e);
+		ret = durable_replace(p.descriptor, descriptor, 0600, e);
 	return ret ? ret : replica_run(argv, e);
 }
 
@@ -274,7 +284,7 @@ int replica_publish(const struct agent_config *c, const char *volume, struct err
 
 	places_of(c, volume, &p);
 	if (access(p.draft, F_OK) == 0) {
-		ret = replica_rename(p.draft, p.live, e);
+		ret = durable_rename(p.draft, p.live, e);
 		if (ret)
 			return ret;
 	} else if (access(p.live, F_OK) != 0) {
@@ -385,7 +395,7 @@ static int remove_data(const char *data, struct err *e)
 	if (access(mark, F_OK) != 0)
 		return err_set(e, -EINVAL,
 			"'%.150s' is not a replica's directory: nothing is removed", data);
-	ret = replica_rename(data, removing, e);
+	ret = durable_rename(data, removing, e);
 	return ret ? ret : replica_remove_tree(removing, e);
 }
 
@@ -399,7 +409,7 @@ int replica_remove(
 
 	places_of(c, volume, &p);
 	if (access(p.live, F_OK) == 0)
-		ret = replica_rename(p.live, p.gone, e); /* it is not started again from here on */
+		ret = durable_rename(p.live, p.gone, e); /* it is not started again from here on */
 	if (ret)
 		return ret;
 	file = access(p.gone, F_OK) == 0 ? p.gone : access(p.draft, F_OK) == 0 ? p.draft : NULL;

@@ -39,6 +39,9 @@ int replica_exists(const struct agent_config *c, const char *volume);
  * for each repetition. -EEXIST the volume is there already. */
 int replica_draft(const struct agent_config *c, const struct replica_spec *spec, char *ret_address,
 	struct err *e);
+/* The address that an earlier replica_draft() has given. */
+int replica_drafted_address(
+	const struct agent_config *c, const char *volume, char *ret_address, struct err *e);
 /* The draft's first replica was formatted here by an earlier call. */
 bool replica_formatted(const struct agent_config *c, const char *volume);
 /* The first replica, of a draft. The descriptor's text is the caller's. */

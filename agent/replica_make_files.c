@@ -26,62 +26,6 @@
 #define WORDS_BYTES 1024
 #define PORTS 1000u
 
-static int sync_parent(const char *path, struct err *e)
-{
-	char parent[4400];
-	char *slash;
-	cleanup_close int fd = -1;
-
-	snprintf(parent, sizeof(parent), "%s", path);
-	slash = strrchr(parent, '/');
-	if (slash == parent)
-		slash++;
-	*slash = '\0';
-	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd) < 0)
-		return err_set(e, -errno, "'%.180s': %s", parent, strerror(errno));
-	return 0;
-}
-
-int replica_rename(const char *from, const char *to, struct err *e)
-{
-	if (rename(from, to) < 0)
-		return err_set(e, -errno, "'%.180s': %s", to, strerror(errno));
-	return sync_parent(to, e);
-}
-
-static int write_all(int fd, const char *text, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, text, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		text += n;
-		len -= (size_t)n;
-	}
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
-int replica_store(const char *path, const char *text, struct err *e)
-{
-	char tmp[4500];
-	int fd, ret;
-
-	snprintf(tmp, sizeof(tmp), "%s.tmp", path);
-	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return err_set(e, -errno, "'%.180s': %s", tmp, strerror(errno));
-	ret = write_all(fd, text, strlen(text));
-	close(fd);
-	if (!ret)
-		return replica_rename(tmp, path, e);
-	unlink(tmp);
-	return err_set(e, ret, "'%.180s': %s", tmp, strerror(-ret));
-}
-
 int replica_load(const char *path, size_t max, char **ret_text, struct err *e)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -102,24 +46,6 @@ int replica_load(const char *path, size_t max, char **ret_text, struct err *e)
 	if (len > max)
 		return err_set(e, -EFBIG, "'%.180s' has more than %zu bytes", path, max);
 	return err_set(e, -errno, "'%.180s': %s", path, strerror(errno));
-}
-
-int replica_make_dir(const char *path, mode_t mode, struct err *e)
-{
-	char part[4400];
-
-	snprintf(part, sizeof(part), "%s", path);
-	for (char *p = part + 1; *p; p++) {
-		if (*p != '/')
-			continue;
-		*p = '\0';
-		if (mkdir(part, 0755) < 0 && errno != EEXIST)
-			return err_set(e, -errno, "'%.180s': %s", part, strerror(errno));
-		*p = '/';
-	}
-	if (mkdir(part, mode) < 0 && errno != EEXIST)
-		return err_set(e, -errno, "'%.180s': %s", part, strerror(errno));
-	return 0;
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *f)

@@ -7,14 +7,8 @@
 
 #include "agent_config.h"
 
-/* A new file in place of the old one, mode 0600, durably. */
-int replica_store(const char *path, const char *text, struct err *e);
 /* The whole file with a zero behind it, the caller's; -EFBIG beyond max bytes. */
 int replica_load(const char *path, size_t max, char **ret_text, struct err *e);
-/* Durably. */
-int replica_rename(const char *from, const char *to, struct err *e);
-/* With its parents. */
-int replica_make_dir(const char *path, mode_t mode, struct err *e);
 /* The directory, and what 'tandemfs format' left beside it when it was killed (PATH.new-XXXXXX). What is not
  * there is removed. Crosses no mount. */
 int replica_remove_tree(const char *path, struct err *e);

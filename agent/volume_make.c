@@ -13,6 +13,9 @@
  * goes on with them (replica_make.c), `delete volume` removes them. After 5 a peer has what is not a draft any
  * more; that it is of the same volume is told by the descriptor's UUID.
  *
+ * Where two sites make a volume of one name at the same time, the one whose domain comes first in the alphabet
+ * goes on and refuses the other (api.c); what it asks for at the other is done anew with its own draft.
+ *
  * Deleting asks the peers first: while one of them cannot be reached this side keeps its replica, and the
  * command can be repeated, or said again with --local where the other site is gone for ever.
  */
@@ -124,19 +127,22 @@ static int draft_all(const struct agent_config *c, struct replica_spec *spec,
 static int join_all(const struct agent_config *c, const struct replica_spec *spec,
 	const char *descriptor, const atomic_bool *stop, struct err *e)
 {
-	struct json *body = json_object();
-	int ret = 0;
+	char address[256];
+	int ret = replica_drafted_address(c, spec->volume, address, e);
 
-	json_set_string(body, "descriptor", descriptor);
 	for (unsigned i = 0; i < spec->npeers && !ret; i++) {
-		struct json *j;
+		/* With several, their addresses may not be known here any more. */
+		struct json *body = spec->npeers == 1 ? spec_for(c, spec, i, address)
+						      : json_object(),
+			    *j;
 
+		json_set_string(body, "descriptor", descriptor);
 		ret = tell(
 			c, spec->peers[i].domain, spec->volume, "join", body, JOIN_MS, stop, &j, e);
 		if (!ret)
 			json_free(j);
+		json_free(body);
 	}
-	json_free(body);
 	return ret;
 }
 

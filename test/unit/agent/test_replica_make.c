@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "api.h"
+#include "durable.h"
 #include "replica_make.h"
 #include "replica_make_impl.h"
 
@@ -138,12 +139,12 @@ Test(replica, what_is_no_replica_is_never_removed)
 	snprintf(path, sizeof(path), "%s/db", config.replicas);
 	cr_assert(zero(int, replica_draft(&config, &spec, address, &e)));
 	cr_assert(zero(int, replica_publish(&config, "db", &e)));
-	cr_assert(zero(int, replica_make_dir(path, 0700, &e)));
+	cr_assert(zero(int, durable_make_dir(path, 0700, &e)));
 	cr_assert(eq(int, replica_remove(&config, "db", &no, &e), -EINVAL));
 	cr_assert(zero(int, access(path, F_OK)));
 	/* repeated with the mark there, as a crash before the renaming leaves it */
 	snprintf(path, sizeof(path), "%s/db/volume", config.replicas);
-	cr_assert(zero(int, replica_store(path, "[volume]\n", &e)));
+	cr_assert(zero(int, durable_replace(path, "[volume]\n", 0600, &e)));
 	cr_assert(zero(int, replica_remove(&config, "db", &no, &e)), "%s", e.msg);
 	cr_assert(ne(int, access(path, F_OK), 0));
 }
@@ -154,9 +155,9 @@ Test(replica, what_an_earlier_try_made_must_be_what_is_wanted)
 
 	cr_assert(zero(int, replica_draft(&config, &spec, address, &e)));
 	snprintf(path, sizeof(path), "%s/db", config.replicas);
-	cr_assert(zero(int, replica_make_dir(path, 0700, &e)));
+	cr_assert(zero(int, durable_make_dir(path, 0700, &e)));
 	snprintf(path, sizeof(path), "%s/db.desc.new", config.volumes);
-	cr_assert(zero(int, replica_store(path, "[volume]\nsize = 1073741824\n", &e)));
+	cr_assert(zero(int, durable_replace(path, "[volume]\nsize = 1073741824\n", 0600, &e)));
 	cr_assert(replica_formatted(&config, "db"));
 	cr_assert(zero(int, replica_format(&config, &spec, &descriptor, &e)), "%s", e.msg);
 	free(descriptor);
@@ -171,7 +172,7 @@ Test(replica, a_directory_of_nobody_stops_a_draft)
 	char address[256], path[4400];
 
 	snprintf(path, sizeof(path), "%s/db", config.replicas);
-	cr_assert(zero(int, replica_make_dir(path, 0700, &e)));
+	cr_assert(zero(int, durable_make_dir(path, 0700, &e)));
 	cr_assert(eq(int, replica_draft(&config, &spec, address, &e), -EEXIST));
 	cr_assert(zero(int, access(path, F_OK)));
 }
