@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "ctl.h"
 
@@ -288,6 +289,20 @@ static void print_text(FILE *f, const char *label, const char *text)
 	fputc('\n', f);
 }
 
+/* "for 3 min, since 2026-11-29 10:01:22": a trouble has a beginning. */
+static void print_since(FILE *f, const char *prefix, double s)
+{
+	time_t begin = time(NULL) - (time_t)s;
+	char buf[32], at[32] = "";
+	struct tm tm;
+
+	if (s < 0)
+		return;
+	if (localtime_r(&begin, &tm))
+		strftime(at, sizeof(at), "%Y-%m-%d %H:%M:%S", &tm);
+	fprintf(f, "%sfor %s, since %s\n", prefix, duration_text(s, buf, sizeof(buf)), at);
+}
+
 static void print_peer(FILE *f, const struct json *p, bool wide)
 {
 	const struct json *space = json_get(p, "space");
@@ -331,6 +346,9 @@ static void print_peer(FILE *f, const struct json *p, bool wide)
 		fprintf(f, "             its disk is full\n");
 	if (json_get_string(p, "text", "")[0])
 		print_text(f, "", json_get_string(p, "text", ""));
+	if (strcmp(json_get_string(p, "state", ""), "in-sync") != 0 &&
+		strcmp(json_get_string(p, "state", ""), "followed") != 0)
+		print_since(f, "             so ", json_get_double(p, "state_since_s", -1));
 }
 
 static void print_head(FILE *f, const struct ctl_volume *v, bool wide)
@@ -385,6 +403,8 @@ static void print_volume(FILE *f, const struct ctl_volume *v, bool wide)
 	}
 	print_head(f, v, wide);
 	print_text(f, "trouble", json_get_string(j, "trouble", ""));
+	if (json_get_string(j, "trouble", "")[0])
+		print_since(f, "             ", json_get_double(j, "trouble_since_s", -1));
 	print_history(f, j);
 	print_space(f, j);
 	print_kept(f, j);

@@ -62,6 +62,9 @@ static void lag_of(struct volume *v, uint64_t acked, uint64_t *ret_bytes, uint64
 	}
 }
 
+static double peer_since_s(
+	struct volume *v, unsigned i, enum core_peer_state state, uint64_t now_ns);
+
 static struct json *status_peer(struct volume *v, unsigned i)
 {
 	const struct record_replica *r = &core_record(v->core)->replicas[i];
@@ -80,6 +83,7 @@ static struct json *status_peer(struct volume *v, unsigned i)
 		if (!strcmp(v->cfg->peers[k].domain, r->domain))
 			json_set_string(j, "address", v->cfg->peers[k].address);
 	json_set_string(j, "state", core_peer_state_name(p.state));
+	json_set_double(j, "state_since_s", peer_since_s(v, i, p.state, clock_mono_ns()));
 	json_set_bool(j, "connected", p.connected);
 	json_set_string(j, "security", net_security(v->net, i));
 	if (p.last_heard_ns)
@@ -162,7 +166,15 @@ static void next_command(struct volume *v, char *buf, size_t size)
 	}
 	if (buf[0])
 		return;
-	if (record_domain_inactive(r, v->cfg->domain))
+	if (v->facts.bad_starts >= 3)
+		snprintf(buf, size, "dmesg (the errors of the disk below '%.150s')",
+			v->cfg->directory);
+	else if (v->facts.demoted)
+		snprintf(buf, size, "tandemctl promote %s", v->cfg->name);
+	else if (space_trouble(v)[0])
+		snprintf(buf, size, "df %.200s (make room there, or delete files of the volume)",
+			v->cfg->directory);
+	else if (record_domain_inactive(r, v->cfg->domain))
 		snprintf(buf, size,
 			"tandemctl activate clusterdomain %s (forwarded to the active side)",
 			v->cfg->domain);
@@ -206,6 +218,36 @@ static const char *trouble(const struct volume *v, struct err *e)
 	return v->watchdog.text[0] ? v->watchdog.text : space_trouble(v);
 }
 
+/* Since when it is so, in seconds; what is new is noted. */
+static double trouble_since_s(struct volume *v, const char *text, uint64_t now_ns)
+{
+	return (double)(now_ns - since_note(&v->trouble_since, text, now_ns)) / (double)NS_PER_S;
+}
+
+static double peer_since_s(
+	struct volume *v, unsigned i, enum core_peer_state state, uint64_t now_ns)
+{
+	const char *name = core_peer_state_name(state);
+
+	return (double)(now_ns - since_note(&v->peer_since[i], name, now_ns)) / (double)NS_PER_S;
+}
+
+void control_status_look(struct volume *v, uint64_t now_ns)
+{
+	struct err e = {0};
+
+	if (now_ns < v->since_look_ns)
+		return;
+	v->since_look_ns = now_ns + NS_PER_S;
+	trouble_since_s(v, trouble(v, &e), now_ns);
+	for (unsigned i = 0; i < core_record(v->core)->nreplicas; i++) {
+		struct core_peer_view p;
+
+		core_peer_view(v->core, i, &p);
+		peer_since_s(v, i, p.state, now_ns);
+	}
+}
+
 struct json *control_status(struct volume *v)
 {
 	struct err e = {0};
@@ -213,6 +255,8 @@ struct json *control_status(struct volume *v)
 	const struct record *r = core_record(v->core);
 	char uuid[UUID_TEXT_SIZE], text[256];
 	struct tree_info info;
+	const char *why;
+	double seconds;
 
 	tree_info(v->tree, &info);
 	json_set_string(j, "volume", v->cfg->name);
@@ -229,7 +273,11 @@ struct json *control_status(struct volume *v)
 	json_set_int(j, "record_version", (int64_t)r->version.number);
 	json_set_int(j, "format_level", r->format_level);
 	status_domains(v, j);
-	json_set_string(j, "trouble", trouble(v, &e));
+	why = trouble(v, &e);
+	json_set_string(j, "trouble", why);
+	seconds = trouble_since_s(v, why, clock_mono_ns());
+	if (why[0])
+		json_set_double(j, "trouble_since_s", seconds);
 	next_command(v, text, sizeof(text));
 	json_set_string(j, "next", text);
 	json_set(j, "seq", status_seq(v, &info));

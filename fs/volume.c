@@ -127,6 +127,7 @@ static void status_expired(struct loop_timer *t, uint64_t now_ns)
 	volume_status_event(v);
 	watchdog_look(v, now_ns);
 	space_look(v);
+	control_status_look(v, now_ns);
 	if (v->behind_to && v->durable_told >= MIN(v->behind_to, core_end(v->core).seq)) {
 		ring_behind_end(v->ring);
 		v->behind_to = 0;
@@ -393,6 +394,7 @@ int volume_run(const struct config *cfg, char **argv)
 	v->random = random_u64();
 	v->started_ns = clock_mono_ns();
 	log_set_prefix(cfg->name);
+	prctl(PR_SET_NAME, "tandemfs"); /* one that started itself again was called "exe" */
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0); /* the kernel may need us to free its memory */
 	spare_from_oom();
 	r = volume_open(v, &e);

@@ -26,6 +26,7 @@
 #include "meta_ledger.h"
 #include "net.h"
 #include "volume.h"
+#include "since.h"
 #include "watchdog.h"
 
 #define ARENA_SIZE (64u << 20) /* bytes of batch buffers */
@@ -268,6 +269,8 @@ struct volume {
 	uint64_t last_commit_written; /* commit index in the newest batch */
 	uint64_t durable_told; /* highest EV_DURABLE */
 	struct watchdog watchdog;
+	struct since trouble_since, peer_since[REPLICAS_MAX];
+	uint64_t since_look_ns; /* the next look */
 	struct converge converge[REPLICAS_MAX]; /* slows staging for who catches up */
 	struct loop_timer converge_timer;
 	unsigned reaps; /* OP_REAPs in flight */
@@ -552,5 +555,7 @@ void control_resize_go(struct volume *v, struct control_request *r);
 
 /* control_status.c: what "status" answers; the caller's. */
 struct json *control_status(struct volume *v);
+/* Once a second or so: notes since when its troubles and its peers' states are what they are. */
+void control_status_look(struct volume *v, uint64_t now_ns);
 
 #endif
