@@ -63,14 +63,31 @@ void ctl_agent_volumes(struct ctl *c, struct ctl_volumes *vs)
 	json_free(j);
 }
 
+/* What a person can do about a daemon in this state of the agent's. */
+static const char *advice(const char *state)
+{
+	if (!strcmp(state, "refused"))
+		return "correct that, and it is started";
+	if (!strcmp(state, "waiting"))
+		return "it is started again by itself; see its log";
+	if (!strcmp(state, "silent"))
+		return "see its log, and the kernel's (dmesg)";
+	return "wait a moment";
+}
+
 /* What the agent says of a daemon that does not answer. */
 static void explain(struct ctl_volume *v, const struct json *j)
 {
 	const struct json *s = json_get(j, "supervision");
-	const char *reason = json_get_string(s, "reason", "");
+	const char *reason = json_get_string(s, "reason", ""),
+		   *state = json_get_string(s, "state", "?"),
+		   *config = json_get_string(s, "config", "");
+	int64_t since_s = (int64_t)json_get_double(s, "state_since_s", 0);
 
-	err_set(&v->e, -ECONNREFUSED, "the daemon does not answer; the agent says: %s%s%s",
-		json_get_string(s, "state", "?"), reason[0] ? ": " : "", reason);
+	err_set(&v->e, -ECONNREFUSED,
+		"the daemon does not answer; the agent says: %s for %lld s: %.120s%snext: %s "
+		"(%.90s)",
+		state, (long long)since_s, reason, reason[0] ? "\n" : "", advice(state), config);
 }
 
 static bool call_failed(struct ctl_volume *v, int ret, const struct err *e)

@@ -40,6 +40,16 @@ static void take_file(struct supervised *v, const struct scan_volume *f)
 		v->file.name);
 }
 
+/* The volume whose file had another name before, if it runs: there is one daemon for it, and one entry. */
+static struct supervised *find_renamed(struct supervisor *s, const struct scan_volume *f)
+{
+	for (unsigned i = 0; i < s->count; i++)
+		if (!s->v[i]->seen && s->v[i]->pid && !f->problem[0] &&
+			!strcmp(s->v[i]->file.name, f->name))
+			return s->v[i];
+	return NULL;
+}
+
 static struct supervised *find_path(struct supervisor *s, const char *path)
 {
 	for (unsigned i = 0; i < s->count; i++)
@@ -87,6 +97,21 @@ static void forget_gone(struct supervisor *s)
 	s->count = kept;
 }
 
+static void take_new_file(struct supervisor *s, const struct scan_volume *f)
+{
+	struct supervised *v = find_renamed(s, f);
+
+	if (!v && s->count == SCAN_VOLUMES_MAX)
+		return;
+	if (!v) {
+		v = calloc(1, sizeof(*v));
+		ensure(v);
+		v->s = s;
+		s->v[s->count++] = v;
+	}
+	take_file(v, f);
+}
+
 static void look_at_files(struct supervisor *s)
 {
 	struct scan *scan;
@@ -104,15 +129,12 @@ static void look_at_files(struct supervisor *s)
 	for (unsigned i = 0; i < scan->count; i++) {
 		struct supervised *v = find_path(s, scan->v[i].path);
 
-		if (!v && s->count < SCAN_VOLUMES_MAX) {
-			v = calloc(1, sizeof(*v));
-			ensure(v);
-			v->s = s;
-			s->v[s->count++] = v;
-		}
 		if (v)
 			take_file(v, &scan->v[i]);
 	}
+	for (unsigned i = 0; i < scan->count; i++)
+		if (!find_path(s, scan->v[i].path))
+			take_new_file(s, &scan->v[i]);
 	free(scan);
 	forget_gone(s);
 }
@@ -133,11 +155,9 @@ static void look_at_refreshes(struct supervisor *s)
 		bool open = false;
 
 		for (unsigned i = 0; i < s->count; i++) {
-			if (!refresh_wants(r, s->v[i]))
-				continue;
-			open = true;
-			if (!s->v[i]->call)
+			if (refresh_wants(r, s->v[i]) && !s->v[i]->call)
 				ask(s->v[i]);
+			open = open || refresh_wants(r, s->v[i]);
 		}
 		if (!open && !r->done_is_due) {
 			r->done_is_due = true;
@@ -199,12 +219,29 @@ static void answered(void *ctx, struct daemon_answer *a)
 	look_at_refreshes(s);
 }
 
+/* A second file for a volume that has a good one: the daemon on its socket is the other's. */
+static bool is_double(const struct supervised *v)
+{
+	for (unsigned i = 0; i < v->s->count; i++) {
+		const struct supervised *k = v->s->v[i];
+
+		if (k != v && !k->file.problem[0] && !strcmp(k->file.name, v->file.name))
+			return true;
+	}
+	return false;
+}
+
 static void ask(struct supervised *v)
 {
 	struct json *request;
 
 	if (v->call)
 		return;
+	if (!v->pid && v->file.problem[0] && is_double(v)) {
+		v->looked = true;
+		v->asked_ns = clock_mono_ns();
+		return;
+	}
 	request = json_object();
 	json_set_string(request, "verb", "status");
 	v->call_ns = clock_mono_ns();
@@ -361,6 +398,7 @@ static struct json *describe(struct supervised *v, bool with_status)
 	json_set_string(j, "volume", v->file.name);
 	json_set_string(x, "state", decide_state_name(v->decision.state));
 	json_set_string(x, "reason", v->decision.reason);
+	json_set_double(x, "state_since_s", (double)(now - v->state_since_ns) / (double)NS_PER_S);
 	json_set_int(x, "pid", MAX(v->pid, 0));
 	json_set_bool(x, "started_by_agent", v->child);
 	json_set_int(x, "starts", v->history.starts);

@@ -16,6 +16,7 @@ struct supervised {
 	bool seen; /* by the scan that is going on */
 	struct decide_history history;
 	struct decision decision;
+	uint64_t state_since_ns; /* of the decision */
 	/* the daemon */
 	int pid; /* 0: none; DAEMON_ELSEWHERE */
 	bool child; /* started by this process */

@@ -178,6 +178,7 @@ bool supervised_other_build(const struct supervised *v)
 
 void supervised_decide(struct supervised *v, uint64_t now_ns)
 {
+	enum decide_state before;
 	struct decide_observed o = {
 		.looked = v->looked,
 		.stamp = v->file.stamp,
@@ -188,5 +189,8 @@ void supervised_decide(struct supervised *v, uint64_t now_ns)
 		.history = &v->history,
 	};
 
+	before = v->decision.state;
 	decide(&o, v->s->config->restart_delay_max_ns, now_ns, &v->decision);
+	if (!v->state_since_ns || v->decision.state != before)
+		v->state_since_ns = now_ns;
 }

@@ -98,6 +98,17 @@ for s in a b; do
 	step "the daemon of site $s was killed, and is back"
 done
 
+# A file that is renamed while its daemon runs is the same volume's.
+before=$(daemon_of a)
+mv "$WORK/a/volumes/$VOLUME.conf" "$WORK/a/volumes/renamed.conf"
+listed() { rest a GET /v1/volumes | head -n 1 | jq -r '[.volumes[] | "\(.volume) \(.supervision.state) \(.supervision.config)"] | join(",")'; }
+wait_for 5 "the renamed file is seen" eval '[[ $(listed) = *renamed.conf* ]]'
+expect_eq "the volumes after a file was renamed" "$(listed)" "$VOLUME running $WORK/a/volumes/renamed.conf"
+mv "$WORK/a/volumes/renamed.conf" "$WORK/a/volumes/$VOLUME.conf"
+wait_for 5 "and back" eval '[[ $(listed) = "'"$VOLUME running $WORK/a/volumes/$VOLUME.conf"'" ]]'
+expect_eq "the daemon" "$(daemon_of a)" "$before"
+step "a renamed file is listed once"
+
 # Another build on the disk is told of; the daemon runs on.
 is_pending() { rest a GET /v1/volumes/$VOLUME | head -n 1 | jq -e ".supervision.upgrade_pending == $1" >/dev/null; }
 is_pending false || fail "an upgrade is pending before there is one"
