@@ -88,4 +88,14 @@ struct agent_config {
 /* 0, or -errno with a message; -EINVAL where the file's words are wrong. */
 int agent_config_load(const char *path, struct agent_config *ret_c, struct err *e);
 
+/*
+ * A configuration that is in use belongs to the loop's thread, which alone may change it, by
+ * agent_config_replace(). Other threads work with a copy that agent_config_snapshot() makes.
+ */
+void agent_config_snapshot(const struct agent_config *c, struct agent_config *ret_c);
+void agent_config_replace(struct agent_config *c, const struct agent_config *by);
+/* What cannot change while the agent runs: 0, or -EBUSY with the key and what to do. */
+int agent_config_check_fixed(
+	const struct agent_config *c, const struct agent_config *by, struct err *e);
+
 #endif

@@ -2,11 +2,12 @@
 /*
  * tandem-agent: one for each node; supervises the volume daemons and tells of them. Parses, wires, runs one
  * event loop. SIGTERM and SIGINT end the agent and nothing else, unless stop_daemons says otherwise: then the
- * daemons are stopped first, and waited for; a second signal ends the wait. SIGHUP makes it look at everything
- * now and try again what was refused.
+ * daemons are stopped first, and waited for; a second signal ends the wait. SIGHUP makes it read its
+ * configuration again, look at everything now, and try again what was refused.
  *
  * Failure modes: a wrong configuration is status 78 with file, line and reason; a second agent for the same
- * run directory ends at once and says so. What else goes wrong is about one volume, and is in the status.
+ * run directory ends at once and says so. A configuration that is wrong when it is read again, or wants to
+ * change what cannot be changed, is an error in the log and the old one stays, all of it. What else goes wrong is about one volume, and is in the status.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,6 +52,27 @@ static const char usage_text[] =
 	"\n"
 	"See tandem-agent(8).\n";
 
+/* The file as it is now: taken as a whole, or not at all. */
+static int reload(void *ctx, struct err *e)
+{
+	static struct agent_config new; /* large; one thread */
+	struct agent *a = ctx;
+	int ret = agent_config_load(a->config.path, &new, e);
+
+	if (!ret)
+		ret = agent_config_check_fixed(&a->config, &new, e);
+	if (ret) {
+		log_error("%s; the configuration stays as it was", e->msg);
+	} else {
+		agent_config_replace(&a->config, &new);
+		log_info("'%s' is read again", a->config.path);
+		if (a->api)
+			api_reconfigured(a->api);
+	}
+	supervisor_again(a->supervisor);
+	return ret;
+}
+
 static void signal_ready(struct loop_source *s, uint32_t events)
 {
 	struct agent *a = container_of(s, struct agent, signals);
@@ -59,8 +81,10 @@ static void signal_ready(struct loop_source *s, uint32_t events)
 	if (read(s->fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (info.ssi_signo == SIGHUP) {
+		struct err e;
+
 		log_info("SIGHUP: looking at everything again");
-		supervisor_again(a->supervisor);
+		reload(a, &e);
 	} else if (a->config.stop_daemons && !a->daemons_stop) {
 		log_info("stopping, when the daemons have");
 		a->daemons_stop = true;
@@ -123,7 +147,7 @@ static int run(struct agent *a, struct err *e)
 	a->supervisor = supervisor_new(a->loop, &a->config);
 	log_info("tandem-agent " API_VERSION " for domain '%s', volumes in '%s'", a->config.domain,
 		a->config.volumes);
-	ret = api_new(a->loop, &a->config, a->supervisor, &a->api, e);
+	ret = api_new(a->loop, &a->config, a->supervisor, reload, a, &a->api, e);
 	if (ret) /* supervision matters more */
 		log_error("rest: %s; nobody is served", e->msg);
 	ret = 0;

@@ -49,6 +49,8 @@ struct api {
 	struct tasks *tasks;
 	struct operations *operations;
 	struct open_request *open;
+	int (*reload)(void *ctx, struct err *e);
+	void *reload_ctx;
 };
 
 /* Takes j. */
@@ -110,16 +112,41 @@ static void answer_volume(struct api *a, struct server_request *r, const char *v
 	answer_error(r, 404, -ENOENT, text);
 }
 
+/* Takes j. */
+static void answer_result(struct server_request *r, int ret, struct json *j, const struct err *e)
+{
+	if (ret)
+		answer_error(r, api_http_status(ret), ret, e->msg);
+	else
+		answer_json(r, 200, j);
+}
+
+/* Takes d's arguments. */
+static void begin_operation(struct api *a, struct server_request *r, struct api_request *d)
+{
+	struct json *j = NULL;
+	struct err e = {0};
+	int ret = operations_begin(a->operations, d->args, &j, &e);
+
+	json_free(d->args);
+	d->args = NULL;
+	answer_result(r, ret, j, &e);
+}
+
 /* The daemons have said what they do. */
 static void refreshed(void *ctx)
 {
 	struct open_request *o = ctx;
 	struct api *a = o->api;
 	struct api_request decoded = o->decoded;
-	struct server_request *r = finish(o);
+	struct server_request *r;
 	struct json *j;
 
-	if (decoded.what == API_VOLUME) {
+	o->decoded.args = NULL;
+	r = finish(o);
+	if (decoded.what == API_BEGIN) {
+		begin_operation(a, r, &decoded);
+	} else if (decoded.what == API_VOLUME) {
 		answer_volume(a, r, decoded.volume);
 	} else if (decoded.what == API_STATUS) {
 		j = about(a);
@@ -173,9 +200,30 @@ static void start_verb(struct open_request *o)
 
 /* ---- what blocks, in a thread ---- */
 
-static int do_task(struct open_request *o, const atomic_bool *stop)
+/* The draft may be another's meanwhile, who lost: it is made again as the one who asks wants it. */
+static int join(struct open_request *o, const struct agent_config *c)
 {
-	const struct agent_config *c = o->api->config;
+	const char *volume = o->decoded.volume;
+	char *descriptor = strdup(json_get_string(o->decoded.args, "descriptor", ""));
+	struct replica_spec spec;
+	char address[256];
+	int ret = 0;
+
+	ensure(descriptor);
+	json_remove(o->decoded.args, "descriptor");
+	if (json_get(o->decoded.args, "peers") && replica_exists(c, volume) != 0) {
+		ret = replica_spec_parse(volume, o->decoded.args, &spec, &o->e);
+		if (!ret)
+			ret = replica_draft(c, &spec, address, &o->e);
+	}
+	if (!ret)
+		ret = replica_join(c, volume, descriptor, &o->e);
+	free(descriptor);
+	return ret ? ret : replica_publish(c, volume, &o->e);
+}
+
+static int do_task(struct open_request *o, const struct agent_config *c, const atomic_bool *stop)
+{
 	const struct json *args = o->decoded.args;
 	const char *volume = o->decoded.volume, *domain = json_get_string(args, "domain", "");
 	struct replica_spec spec;
@@ -183,8 +231,7 @@ static int do_task(struct open_request *o, const atomic_bool *stop)
 
 	switch (o->decoded.what) {
 	case API_JOIN:
-		ret = replica_join(c, volume, json_get_string(args, "descriptor", ""), &o->e);
-		return ret ? ret : replica_publish(c, volume, &o->e);
+		return join(o, c);
 	case API_REMOVE:
 		return replica_remove(c, volume, stop, &o->e);
 	case API_DELETE:
@@ -208,8 +255,12 @@ static int do_task(struct open_request *o, const atomic_bool *stop)
 static void task_work(void *ctx, const atomic_bool *stop)
 {
 	struct open_request *o = ctx;
+	struct agent_config *c = malloc(sizeof(*c)); /* the loop's may change meanwhile */
 
-	o->code = do_task(o, stop);
+	ensure(c);
+	agent_config_snapshot(o->api->config, c);
+	o->code = do_task(o, c, stop);
+	free(c);
 }
 
 static void task_done(void *ctx)
@@ -232,19 +283,39 @@ static void task_done(void *ctx)
 	answer_json(finish(o), 200, j);
 }
 
-static bool is_busy(const struct api *a, const char *volume)
+/* What is being done with the volume, or NULL. */
+static const struct open_request *task_of(const struct api *a, const char *volume)
 {
 	for (const struct open_request *o = a->open; o; o = o->next)
 		if (o->task && !strcmp(o->decoded.volume, volume))
-			return true;
-	return false;
+			return o;
+	return NULL;
+}
+
+/* Both sites make a volume of this name at the same moment, and each waits for the other. The one whose domain
+ * comes first in the alphabet goes on; the other one's request is refused, for good. */
+static bool both_make_it(const struct open_request *o, const struct open_request *other)
+{
+	enum api_what what = o->decoded.what;
+
+	return (what == API_DRAFT || what == API_JOIN) && other->decoded.what == API_CREATE &&
+	       o->request->peer && strcmp(o->api->config->domain, o->request->peer) < 0;
 }
 
 static void start_task(struct open_request *o)
 {
-	char text[128];
+	const struct open_request *other = task_of(o->api, o->decoded.volume);
+	char text[256];
 
-	if (is_busy(o->api, o->decoded.volume)) {
+	if (other && both_make_it(o, other)) {
+		snprintf(text, sizeof(text),
+			"'%s' is making a volume '%s' itself at this moment: see whether it is the "
+			"one you want ('tandemctl status'), or take another name",
+			o->api->config->domain, o->decoded.volume);
+		answer_error(finish(o), 409, -EEXIST, text);
+		return;
+	}
+	if (other) {
 		snprintf(text, sizeof(text),
 			"volume '%s' is being worked on; repeat this in a moment",
 			o->decoded.volume);
@@ -259,29 +330,48 @@ static void start_task(struct open_request *o)
 	o->task = true;
 }
 
-/* Begins one, or tells of those that are. True when it was about them. */
-static bool answer_operation(struct api *a, struct server_request *r, struct api_request *d)
+/* What needs nobody else, or tells of operations. True when it was that. */
+static bool answer_at_once(struct api *a, struct server_request *r, struct api_request *d)
 {
 	struct json *j = NULL;
 	struct err e = {0};
 	int ret = 0;
 
-	if (d->what == API_OPERATIONS) {
+	switch (d->what) {
+	case API_OPERATIONS:
 		j = about(a);
 		json_set(j, "operations", operations_list(a->operations));
-	} else if (d->what == API_OPERATION) {
+		break;
+	case API_OPERATION:
 		j = operations_get(a->operations, d->operation);
 		ret = j ? 0 : err_set(&e, -ENOENT, "no such operation");
-	} else if (d->what == API_BEGIN) {
-		ret = operations_begin(a->operations, d->args, &j, &e);
-		json_free(d->args);
-	} else {
+		break;
+	case API_CANCEL:
+		ret = operations_cancel(a->operations, d->operation, &j, &e);
+		break;
+	case API_RELOAD:
+		ret = a->reload(a->reload_ctx, &e);
+		j = ret ? NULL : about(a);
+		if (j)
+			json_set_string(j, "config", a->config->path);
+		break;
+	case API_BEGIN:
+		if (json_get(d->args, "domain")) /* the daemons are asked first */
+			return false;
+		begin_operation(a, r, d);
+		return true;
+	case API_HEALTH:
+	case API_READY:
+		j = about(a);
+		break;
+	case API_VOLUMES:
+		j = about(a);
+		json_set(j, "volumes", supervisor_list(a->supervisor));
+		break;
+	default:
 		return false;
 	}
-	if (ret)
-		answer_error(r, api_http_status(ret), ret, e.msg);
-	else
-		answer_json(r, 200, j);
+	answer_result(r, ret, j, &e);
 	return true;
 }
 
@@ -312,17 +402,8 @@ static void handle(void *ctx, struct server_request *r)
 		answer_error(r, status, e.code, e.msg);
 		return;
 	}
-	if (answer_operation(a, r, &decoded))
+	if (answer_at_once(a, r, &decoded))
 		return;
-	if (decoded.what == API_HEALTH || decoded.what == API_READY ||
-		decoded.what == API_VOLUMES) {
-		struct json *j = about(a);
-
-		if (decoded.what == API_VOLUMES)
-			json_set(j, "volumes", supervisor_list(a->supervisor));
-		answer_json(r, 200, j);
-		return;
-	}
 	o = calloc(1, sizeof(*o));
 	ensure(o);
 	o->api = a;
@@ -340,7 +421,7 @@ static void handle(void *ctx, struct server_request *r)
 }
 
 int api_new(struct loop *l, const struct agent_config *c, struct supervisor *s,
-	struct api **ret_api, struct err *e)
+	int (*reload)(void *ctx, struct err *e), void *ctx, struct api **ret_api, struct err *e)
 {
 	struct api *a = calloc(1, sizeof(*a));
 	int ret;
@@ -349,15 +430,22 @@ int api_new(struct loop *l, const struct agent_config *c, struct supervisor *s,
 	a->loop = l;
 	a->config = c;
 	a->supervisor = s;
+	a->reload = reload;
+	a->reload_ctx = ctx;
 	ret = server_new(l, c, handle, a, &a->server, e);
 	if (ret) {
 		free(a);
 		return ret;
 	}
 	a->tasks = tasks_new(l);
-	a->operations = operations_new(c, a->tasks);
+	a->operations = operations_new(c, l, a->tasks, s);
 	*ret_api = a;
 	return 0;
+}
+
+void api_reconfigured(struct api *a)
+{
+	server_reconfigured(a->server);
 }
 
 void api_free(struct api *a)

@@ -17,13 +17,17 @@
  *                                 site, default all
  *   POST /v1/volumes/NAME/delete  {"local": true: this node's replica alone}
  *   POST /v1/replicas/NAME/STEP   what the agent of another site asks for: draft {what 'create' has,
- *                                 "peers": {DOMAIN: {"address"}}} answers {"address"}, join {"descriptor"},
- *                                 remove
+ *                                 "peers": {DOMAIN: {"address"}}} answers {"address"}, join {the same,
+ *                                 "descriptor"}, remove
  *   POST /v1/operations           begins a failover (operations.h) and answers it, with its "id":
- *                                 {"kind", "volume", "to", "timeout_ms", "dry_run"}
+ *                                 {"kind", "volume", "to", "timeout_ms", "dry_run"}; with "domain" instead
+ *                                 of "volume" all of a domain, a group: {"id", "operations": [...]}
  *   GET  /v1/operations           {"domain", "version", "operations": [...]}, the oldest first
  *   GET  /v1/operations/ID        {"id", "state", "message", "steps": [{"name", "state", "start_ms",
- *                                 "end_ms", "message"}, ...], ...}; times since 1970
+ *                                 "end_ms", "message"}, ...], ...}; times since 1970. A group by its id
+ *   POST /v1/operations/ID/cancel undo it, or its group; answers it as it is. 409 when it is too late
+ *   POST /v1/reload               read the configuration again, as SIGHUP does; 409 and why not: the old
+ *                                 one stays then
  *   GET  /metrics                 Prometheus' text format
  *
  * Verbs: those of control.h; "timeout_ms" among the arguments is how long to wait for the daemon, default
@@ -55,6 +59,8 @@ enum api_what {
 	API_OPERATIONS,
 	API_OPERATION,
 	API_BEGIN,
+	API_CANCEL,
+	API_RELOAD,
 	API_CREATE,
 	API_DELETE,
 	API_DRAFT,
@@ -65,7 +71,7 @@ enum api_what {
 struct api_request {
 	enum api_what what;
 	char volume[VOLUME_NAME_MAX + 1];
-	char operation[OPERATION_ID_MAX + 1]; /* of API_OPERATION */
+	char operation[OPERATION_ID_MAX + 1]; /* of API_OPERATION and API_CANCEL */
 	/* Of a verb: the daemon's whole request, "verb" included; of what is POSTed else: the body, an object.
 	 * The caller's. */
 	struct json *args;
@@ -84,9 +90,11 @@ bool api_is_for_peers(const struct api_request *r);
 
 struct api;
 
-/* Serves what server.h serves; borrows all. */
+/* Serves what server.h serves; borrows all. `reload` reads the configuration again: 0, or -errno with why. */
 int api_new(struct loop *l, const struct agent_config *c, struct supervisor *s,
-	struct api **ret_api, struct err *e);
+	int (*reload)(void *ctx, struct err *e), void *ctx, struct api **ret_api, struct err *e);
+/* The configuration has changed. */
+void api_reconfigured(struct api *a);
 void api_free(struct api *a);
 
 #endif

@@ -71,7 +71,8 @@ bool api_is_for_peers(const struct api_request *r)
 
 	if (what == API_VERB)
 		return is_of_operation(r->args);
-	return what != API_BEGIN && what != API_CREATE && what != API_DELETE;
+	return what != API_BEGIN && what != API_CANCEL && what != API_RELOAD &&
+	       what != API_CREATE && what != API_DELETE;
 }
 
 static unsigned decode_body(const char *body, size_t len, struct api_request *r, struct err *e)
@@ -177,19 +178,25 @@ static unsigned decode_create(const char *body, size_t len, struct api_request *
 static unsigned decode_operation(const char *path, bool post, const char *body, size_t len,
 	struct api_request *r, struct err *e)
 {
-	const char *id = path + strlen(OPERATIONS);
+	const char *id = path + strlen(OPERATIONS), *rest;
+	bool cancel;
+	size_t len_id;
 
 	if (!*id) {
 		r->what = post ? API_BEGIN : API_OPERATIONS;
 		return post ? decode_body(body, len, r, e) : 0;
 	}
 	id++;
-	if (!*id || strlen(id) > OPERATION_ID_MAX || strspn(id, "0123456789-") != strlen(id))
+	len_id = strspn(id, "0123456789-");
+	rest = id + len_id;
+	cancel = !strcmp(rest, "/cancel");
+	if (!len_id || len_id > OPERATION_ID_MAX || (*rest && !cancel))
 		return refuse(e, 404, -ENOENT, "no such operation");
-	if (post)
-		return refuse(e, 405, -EINVAL, "an operation is only read");
-	snprintf(r->operation, sizeof(r->operation), "%s", id);
-	r->what = API_OPERATION;
+	if (post != cancel)
+		return refuse(e, 405, -EINVAL,
+			"an operation is only read; what is POSTed is /v1/operations/ID/cancel");
+	snprintf(r->operation, sizeof(r->operation), "%.*s", (int)len_id, id);
+	r->what = cancel ? API_CANCEL : API_OPERATION;
 	return 0;
 }
 
@@ -229,6 +236,11 @@ unsigned api_decode(const char *method, const char *path, const char *body, size
 			*ret_r = r;
 		return status;
 	}
+	if (post && !strcmp(path, "/v1/reload")) {
+		r.what = API_RELOAD;
+		*ret_r = r;
+		return 0;
+	}
 	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++) {
 		if (strcmp(plain[i].path, path) != 0)
 			continue;
@@ -241,5 +253,6 @@ unsigned api_decode(const char *method, const char *path, const char *body, size
 	}
 	return refuse(e, 404, -ENOENT,
 		"there are /v1/health, /v1/status, /v1/volumes[/NAME[/VERB]], "
-		"/v1/replicas/NAME/STEP, /v1/operations[/ID], /healthz, /readyz and /metrics");
+		"/v1/replicas/NAME/STEP, /v1/operations[/ID[/cancel]], /v1/reload, /healthz, "
+		"/readyz and /metrics");
 }

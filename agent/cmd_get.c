@@ -61,9 +61,7 @@ static void domains_table(FILE *f, const struct domains *ds)
 	fprintf(f, "tandemfs   %-*s   %-*s   %s\n", l, ds->local, a, active, inactive);
 }
 
-/* ---- the command ---- */
-
-static int get_once(struct ctl *c, FILE *f)
+static int get_domains(struct ctl *c, FILE *f)
 {
 	struct ctl_volumes *vs;
 	struct domains ds;
@@ -89,8 +87,41 @@ static int get_once(struct ctl *c, FILE *f)
 	return status;
 }
 
+/* ---- operations ---- */
+
+static int get_operations(struct ctl *c, FILE *f)
+{
+	const struct json *list;
+	struct json *j;
+	int status = ctl_agent_ask(c, "operations", "/v1/operations", NULL, &j);
+
+	if (status)
+		return status;
+	list = json_get(j, "operations");
+	if (ctl_output_is_value(c)) {
+		ctl_print_value(c, f, list);
+		json_free(j);
+		return CTL_OK;
+	}
+	fprintf(f, "%-20s %-18s %-16s %-12s %-12s %-12s %s\n", "ID", "KIND", "VOLUME", "FROM", "TO",
+		"STATE", "MESSAGE");
+	for (unsigned i = 0; i < json_length(list); i++) {
+		const struct json *op = json_at(list, i);
+
+		fprintf(f, "%-20s %-18s %-16s %-12s %-12s %-12s %s\n",
+			json_get_string(op, "id", "?"), json_get_string(op, "kind", "?"),
+			json_get_string(op, "volume", "?"), json_get_string(op, "from", "?"),
+			json_get_string(op, "to", "?"), json_get_string(op, "state", "?"),
+			json_get_string(op, "message", ""));
+	}
+	json_free(j);
+	return CTL_OK;
+}
+
+/* ---- the command ---- */
+
 /* Prints again whenever it changes; ends with a failure or from outside. */
-static int get_watch(struct ctl *c)
+static int get_watch(struct ctl *c, int (*get_once)(struct ctl *c, FILE *f))
 {
 	char *before = NULL, *now = NULL;
 	int status = CTL_OK;
@@ -119,22 +150,24 @@ static int get_watch(struct ctl *c)
 
 int cmd_get(struct ctl *c, unsigned nargs, const char *const *args)
 {
-	static const char *const names[] = {
-		"clusterdomainsstatus", "clusterdomainsstatuses", "cds"};
+	static const struct {
+		const char *name;
+		int (*get)(struct ctl *c, FILE *f);
+	} things[] = {{"clusterdomainsstatus", get_domains},
+		{"clusterdomainsstatuses", get_domains}, {"cds", get_domains},
+		{"operations", get_operations}, {"operation", get_operations}};
 
 	bool is = false;
 	int status = cmd_get_objects(c, args[0], &is);
 
 	if (is)
 		return status;
-	if (!strcmp(args[0], "operations") && !c->watch)
-		return cmd_get_operations(c);
-	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
-		if (!strcmp(args[0], names[i]))
-			return c->watch ? get_watch(c) : get_once(c, c->out);
+	for (unsigned i = 0; i < ARRAY_SIZE(things); i++)
+		if (!strcmp(args[0], things[i].name))
+			return c->watch ? get_watch(c, things[i].get) : things[i].get(c, c->out);
 	return ctl_usage_error(c, "get",
-		"there is no '%s' here%s: clusterdomainsstatus (cds), operations; of a cluster: "
+		"there is no '%s' here: clusterdomainsstatus (cds), operations; of a cluster: "
 		"failovers (fo), migrations (mig), migrationschedules (ms), clusterpairs (cp), "
 		"schedulepolicies (sp), clusterdomainupdates (cdu), rules",
-		args[0], strcmp(args[0], "operations") ? "" : " to watch");
+		args[0]);
 }

@@ -30,10 +30,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent_config.h"
 #include "clock.h"
+#include "http.h"
 #include "server_impl.h"
 
 #define WAIT_MS 600000u
+#define RELOAD_MS 5000u
 #define HELLO_S 10u
 #define WRONG_MAX 5u
 
@@ -111,6 +114,32 @@ static int say_config(struct ctl *c, const struct pair_site *s, const char *peer
 	return ret;
 }
 
+/* The agent that runs here with this file takes what is new in it at once. */
+static void tell_agent(struct ctl *c, const struct pair_site *s)
+{
+	static struct agent_config config; /* large */
+	struct json *j = NULL;
+	unsigned status = 0;
+	struct err e;
+	int ret = agent_config_load(s->config, &config, &e);
+
+	if (!ret)
+		ret = http_call_unix(config.socket, "/v1/reload", "{}", RELOAD_MS, &status, &j, &e);
+	if (!ret && status == 200 && !strcmp(json_get_string(j, "config", ""), s->config))
+		fprintf(c->out, "'%s' is written, and the agent that runs here has read it.\n",
+			s->config);
+	else
+		fprintf(c->out,
+			"'%s' is written. Start the agent with it (volumes that run go on):\n"
+			"  systemctl enable tandem-agent && systemctl restart tandem-agent\n",
+			s->config);
+	if (!ret && status != 200)
+		fprintf(c->out, "The agent that runs here has not taken it: %s\n",
+			json_get_string(j, "error", "it gives no reason"));
+	json_free(j);
+	fputs("When both sites are ready: tandemctl create volume NAME --size SIZE\n", c->out);
+}
+
 int pair_finish(struct ctl *c, const struct pair_site *s, const char *peer,
 	const char *peer_address, const struct pair_report *own, const struct pair_report *report)
 {
@@ -124,12 +153,7 @@ int pair_finish(struct ctl *c, const struct pair_site *s, const char *peer,
 	fprintf(c->out, "  from %s to here: %s\n", peer,
 		report->ok ? "reached, and this site's name is right" : report->text);
 	if (changed)
-		fprintf(c->out,
-			"'%s' is written. Start the agent with it on both sites (volumes that run "
-			"go on):\n"
-			"  systemctl enable tandem-agent && systemctl restart tandem-agent\n"
-			"Then: tandemctl create volume NAME --size SIZE\n",
-			s->config);
+		tell_agent(c, s);
 	else if (!status)
 		fputs("The certificates are renewed; what runs reads them by itself.\n", c->out);
 	if (!own->ok || !report->ok)

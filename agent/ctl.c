@@ -63,16 +63,19 @@ static const struct ctl_command commands[] = {
 		"make the replica of this node the active one"},
 	{"demote", 1, 1, CTL_OPTION_YES | CTL_OPTION_FORCE, cmd_demote, "VOLUME [--yes] [--force]",
 		"drain and unmount here, so that the other site can be promoted"},
-	{"failover", 1, 1,
+	{"failover", 1, 2,
 		CTL_OPTION_FAILOVER | CTL_OPTION_OPERATION | CTL_OPTION_YES | CTL_OPTION_OUTPUT,
 		cmd_failover,
-		"VOLUME --to DOMAIN | --unplanned [--yes] [--dry-run] [--no-wait] [-o "
-		"table|json|yaml]",
-		"move a volume to another site; --unplanned: to this one, the active one being "
-		"dead"},
-	{"failback", 1, 1, CTL_OPTION_OPERATION | CTL_OPTION_OUTPUT, cmd_failback,
-		"VOLUME [--dry-run] [--no-wait] [-o table|json|yaml]",
-		"move a volume back to where the last failover took it from"},
+		"VOLUME --to DOMAIN | VOLUME --unplanned [--yes] | clusterdomain DOMAIN [--to "
+		"DOMAIN] [--dry-run] [--no-wait] [-o table|json|yaml]",
+		"move a volume to another site, or all that are active in a domain; --unplanned: "
+		"to this one, the active one being dead"},
+	{"failback", 1, 2, CTL_OPTION_OPERATION | CTL_OPTION_OUTPUT, cmd_failback,
+		"VOLUME | clusterdomain DOMAIN [--dry-run] [--no-wait] [-o table|json|yaml]",
+		"move a volume back to where the last failover took it from, or all that came from "
+		"a domain"},
+	{"cancel", 2, 2, 0, cmd_cancel, "operation ID",
+		"undo a failover of this agent, as long as the other site is not promoted"},
 	{"resync", 1, 1, CTL_OPTION_FROM | CTL_OPTION_PREVIEW | CTL_OPTION_YES | CTL_OPTION_OUTPUT,
 		cmd_resync, "VOLUME --from DOMAIN [--preview [-o table|json|yaml]] [--yes]",
 		"end a fork: give up the state of this node, keep it aside, and follow DOMAIN"},

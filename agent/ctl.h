@@ -167,14 +167,28 @@ int cmd_generate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_generate_spec(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_failover(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_failback(struct ctl *c, unsigned nargs, const char *const *args);
-int cmd_get_operations(struct ctl *c);
 /* Objects of a cluster; *ret_is: `what` names a kind of them. */
 int cmd_get_objects(struct ctl *c, const char *what, bool *ret_is);
 int cmd_perform(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_suspend(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resume(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_migration(struct ctl *c, bool activate); /* starts or stops what was migrated */
+int cmd_cancel(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_pair(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resync(struct ctl *c, unsigned nargs, const char *const *args);
+
+/* ---- for the commands that begin operations: ctl_operation.c ---- */
+
+/* A request to this node's agent; a body is POSTed. CTL_OK with its answer, the caller's; else, after a message
+ * that begins with `what`, an exit status. */
+int ctl_agent_ask(struct ctl *c, const char *what, const char *path, const struct json *body,
+	struct json **ret_j);
+/* Such an answer is an operation, or a group with a list of them: how many, and each. */
+unsigned ctl_operation_count(const struct json *j);
+const struct json *ctl_operation_one(const struct json *j, unsigned i);
+/* Follows it to its end and prints the steps; takes *j, and gives the newest answer, the caller's in any case. */
+int ctl_operation_wait(struct ctl *c, const char *what, struct json **j);
+/* The same as far as the command line wants it, and prints what became of it. Takes j. */
+int ctl_operation_follow(struct ctl *c, const char *what, struct json *j);
 
 #endif

@@ -2,23 +2,49 @@
 /* The steps of a failover, decided. Pure. */
 #include "operation.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-static const char *const planned_names[] = {"check", "demote", "promote", "verify"};
-static const char *const unplanned_names[] = {"check", "take-over", "verify"};
-enum { PLANNED_CHECK, PLANNED_DEMOTE, PLANNED_PROMOTE, PLANNED_VERIFY };
-enum { UNPLANNED_CHECK, UNPLANNED_TAKE_OVER, UNPLANNED_VERIFY };
+static const enum operation_phase planned_phases[] = {
+	OPERATION_CHECK, OPERATION_DEMOTING, OPERATION_PROMOTING, OPERATION_VERIFY};
+static const enum operation_phase group_phases[] = {OPERATION_CHECK, OPERATION_OTHERS,
+	OPERATION_DEMOTING, OPERATION_PROMOTING, OPERATION_VERIFY};
+static const enum operation_phase unplanned_phases[] = {
+	OPERATION_CHECK, OPERATION_TAKING_OVER, OPERATION_VERIFY};
 
 unsigned operation_nsteps(const struct operation *op)
 {
-	return op->unplanned ? ARRAY_SIZE(unplanned_names) : ARRAY_SIZE(planned_names);
+	return op->unplanned  ? ARRAY_SIZE(unplanned_phases)
+	       : op->group[0] ? ARRAY_SIZE(group_phases)
+			      : ARRAY_SIZE(planned_phases);
+}
+
+static enum operation_phase phase_of(const struct operation *op, unsigned i)
+{
+	return op->unplanned  ? unplanned_phases[i]
+	       : op->group[0] ? group_phases[i]
+			      : planned_phases[i];
+}
+
+enum operation_phase operation_phase(const struct operation *op)
+{
+	return phase_of(op, op->at);
 }
 
 const char *operation_step_name(const struct operation *op, unsigned i)
 {
-	return op->unplanned ? unplanned_names[i] : planned_names[i];
+	static const char *const names[] = {
+		[OPERATION_CHECK] = "check",
+		[OPERATION_OTHERS] = "others",
+		[OPERATION_DEMOTING] = "demote",
+		[OPERATION_PROMOTING] = "promote",
+		[OPERATION_TAKING_OVER] = "take-over",
+		[OPERATION_VERIFY] = "verify",
+	};
+
+	return names[phase_of(op, i)];
 }
 
 const char *operation_kind(const struct operation *op)
@@ -157,6 +183,8 @@ static enum operation_action demote(
 	}
 	if (o->from.answers && o->from.draining) /* will end; then there is something to decide */
 		return OPERATION_LOOK;
+	if (op->cancelled && o->from.answers && o->from.serving)
+		return fail(op, now_ms, "cancelled, nothing was changed: '%s' is active", op->from);
 	if (o->refused)
 		return fail(
 			op, now_ms, "nothing was changed: '%s' says: %.300s", op->from, o->words);
@@ -172,9 +200,11 @@ static enum operation_action roll_back(
 {
 	const char *active = active_of(o);
 
-	if (arrived(op, o)) { /* it could, after all */
+	if (active && !strcmp(active, op->to)) { /* it could, after all */
 		op->state = OPERATION_RUNNING;
-		return end(op, now_ms);
+		op->deadline_ms = MAX(op->deadline_ms, now_ms + OPERATION_ROLL_BACK_MS);
+		next(op, now_ms, "the record names '%s' as active", op->to);
+		return OPERATION_LOOK;
 	}
 	if (op->from[0] && o->from.answers && o->from.serving && active &&
 		!strcmp(active, op->from))
@@ -195,9 +225,10 @@ static enum operation_action begin_roll_back(
 	struct operation_step *s = &op->steps[op->at];
 
 	snprintf(s->message, sizeof(s->message), "'%s' was not promoted: %.280s", op->to,
-		!o->to.answers ? o->to.why
-		: o->words[0]  ? o->words
-			       : "not in time");
+		op->cancelled	 ? "cancelled"
+		: !o->to.answers ? o->to.why
+		: o->words[0]	 ? o->words
+				 : "not in time");
 	s->state = OPERATION_STEP_FAILED;
 	s->end_ms = now_ms;
 	op->state = OPERATION_ROLLING_BACK;
@@ -218,7 +249,9 @@ static enum operation_action promote(
 		return fail(op, now_ms,
 			"'%s' is active, by somebody else's word: see 'tandemctl status %s'",
 			active, op->volume);
-	if (o->refused || now_ms >= op->deadline_ms)
+	if (op->cancelled && !op->from[0])
+		return fail(op, now_ms, "cancelled, nothing was changed: no replica is active");
+	if (op->cancelled || o->refused || now_ms >= op->deadline_ms)
 		return begin_roll_back(op, o, now_ms);
 	return o->to.answers ? OPERATION_PROMOTE : OPERATION_LOOK;
 }
@@ -240,8 +273,8 @@ static enum operation_action verify(
 static enum operation_action unplanned(
 	struct operation *op, const struct operation_observed *o, uint64_t now_ms)
 {
-	switch (op->at) {
-	case UNPLANNED_CHECK:
+	switch (operation_phase(op)) {
+	case OPERATION_CHECK:
 		if (!o->to.answers)
 			return fail(op, now_ms,
 				"refused, nothing was changed: no answer here: %.250s", o->to.why);
@@ -255,7 +288,7 @@ static enum operation_action unplanned(
 				op->volume);
 		next(op, now_ms, "'%s' goes on without '%s'", op->to, op->from);
 		return operation_ended(op) ? OPERATION_END : OPERATION_LOOK;
-	case UNPLANNED_TAKE_OVER:
+	case OPERATION_TAKING_OVER:
 		if (o->to.answers && !strcmp(o->to.active, op->to)) {
 			next(op, now_ms, "'%s' has taken over", op->to);
 			return OPERATION_LOOK;
@@ -271,6 +304,17 @@ static enum operation_action unplanned(
 	}
 }
 
+static enum operation_action others(
+	struct operation *op, const struct operation_observed *o, uint64_t now_ms)
+{
+	if (o->others == OPERATION_REFUSED)
+		return fail(op, now_ms, "refused, nothing was changed: %.250s", o->words);
+	if (o->others == OPERATION_UNDECIDED)
+		return OPERATION_PARK;
+	next(op, now_ms, "all %u volumes can go", op->group_size);
+	return OPERATION_LOOK;
+}
+
 enum operation_action operation_step(
 	struct operation *op, const struct operation_observed *o, uint64_t now_ms)
 {
@@ -282,25 +326,78 @@ enum operation_action operation_step(
 	}
 	if (op->state == OPERATION_ROLLING_BACK)
 		return roll_back(op, o, now_ms);
+	if (op->cancelled && operation_phase(op) <= OPERATION_OTHERS)
+		return fail(op, now_ms, "cancelled, nothing was changed");
 	if (op->unplanned)
 		return unplanned(op, o, now_ms);
-	switch (op->at) {
-	case PLANNED_CHECK:
+	switch (operation_phase(op)) {
+	case OPERATION_CHECK:
 		return check(op, o, now_ms);
-	case PLANNED_DEMOTE:
+	case OPERATION_OTHERS:
+		return others(op, o, now_ms);
+	case OPERATION_DEMOTING:
 		return demote(op, o, now_ms);
-	case PLANNED_PROMOTE:
+	case OPERATION_PROMOTING:
 		return promote(op, o, now_ms);
 	default:
 		return verify(op, o, now_ms);
 	}
 }
 
+/* ---- groups ---- */
+
+/* Did it pass the step that waits for the others? One that was where it should be, already, did not. */
+static bool has_begun(const struct operation *op)
+{
+	const struct operation_step *demote = &op->steps[2];
+
+	return op->state == OPERATION_DONE ? demote->end_ms > demote->start_ms : op->at >= 2;
+}
+
+enum operation_verdict operation_group_verdict(
+	const struct operation *const *members, unsigned n, const struct operation **ret_why)
+{
+	bool all = n > 0 && n >= members[0]->group_size;
+
+	*ret_why = NULL;
+	for (unsigned i = 0; i < n; i++)
+		if (has_begun(members[i]))
+			return OPERATION_GO;
+	for (unsigned i = 0; i < n; i++) {
+		if (members[i]->state == OPERATION_FAILED) {
+			*ret_why = members[i];
+			return OPERATION_REFUSED;
+		}
+	}
+	if (!all) /* their files are written before the first one begins: the rest never will be */
+		return OPERATION_REFUSED;
+	for (unsigned i = 0; i < n; i++)
+		if (members[i]->at == 0)
+			return OPERATION_UNDECIDED;
+	return OPERATION_GO;
+}
+
+int operation_can_cancel(const struct operation *op, struct err *e)
+{
+	if (operation_ended(op))
+		return err_set(e, -EALREADY, "operation %s has ended: %.160s", op->id, op->message);
+	if (op->state == OPERATION_ROLLING_BACK)
+		return err_set(e, -EALREADY, "operation %s is rolling back already", op->id);
+	if (operation_phase(op) >= OPERATION_TAKING_OVER)
+		return err_set(e, -EALREADY,
+			"operation %s: '%s' is promoted, or about to be: wait for its end, and "
+			"type 'tandemctl failback %s'",
+			op->id, op->to, op->volume);
+	return 0;
+}
+
 /* A dead site may have come back since, and be in use: a person's word of then does not count for ever. */
 static bool nothing_was_changed(const struct operation *op)
 {
+	enum operation_phase p = operation_phase(op);
+
 	return op->state == OPERATION_RUNNING &&
-	       op->at <= (op->unplanned ? (unsigned)UNPLANNED_TAKE_OVER : (unsigned)PLANNED_DEMOTE);
+	       (p <= OPERATION_DEMOTING || p == OPERATION_TAKING_OVER);
 }
 
 void operation_resume(struct operation *op, uint64_t now_ms)

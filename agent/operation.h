@@ -4,6 +4,7 @@
  * observed and the time. No I/O, no clock: operations.c observes, acts, and keeps it on disk.
  *
  *   planned:    check -> demote (at the active site) -> promote (at the target) -> verify
+ *   of a group: check -> others (all of the group are checked) -> demote -> promote -> verify
  *   unplanned:  check -> take-over (the survivor goes on without the dead site, which nobody asks) -> verify
  *
  * Each step looks first at what is: the newest record among those that answer says who is active. So an
@@ -11,7 +12,11 @@
  *
  * Failure modes: what the check refuses has changed nothing. Once the old active is demoted and the target
  * cannot be promoted (it refuses, or the time is over), the old active is promoted again: "rolling back".
- * When that fails, too, no replica is active, and the message says what to type.
+ * When that fails, too, no replica is active, and the message says what to type. One that is cancelled before
+ * the target is promoted goes back the same way.
+ *
+ * A group is the planned failover of all volumes of a domain. Until all have passed their check none gives an
+ * order; when one is refused, all are, and nothing was changed. From there on each goes its own way.
  */
 #ifndef AGENT_OPERATION_H
 #define AGENT_OPERATION_H
@@ -24,7 +29,8 @@
 
 #define OPERATION_ID_MAX 31u
 #define OPERATION_TEXT_MAX 384u
-#define OPERATION_STEPS_MAX 4u
+#define OPERATION_STEPS_MAX 5u
+#define OPERATION_GROUP_MAX 256u /* volumes */
 #define OPERATION_ROLL_BACK_MS 60000u /* how long the old active is asked to be active again */
 #define OPERATION_TIMEOUT_MS 120000u /* the default */
 #define OPERATION_TIMEOUT_MS_MAX 86400000u
@@ -34,6 +40,14 @@ enum operation_state {
 	OPERATION_ROLLING_BACK,
 	OPERATION_DONE,
 	OPERATION_FAILED
+};
+enum operation_phase { /* what a step is about */
+	OPERATION_CHECK,
+	OPERATION_OTHERS,
+	OPERATION_DEMOTING,
+	OPERATION_PROMOTING,
+	OPERATION_TAKING_OVER,
+	OPERATION_VERIFY
 };
 enum operation_step_state {
 	OPERATION_STEP_PENDING,
@@ -50,12 +64,15 @@ struct operation_step {
 
 struct operation {
 	char id[OPERATION_ID_MAX + 1];
+	char group[OPERATION_ID_MAX + 1]; /* ""; else those that have it are done together */
+	unsigned group_size; /* how many these are */
 	char volume[VOLUME_NAME_MAX + 1];
 	char from[DOMAIN_LEN_MAX +
 		  1]; /* the active one at the check; "": not looked yet, or none */
 	char to[DOMAIN_LEN_MAX + 1];
 	bool unplanned, failback;
 	bool dry_run; /* ends after the check; never on disk */
+	bool cancelled; /* somebody wants it undone */
 	uint64_t timeout_ms, created_ms, deadline_ms, ended_ms;
 	enum operation_state state;
 	unsigned at; /* the step */
@@ -74,7 +91,10 @@ struct operation_side {
 	bool from_in_sync, to_in_sync;
 };
 
+enum operation_verdict { OPERATION_UNDECIDED, OPERATION_GO, OPERATION_REFUSED };
+
 struct operation_observed {
+	enum operation_verdict others; /* may this group begin? */
 	struct operation_side from, to; /* from is not looked at when it is unplanned */
 	bool refused; /* the last order got a "no" that waiting will not change */
 	char words[OPERATION_TEXT_MAX]; /* of the last order's answer; "" */
@@ -82,6 +102,7 @@ struct operation_observed {
 
 enum operation_action {
 	OPERATION_LOOK, /* in a moment again */
+	OPERATION_PARK, /* when `others` is decided */
 	OPERATION_DEMOTE, /* order `from` to demote */
 	OPERATION_PROMOTE, /* order `to` to promote */
 	OPERATION_TAKE_OVER, /* order `to` to go on without `from` */
@@ -97,6 +118,15 @@ enum operation_action operation_step(
  * was its end stays it: an agent that comes back after days takes nothing over that has gone on since. */
 void operation_resume(struct operation *op, uint64_t now_ms);
 
+/* What the operations of one group, as they are now, say to those that wait; the first that is refused, or
+ * NULL, for a person. Once one of them has begun they all may: also after a crash. */
+enum operation_verdict operation_group_verdict(
+	const struct operation *const *members, unsigned n, const struct operation **ret_why);
+
+/* 0; or -EALREADY with why it cannot be undone any more. */
+int operation_can_cancel(const struct operation *op, struct err *e);
+
+enum operation_phase operation_phase(const struct operation *op);
 unsigned operation_nsteps(const struct operation *op);
 const char *operation_step_name(const struct operation *op, unsigned i);
 const char *operation_kind(

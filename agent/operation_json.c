@@ -16,6 +16,11 @@ struct json *operation_json(const struct operation *op)
 	json_set_string(j, "id", op->id);
 	json_set_string(j, "kind", operation_kind(op));
 	json_set_string(j, "volume", op->volume);
+	if (op->group[0]) {
+		json_set_string(j, "group", op->group);
+		json_set_int(j, "group_size", op->group_size);
+	}
+	json_set_bool(j, "cancelled", op->cancelled);
 	json_set_string(j, "from", op->from);
 	json_set_string(j, "to", op->to);
 	json_set_string(j, "state", state_names[op->state]);
@@ -61,6 +66,28 @@ static uint64_t get_ms(const struct json *j, const char *key)
 	return (uint64_t)MAX(0, json_get_int(j, key, 0));
 }
 
+/* It becomes a file's name. */
+static bool is_id(const char *s)
+{
+	return *s && *s != '-' && strspn(s, "0123456789-") == strlen(s);
+}
+
+static bool is_name(const char *s)
+{
+	return strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") == strlen(s);
+}
+
+static bool parse_group(const struct json *j, struct operation *op)
+{
+	int64_t size = json_get_int(j, "group_size", 0);
+
+	if (!json_get(j, "group"))
+		return true;
+	op->group_size = (unsigned)MAX(0, MIN(size, OPERATION_GROUP_MAX + 1));
+	return !op->unplanned && size > 0 && size <= OPERATION_GROUP_MAX &&
+	       get_text(j, "group", op->group, sizeof(op->group)) && is_id(op->group);
+}
+
 static bool parse_steps(const struct json *steps, struct operation *op)
 {
 	bool passed = true; /* all so far are done */
@@ -75,6 +102,8 @@ static bool parse_steps(const struct json *steps, struct operation *op)
 		if (state < 0 ||
 			!get_text(s, "message", op->steps[i].message, OPERATION_TEXT_MAX) ||
 			strcmp(json_get_string(s, "name", ""), operation_step_name(op, i)) != 0)
+			return false;
+		if (!passed && state == OPERATION_STEP_DONE)
 			return false;
 		op->steps[i].state = (enum operation_step_state)state;
 		op->steps[i].start_ms = get_ms(s, "start_ms");
@@ -95,14 +124,16 @@ int operation_parse(const struct json *j, struct operation *ret_op, struct err *
 	op.unplanned = !strcmp(kind, "unplanned-failover");
 	op.failback = !strcmp(kind, "failback");
 	if (state < 0 || strcmp(kind, operation_kind(&op)) != 0 ||
-		!get_text(j, "id", op.id, sizeof(op.id)) ||
-		!get_text(j, "volume", op.volume, sizeof(op.volume)) ||
-		!get_text(j, "from", op.from, sizeof(op.from)) ||
-		!get_text(j, "to", op.to, sizeof(op.to)) ||
+		!get_text(j, "id", op.id, sizeof(op.id)) || !is_id(op.id) ||
+		!get_text(j, "volume", op.volume, sizeof(op.volume)) || !op.volume[0] ||
+		!is_name(op.volume) || !get_text(j, "from", op.from, sizeof(op.from)) ||
+		!is_name(op.from) || !get_text(j, "to", op.to, sizeof(op.to)) || !op.to[0] ||
+		!is_name(op.to) || !parse_group(j, &op) ||
 		!get_text(j, "message", op.message, sizeof(op.message)) ||
 		!parse_steps(json_get(j, "steps"), &op))
 		return err_set(e, -EBADMSG, "this is no operation");
 	op.state = (enum operation_state)state;
+	op.cancelled = json_get_bool(j, "cancelled", false);
 	op.timeout_ms = MIN(get_ms(j, "timeout_ms"), OPERATION_TIMEOUT_MS_MAX);
 	op.created_ms = get_ms(j, "created_ms");
 	op.ended_ms = get_ms(j, "ended_ms");

@@ -1,291 +1,237 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What operation.c decides is done here: a thread for each operation asks both sites' daemons for their
- * status (its own through the socket, the other's through that site's agent), keeps the operation on disk
- * whenever it has changed, and then gives the order. An order's answer is only a hint: what counts is the
- * status after it.
+ * The operations of this agent: a list, on disk each a file ID.json that is written beside and renamed, so that
+ * a crash at any moment leaves the step before, which is looked at again. Each gets a thread (operations_work.c)
+ * when it is its turn; so many at a time, the oldest first.
  *
- * On disk an operation is a file ID.json, written beside and renamed. A crash at any moment leaves the step
- * before, which is looked at again.
+ * The operations of a group are all written before the first one begins. One that has passed its check gives
+ * its thread back; what the group does is decided here, once, from all of them.
  *
- * Failure modes: an operation that cannot be written before an order gives no order and tries again. A file
- * that is damaged is told of and left alone.
+ * Failure modes: more than can be done at a time wait; when no thread is to be had, this is tried again. A file
+ * that is damaged is told of and left alone, and its group, if nothing of that has begun, is refused.
  *
  * Threads: a worker has a copy of its own; `lock` protects those that the loop reads.
  */
 #include "operations.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "clock.h"
-#include "control.h"
 #include "log.h"
 #include "operation.h"
 #include "operations_disk.h"
-#include "peer_call.h"
+#include "operations_impl.h"
 
-#define KEPT_MAX 100u
-#define LOOK_US 100000u
-#define CALL_MS 5000u
+#define KEPT_MAX 100u /* and all that have not ended */
+#define ENTRIES_MAX 1024u
+#define WORKING_MAX 24u /* the tasks of the REST API want their threads, too */
 
-struct entry {
-	struct operations *all;
-	struct operation op; /* all->lock */
-	bool working; /* the loop's */
-};
+static void start_waiting(struct operations *all);
 
-struct operations {
-	const struct agent_config *config;
-	struct tasks *tasks;
-	pthread_mutex_t lock;
-	struct entry *entries[KEPT_MAX]; /* the loop's; the oldest first */
-	unsigned count;
-};
-
-static uint64_t wall_ms(void)
+static struct operation copy_of(struct entry *en)
 {
-	struct timespec t;
+	struct operation op;
 
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-/* ---- the worker ---- */
-
-static void socket_of(const struct agent_config *c, const char *volume, char *ret, size_t size)
-{
-	snprintf(ret, size, "%.4000s/%s.sock", c->run_dir, volume);
-}
-
-/* A daemon's answer to a verb; the caller's. NULL: `e` says why. */
-static struct json *ask(const struct agent_config *c, const struct operation *op,
-	const char *domain, struct json *request, const atomic_bool *stop, struct err *e)
-{
-	const char *verb = json_get_string(request, "verb", "");
-	bool is_status = !strcmp(verb, "status");
-	char path[4200];
-	struct json *j = NULL, *status;
-	unsigned http;
-
-	if (!strcmp(domain, c->domain)) {
-		socket_of(c, op->volume, path, sizeof(path));
-		return control_call(path, request, CALL_MS, &j, e) ? NULL : j;
-	}
-	snprintf(path, sizeof(path), "/v1/volumes/%s%s%s", op->volume, is_status ? "" : "/",
-		is_status ? "" : verb);
-	json_set_string(request, "operation", op->id);
-	json_set_int(request, "timeout_ms", CALL_MS - 500);
-	if (peer_call(c, domain, path, is_status ? NULL : request, CALL_MS, stop, &http, &j, e))
-		return NULL;
-	if (json_get_string(j, "error", NULL)) {
-		err_set(e, (int)json_get_int(j, "code", -EIO), "%s",
-			json_get_string(j, "error", ""));
-		json_free(j);
-		return NULL;
-	}
-	if (!is_status)
-		return j;
-	status = json_copy(json_get(j, "status"));
-	if (!status || json_get_double(json_get(j, "supervision"), "answered_s", 0) > 3) {
-		err_set(e, -ECONNREFUSED, "its daemon does not answer");
-		json_free(status);
-		status = NULL;
-	}
-	json_free(j);
-	return status;
-}
-
-static void look(const struct agent_config *c, const struct operation *op, const char *domain,
-	const atomic_bool *stop, struct operation_side *ret_s)
-{
-	struct json *request = json_object(), *j;
-	struct err e = {0};
-
-	json_set_string(request, "verb", "status");
-	j = ask(c, op, domain, request, stop, &e);
-	json_free(request);
-	*ret_s = (struct operation_side){0};
-	if (j)
-		operation_side_parse(op, j, ret_s);
-	else
-		snprintf(ret_s->why, sizeof(ret_s->why), "%s", e.msg);
-	json_free(j);
-}
-
-/* Is it a "no" for good? A question is none: something is missing that may come back. */
-static bool is_final(int code)
-{
-	return code < 0 && code != -EBUSY && code != -EAGAIN && code != CONTROL_SOON &&
-	       code != -ECONNRESET && code != -ENOTCONN && code != -ETIMEDOUT;
-}
-
-static void give_order(const struct agent_config *c, const struct operation *op,
-	enum operation_action action, const atomic_bool *stop, struct operation_observed *o)
-{
-	bool old = action == OPERATION_DEMOTE || action == OPERATION_PROMOTE_OLD;
-	struct json *request = json_object(), *j;
-	struct err e = {0};
-
-	json_set_string(request, "verb",
-		action == OPERATION_DEMOTE	? "demote"
-		: action == OPERATION_TAKE_OVER ? "deactivate"
-						: "promote");
-	if (action == OPERATION_TAKE_OVER) {
-		json_set_string(request, "domain", op->from);
-		json_set_bool(request, "yes", true); /* that is what 'unplanned' says */
-	}
-	j = ask(c, op, old ? op->from : op->to, request, stop, &e);
-	json_free(request);
-	o->refused = j && is_final((int)json_get_int(j, "code", 0));
-	snprintf(o->words, sizeof(o->words), "%s", j ? json_get_string(j, "text", "") : e.msg);
-	json_free(j);
-}
-
-/* For tests: TANDEMFS_FAULT_OPERATION=STEP or STEP:after, before or after that step's order. */
-static void maybe_die(const struct operation *op, bool after)
-{
-	const char *fault = getenv("TANDEMFS_FAULT_OPERATION");
-	char here[64];
-
-	snprintf(
-		here, sizeof(here), "%s%s", operation_step_name(op, op->at), after ? ":after" : "");
-	if (fault && !strcmp(fault, here) && !operation_ended(op))
-		raise(SIGKILL);
-}
-
-static void observe(const struct agent_config *c, struct operation *op, const atomic_bool *stop,
-	struct operation_observed *o)
-{
-	look(c, op, op->to, stop, &o->to);
-	if (!op->at && o->to.answers && !op->from[0] && strcmp(o->to.active, op->to) != 0)
-		snprintf(op->from, sizeof(op->from), "%s", o->to.active);
-	if (!op->unplanned && op->from[0])
-		look(c, op, op->from, stop, &o->from);
-}
-
-static void publish(struct entry *en, const struct operation *op)
-{
 	pthread_mutex_lock(&en->all->lock);
-	en->op = *op;
+	op = en->op;
 	pthread_mutex_unlock(&en->all->lock);
+	return op;
 }
 
-static void work(void *ctx, const atomic_bool *stop)
+/* ---- the list ---- */
+
+/* Has it ended, and all of its group? Then nobody asks for it any more but people. */
+static bool is_history(struct operations *all, const struct entry *en)
 {
-	struct entry *en = ctx;
-	const struct agent_config *c = en->all->config;
-	struct operation op = en->op; /* nobody else changes it meanwhile */
-	struct operation_observed o = {0};
+	for (unsigned i = 0; i < all->count; i++) {
+		const struct entry *k = all->entries[i];
 
-	while (!atomic_load(stop) && !operation_ended(&op)) {
-		struct operation before = op;
-		enum operation_action action;
-		struct err e;
-
-		maybe_die(&op, false);
-		observe(c, &op, stop, &o);
-		if (atomic_load(stop))
-			return;
-		action = operation_step(&op, &o, wall_ms());
-		if (op.at != before.at || op.state != before.state)
-			o.refused = false;
-		if (memcmp(&op, &before, sizeof(op)) && !op.dry_run &&
-			operations_store(c, &op, &e)) {
-			log_error("operation %s: %s", op.id, e.msg);
-			op = before;
-			usleep(LOOK_US * 10);
+		if (k != en && (!en->op.group[0] || strcmp(k->op.group, en->op.group) != 0))
 			continue;
-		}
-		publish(en, &op);
-		if (op.at != before.at || op.state != before.state)
-			log_info("operation %s: %s: %s: %s", op.id, op.volume,
-				operation_step_name(&op, before.at), op.steps[before.at].message);
-		if (action != OPERATION_LOOK && action != OPERATION_END) {
-			give_order(c, &op, action, stop, &o);
-			maybe_die(&op, true);
-		} else if (op.at == before.at) {
-			usleep(LOOK_US);
-		}
+		if (k->working || !operation_ended(&k->op))
+			return false;
 	}
+	return true;
 }
 
-static void done(void *ctx)
+static void remove_at(struct operations *all, unsigned i)
 {
-	struct entry *en = ctx;
-
-	en->working = false;
+	operations_forget(all->config, all->entries[i]->op.id);
+	free(all->entries[i]);
+	all->count--;
+	memmove(&all->entries[i], &all->entries[i + 1], (all->count - i) * sizeof(all->entries[0]));
 }
 
-/* ---- the loop's side ---- */
+/* Before `more` come in. */
+static void make_room(struct operations *all, unsigned more)
+{
+	pthread_mutex_lock(&all->lock);
+	for (unsigned i = 0; i < all->count && all->count + more > KEPT_MAX;) {
+		if (is_history(all, all->entries[i]))
+			remove_at(all, i);
+		else
+			i++;
+	}
+	pthread_mutex_unlock(&all->lock);
+}
 
 static struct entry *add(struct operations *all, const struct operation *op)
 {
-	struct entry *en;
+	struct entry *en = calloc(1, sizeof(*en));
 
-	if (all->count == KEPT_MAX) {
-		unsigned i = 0;
-
-		while (i < all->count && all->entries[i]->working)
-			i++;
-		if (i == all->count)
-			return NULL;
-		operations_forget(all->config, all->entries[i]->op.id);
-		free(all->entries[i]);
-		all->count--;
-		memmove(&all->entries[i], &all->entries[i + 1],
-			(all->count - i) * sizeof(all->entries[0]));
-	}
-	en = calloc(1, sizeof(*en));
-	ensure(en);
+	ensure(en && all->count < ENTRIES_MAX);
 	en->all = all;
 	en->op = *op;
 	all->entries[all->count++] = en;
 	return en;
 }
 
-static int start(struct entry *en)
+const struct operation *operations_under_way(const struct operations *all, const char *volume)
 {
-	int ret;
+	for (unsigned i = 0; i < all->count; i++) {
+		struct operation op = copy_of(all->entries[i]);
 
-	en->working = true;
-	ret = task_start(en->all->tasks, work, done, en);
-	if (ret)
+		if (!operation_ended(&op) && !strcmp(op.volume, volume))
+			return &all->entries[i]->op;
+	}
+	return NULL;
+}
+
+const char *operations_came_from(const struct operations *all, const char *volume)
+{
+	for (unsigned i = all->count; i--;) {
+		struct operation op = copy_of(all->entries[i]);
+
+		if (op.state == OPERATION_DONE && !op.dry_run && op.from[0] &&
+			!strcmp(op.volume, volume))
+			return all->entries[i]->op.from;
+	}
+	return NULL;
+}
+
+/* ---- groups ---- */
+
+static bool waits_for_group(const struct operation *op)
+{
+	return op->group[0] && !operation_ended(op) && operation_phase(op) == OPERATION_OTHERS;
+}
+
+/* The verdict on the group of an entry that waits for it. It is for all of them, once and for ever. */
+static void decide_group(struct operations *all, struct entry *one)
+{
+	struct operation *ops = calloc(all->count, sizeof(*ops));
+	const struct operation **members = calloc(all->count, sizeof(*members)), *why;
+	enum operation_verdict verdict;
+	unsigned n = 0;
+
+	ensure(ops && members);
+	for (unsigned i = 0; i < all->count; i++) {
+		ops[n] = copy_of(all->entries[i]);
+		members[n] = &ops[n];
+		if (!strcmp(ops[n].group, one->op.group))
+			n++;
+	}
+	verdict = operation_group_verdict(members, n, &why);
+	for (unsigned i = 0; i < all->count && verdict != OPERATION_UNDECIDED; i++) {
+		struct entry *en = all->entries[i];
+
+		if (strcmp(en->op.group, one->op.group) != 0 || en->verdict)
+			continue;
+		en->verdict = verdict;
+		if (why)
+			snprintf(en->verdict_words, sizeof(en->verdict_words), "because of '%s'",
+				why->volume);
+		else
+			snprintf(en->verdict_words, sizeof(en->verdict_words),
+				"the agent died before all was written down");
+	}
+	free(ops);
+	free(members);
+}
+
+/* ---- threads ---- */
+
+static void done(void *ctx)
+{
+	struct entry *en = ctx;
+
+	en->working = false;
+	en->all->working--;
+	start_waiting(en->all);
+}
+
+/* Has it something to do? */
+static bool is_ready(struct operations *all, struct entry *en)
+{
+	struct operation op = copy_of(en);
+
+	if (en->working || operation_ended(&op))
+		return false;
+	if (!waits_for_group(&op) || en->verdict || en->cancel)
+		return true;
+	decide_group(all, en);
+	return en->verdict != OPERATION_UNDECIDED;
+}
+
+static void start_waiting(struct operations *all)
+{
+	for (unsigned i = 0; i < all->count && all->working < WORKING_MAX; i++) {
+		struct entry *en = all->entries[i];
+
+		if (!is_ready(all, en))
+			continue;
+		en->working = true;
+		all->working++;
+		if (task_start(all->tasks, operation_work, done, en) == 0)
+			continue;
 		en->working = false;
-	return ret;
+		all->working--;
+		loop_timer_set(all->loop, &all->retry, clock_mono_ns() + NS_PER_S);
+		return;
+	}
+}
+
+static void retry_expired(struct loop_timer *t, uint64_t now_ns)
+{
+	start_waiting(container_of(t, struct operations, retry));
 }
 
 static void found(void *ctx, const struct operation *op)
 {
 	struct operations *all = ctx;
 	struct operation again = *op;
-	struct entry *en;
 
-	operation_resume(&again, wall_ms());
-	en = add(all, &again);
-	if (!en || operation_ended(&again))
+	if (all->count == ENTRIES_MAX) {
+		log_error("operation %s: there are too many; it is left alone", op->id);
 		return;
-	log_info("operation %s: %s: goes on at '%s'", again.id, again.volume,
-		operation_step_name(&again, again.at));
-	if (start(en))
-		log_error("operation %s: too much is being done; restart the agent", again.id);
+	}
+	operation_resume(&again, operations_wall_ms());
+	add(all, &again);
+	if (!operation_ended(&again))
+		log_info("operation %s: %s: goes on at '%s'", again.id, again.volume,
+			operation_step_name(&again, again.at));
 }
 
-struct operations *operations_new(const struct agent_config *c, struct tasks *t)
+struct operations *operations_new(
+	const struct agent_config *c, struct loop *l, struct tasks *t, struct supervisor *s)
 {
 	struct operations *all = calloc(1, sizeof(*all));
 
 	ensure(all);
 	all->config = c;
+	all->loop = l;
 	all->tasks = t;
+	all->supervisor = s;
+	all->retry.expired = retry_expired;
+	all->entries = calloc(ENTRIES_MAX, sizeof(all->entries[0]));
+	ensure(all->entries);
 	pthread_mutex_init(&all->lock, NULL);
 	operations_load(c, found, all);
+	make_room(all, 0);
+	start_waiting(all);
 	return all;
 }
 
@@ -293,142 +239,149 @@ void operations_free(struct operations *all)
 {
 	if (!all)
 		return;
+	loop_timer_clear(all->loop, &all->retry);
 	for (unsigned i = 0; i < all->count; i++)
 		free(all->entries[i]);
+	free(all->entries);
 	pthread_mutex_destroy(&all->lock);
 	free(all);
 }
 
-/* Its thread may still have to be joined. */
-static bool is_under_way(struct operations *all, const struct entry *en)
+/* ---- what is asked ---- */
+
+/* All of them on disk, or none. */
+static int store_all(struct operations *all, const struct operation *ops, unsigned n, struct err *e)
 {
-	bool ended;
+	for (unsigned i = 0; i < n; i++) {
+		int ret = ops[i].dry_run ? 0 : operations_store(all->config, &ops[i], e);
 
-	pthread_mutex_lock(&all->lock);
-	ended = operation_ended(&en->op);
-	pthread_mutex_unlock(&all->lock);
-	return en->working && !ended;
-}
-
-/* Where the newest failover that came to its end came from. */
-static const char *came_from(struct operations *all, const char *volume)
-{
-	for (unsigned i = all->count; i--;) {
-		const struct operation *op = &all->entries[i]->op;
-
-		if (!is_under_way(all, all->entries[i]) && op->state == OPERATION_DONE &&
-			!op->dry_run && op->from[0] && !strcmp(op->volume, volume))
-			return op->from;
+		if (!ret)
+			continue;
+		for (unsigned k = 0; k <= i; k++)
+			operations_forget(all->config, ops[k].id);
+		return ret;
 	}
-	return NULL;
-}
-
-static int decode(
-	struct operations *all, const struct json *args, struct operation *op, struct err *e)
-{
-	const char *kind = json_get_string(args, "kind", "");
-	const char *volume = json_get_string(args, "volume", ""),
-		   *to = json_get_string(args, "to", "");
-	int64_t ms = json_get_int(args, "timeout_ms", OPERATION_TIMEOUT_MS);
-
-	op->unplanned = !strcmp(kind, "unplanned-failover");
-	op->failback = !strcmp(kind, "failback");
-	if (strcmp(kind, operation_kind(op)) != 0)
-		return err_set(e, -EINVAL, "\"kind\" is failover, failback or unplanned-failover");
-	if (!volume[0] || strlen(volume) > VOLUME_NAME_MAX || strchr(volume, '/'))
-		return err_set(e, -EINVAL, "\"volume\" is missing or no name");
-	if (ms < 1 || ms > (int64_t)OPERATION_TIMEOUT_MS_MAX)
-		return err_set(
-			e, -EINVAL, "\"timeout_ms\" is from 1 to %u", OPERATION_TIMEOUT_MS_MAX);
-	if (op->unplanned && !to[0])
-		to = all->config->domain;
-	if (op->failback && !to[0]) {
-		to = came_from(all, volume);
-		if (!to)
-			return err_set(e, -ENOENT,
-				"this agent knows of no failover of '%s': type 'tandemctl failover "
-				"%s "
-				"--to DOMAIN'",
-				volume, volume);
-	}
-	if (strcmp(to, all->config->domain) != 0 && (op->unplanned || !peer_find(all->config, to)))
-		return err_set(e, -EINVAL,
-			op->unplanned
-				? "an unplanned failover is typed at the site that goes on: "
-				  "'%.63s' is "
-				  "not '%s'"
-				: "\"to\": '%.63s' is neither a peer of this agent nor its own "
-				  "domain '%s'",
-			to, all->config->domain);
-	snprintf(op->volume, sizeof(op->volume), "%s", volume);
-	snprintf(op->to, sizeof(op->to), "%s", to);
-	op->timeout_ms = (uint64_t)ms;
-	op->dry_run = json_get_bool(args, "dry_run", false);
 	return 0;
+}
+
+static void name_all(struct operation *ops, unsigned n, bool group)
+{
+	static unsigned serial;
+	char id[OPERATION_ID_MAX + 1];
+	uint64_t now = operations_wall_ms();
+
+	snprintf(id, sizeof(id), "%013llu-%02u", (unsigned long long)now, serial++ % 100);
+	for (unsigned i = 0; i < n; i++) {
+		ops[i].created_ms = now;
+		ops[i].deadline_ms = now + ops[i].timeout_ms;
+		if (!group) {
+			snprintf(ops[i].id, sizeof(ops[i].id), "%s", id);
+			continue;
+		}
+		snprintf(ops[i].id, sizeof(ops[i].id), "%.20s-%03u", id, i);
+		snprintf(ops[i].group, sizeof(ops[i].group), "%s", id);
+		ops[i].group_size = n;
+	}
 }
 
 int operations_begin(
 	struct operations *all, const struct json *args, struct json **ret_j, struct err *e)
 {
-	static unsigned serial;
-	struct operation op = {0};
-	struct entry *en;
-	int ret = decode(all, args, &op, e);
+	bool group = json_get(args, "domain") != NULL;
+	struct operation *ops = NULL;
+	unsigned n = 1;
+	int ret;
 
-	if (ret)
-		return ret;
-	for (unsigned i = 0; i < all->count; i++)
-		if (is_under_way(all, all->entries[i]) &&
-			!strcmp(all->entries[i]->op.volume, op.volume))
-			return err_set(e, -EBUSY,
-				"operation %s of '%s' is under way: 'tandemctl get "
-				"operations' shows it",
-				all->entries[i]->op.id, op.volume);
-	op.created_ms = wall_ms();
-	op.deadline_ms = op.created_ms + op.timeout_ms;
-	snprintf(op.id, sizeof(op.id), "%013llu-%02u", (unsigned long long)op.created_ms,
-		serial++ % 100);
-	ret = op.dry_run ? 0 : operations_store(all->config, &op, e);
-	if (ret)
-		return ret;
-	en = add(all, &op);
-	if (!en || start(en)) {
-		operations_forget(all->config, op.id);
-		if (en) {
-			all->count--;
-			free(en);
-		}
-		return err_set(e, -EBUSY, "too much is being done; repeat this in a moment");
+	if (group) {
+		ret = operations_decode_group(all, args, &ops, &n, e);
+	} else {
+		ops = calloc(1, sizeof(*ops));
+		ensure(ops);
+		ret = operations_decode(all, args, ops, e);
 	}
-	log_info("operation %s: %s of '%s' to '%s'%s", op.id, operation_kind(&op), op.volume, op.to,
-		op.dry_run ? ", a dry run" : "");
-	*ret_j = operation_json(&op);
+	if (!ret)
+		make_room(all, n);
+	if (!ret && all->count + n > ENTRIES_MAX)
+		ret = err_set(e, -EBUSY, "too much is being done; repeat this in a moment");
+	if (!ret) {
+		name_all(ops, n, group);
+		ret = store_all(all, ops, n, e);
+	}
+	if (ret) {
+		free(ops);
+		return ret;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		add(all, &ops[i]);
+		log_info("operation %s: %s of '%s' to '%s'%s", ops[i].id, operation_kind(&ops[i]),
+			ops[i].volume, ops[i].to, ops[i].dry_run ? ", a dry run" : "");
+	}
+	*ret_j = operations_get(all, group ? ops[0].group : ops[0].id);
+	free(ops);
+	start_waiting(all);
 	return 0;
 }
 
-static struct json *tell(struct operations *all, unsigned i)
+int operations_cancel(struct operations *all, const char *id, struct json **ret_j, struct err *e)
 {
-	struct operation op;
+	unsigned concerned = 0, cancelled = 0;
 
-	pthread_mutex_lock(&all->lock);
-	op = all->entries[i]->op;
-	pthread_mutex_unlock(&all->lock);
-	return operation_json(&op);
+	for (unsigned i = 0; i < all->count; i++) {
+		struct entry *en = all->entries[i];
+		struct operation op = copy_of(en);
+
+		if (strcmp(op.id, id) != 0 && strcmp(op.group, id) != 0)
+			continue;
+		concerned++;
+		if (operation_can_cancel(&op, e))
+			continue;
+		cancelled++;
+		pthread_mutex_lock(&all->lock);
+		en->cancel = true;
+		pthread_mutex_unlock(&all->lock);
+		log_info("operation %s: %s: is to be cancelled", op.id, op.volume);
+	}
+	if (!concerned)
+		return err_set(e, -ENOENT, "no operation %s", id);
+	if (!cancelled)
+		return e->code;
+	*ret_j = operations_get(all, id);
+	start_waiting(all);
+	return 0;
 }
 
 struct json *operations_list(struct operations *all)
 {
 	struct json *list = json_array();
 
-	for (unsigned i = 0; i < all->count; i++)
-		json_append(list, tell(all, i));
+	for (unsigned i = 0; i < all->count; i++) {
+		struct operation op = copy_of(all->entries[i]);
+
+		json_append(list, operation_json(&op));
+	}
 	return list;
 }
 
 struct json *operations_get(struct operations *all, const char *id)
 {
-	for (unsigned i = 0; i < all->count; i++)
-		if (!strcmp(all->entries[i]->op.id, id))
-			return tell(all, i);
-	return NULL;
+	struct json *list = NULL, *j;
+
+	for (unsigned i = 0; i < all->count; i++) {
+		struct operation op = copy_of(all->entries[i]);
+
+		if (!strcmp(op.id, id)) {
+			json_free(list);
+			return operation_json(&op);
+		}
+		if (strcmp(op.group, id) != 0)
+			continue;
+		list = list ? list : json_array();
+		json_append(list, operation_json(&op));
+	}
+	if (!list)
+		return NULL;
+	j = json_object();
+	json_set_string(j, "id", id);
+	json_set(j, "operations", list);
+	return j;
 }

@@ -8,13 +8,15 @@
 
 #include "agent_config.h"
 #include "json.h"
+#include "loop.h"
 #include "supervise.h"
 #include "task.h"
 
 struct operations;
 
-/* Borrows all. Reads what is on disk, and goes on with what has not ended. */
-struct operations *operations_new(const struct agent_config *c, struct tasks *t);
+/* Borrows all. Reads what is on disk, and goes on with what has not ended, in turn. */
+struct operations *operations_new(
+	const struct agent_config *c, struct loop *l, struct tasks *t, struct supervisor *s);
 /* After tasks_free(): what was under way stays on disk, for the next agent. NULL is fine. */
 void operations_free(struct operations *o);
 
@@ -25,7 +27,15 @@ void operations_free(struct operations *o);
  */
 int operations_begin(
 	struct operations *o, const struct json *args, struct json **ret_j, struct err *e);
-/* All, the oldest first; or one: NULL when there is none. The caller's. */
+/*
+ * The same with "domain" in the place of "volume": all volumes that are active there and have a replica on this
+ * node (as the supervisor knows it: refresh it first), or, for a failback, those that a failover took from there.
+ * They are a group: {"id", "operations": [...]}. -EBUSY with a list where one cannot be asked or has one under way.
+ */
+/* Of one operation, or of all of a group: is to be undone, when that still can be. 0 with the operation (the
+ * caller's), which goes on to its end; -ENOENT; -EALREADY with why not. */
+int operations_cancel(struct operations *o, const char *id, struct json **ret_j, struct err *e);
+/* All, the oldest first; or one, or a group: NULL when there is none. The caller's. */
 struct json *operations_list(struct operations *o);
 struct json *operations_get(struct operations *o, const char *id);
 

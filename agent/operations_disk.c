@@ -11,67 +11,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "durable.h"
 #include "log.h"
 
 #define FILE_MAX (64u << 10) /* bytes */
 #define SUFFIX ".json"
 
-/* The directory, and what is missing above it. */
-static int make_directory(const char *path)
-{
-	char part[4096];
-
-	for (const char *p = path + 1;; p++) {
-		if (*p && *p != '/')
-			continue;
-		snprintf(part, sizeof(part), "%.*s", (int)(p - path), path);
-		if (mkdir(part, 0700) < 0 && errno != EEXIST)
-			return -errno;
-		if (!*p)
-			return 0;
-	}
-}
-
-static int write_file(int dir, const char *name, const char *text)
-{
-	int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), ret = 0;
-	size_t len = strlen(text);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = write(fd, text, len);
-	if (n < 0)
-		ret = -errno;
-	else if ((size_t)n != len)
-		ret = -ENOSPC;
-	else if (fsync(fd) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
 int operations_store(const struct agent_config *c, const struct operation *op, struct err *e)
 {
 	struct json *j = operation_json(op);
-	char name[64], new[72];
-	int dir, ret = make_directory(c->state_dir);
+	char path[4200];
+	int ret = durable_make_dir(c->state_dir, 0700, e);
 
-	snprintf(name, sizeof(name), "%s" SUFFIX, op->id);
-	snprintf(new, sizeof(new), "%s.new", name);
-	dir = ret ? -1 : open(c->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (!ret && dir < 0)
-		ret = -errno;
+	snprintf(path, sizeof(path), "%s/%s" SUFFIX, c->state_dir, op->id);
 	if (!ret)
-		ret = write_file(dir, new, json_text(j, true));
-	if (!ret && (renameat(dir, new, dir, name) < 0 || fsync(dir) < 0))
-		ret = -errno;
-	if (dir >= 0)
-		close(dir);
+		ret = durable_replace(path, json_text(j, true), 0600, e);
 	json_free(j);
-	return ret ? err_set(e, ret, "cannot write '%.150s/%s': %s", c->state_dir, name,
-			     strerror(-ret))
-		   : 0;
+	return ret;
 }
 
 void operations_forget(const struct agent_config *c, const char *id)

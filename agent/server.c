@@ -33,6 +33,7 @@
 #define CONNECTIONS_MAX 64u
 #define IDLE_S 30u
 #define LOOK_NS (5 * NS_PER_S) /* between two looks at the certificates, and two tries of TCP */
+#define LOOK_BUSY_NS (100 * NS_PER_MS)
 #define JSON "application/json"
 #define STOPS "{\"error\":\"the agent stops\"}\n"
 
@@ -51,6 +52,7 @@ struct request {
 	struct MHD_Connection *connection;
 	struct request *next; /* of the server's open ones */
 	char *method, *path, *body;
+	char peer[DOMAIN_LEN_MAX + 1]; /* what pub.peer points to */
 	bool handed, suspended, too_large, unwanted;
 	struct MHD_Response *response; /* NULL: not answered */
 	unsigned status;
@@ -65,6 +67,7 @@ struct server {
 	struct request *open;
 	bool stopping;
 	struct loop_timer timer;
+	char listen[256]; /* where `peers` serves */
 	struct stat certificates[3]; /* as they were when they were tried last */
 	char trouble[256]; /* with TCP, said once */
 };
@@ -146,7 +149,13 @@ static struct request *request_new(struct endpoint *at, struct MHD_Connection *c
 	r->path = strdup(path);
 	r->body = calloc(1, 1);
 	ensure(r->method && r->path && r->body);
-	r->unwanted = at->tls && !client_of(at->server, connection, &r->pub.peer);
+	if (at->tls) {
+		const char *peer = NULL;
+
+		r->unwanted = !client_of(at->server, connection, &peer);
+		snprintf(r->peer, sizeof(r->peer), "%s", peer ? peer : "");
+		r->pub.peer = peer ? r->peer : NULL;
+	}
 	return r;
 }
 
@@ -370,7 +379,7 @@ static int peers_serve(struct server *s, struct err *e)
 		pem[i] = server_read_pem(paths[i], e);
 		ret = pem[i] ? 0 : e->code;
 	}
-	if (!ret && s->peers) {
+	if (!ret && s->peers && !strcmp(s->listen, s->config->listen)) {
 		const union MHD_DaemonInfo *info =
 			MHD_get_daemon_info(s->peers->mhd, MHD_DAEMON_INFO_LISTEN_FD);
 
@@ -391,6 +400,7 @@ static int peers_serve(struct server *s, struct err *e)
 		return ret;
 	endpoint_free(s->peers);
 	s->peers = made;
+	snprintf(s->listen, sizeof(s->listen), "%s", s->config->listen);
 	return 0;
 }
 
@@ -400,8 +410,17 @@ static void look(struct loop_timer *t, uint64_t now_ns)
 	bool busy = s->peers && s->peers->open;
 	struct err e = {0};
 
-	loop_timer_set(s->loop, t, now_ns + LOOK_NS);
-	if (busy || (!certificates_changed(s) && s->peers))
+	loop_timer_set(s->loop, t, now_ns + (busy ? LOOK_BUSY_NS : LOOK_NS));
+	if (busy)
+		return;
+	if (!s->config->listen[0]) {
+		if (s->peers)
+			log_info("rest: the peers are not served any more");
+		endpoint_free(s->peers);
+		s->peers = NULL;
+		return;
+	}
+	if (!certificates_changed(s) && s->peers && !strcmp(s->listen, s->config->listen))
 		return;
 	if (peers_serve(s, &e) == 0) {
 		s->trouble[0] = '\0';
@@ -433,10 +452,15 @@ int server_new(struct loop *l, const struct agent_config *c,
 		free(s);
 		return ret;
 	}
-	if (c->listen[0])
-		look(&s->timer, clock_mono_ns());
+	look(&s->timer, clock_mono_ns());
 	*ret_server = s;
 	return 0;
+}
+
+void server_reconfigured(struct server *s)
+{
+	memset(s->certificates, 0, sizeof(s->certificates));
+	loop_timer_set(s->loop, &s->timer, 0);
 }
 
 void server_free(struct server *s)

@@ -33,6 +33,8 @@ struct server_request {
 int server_new(struct loop *l, const struct agent_config *c,
 	void (*handler)(void *ctx, struct server_request *r), void *ctx, struct server **ret_server,
 	struct err *e);
+/* The configuration has changed: the peers are served as it says now, once none of theirs is open. */
+void server_reconfigured(struct server *s);
 /* Ends what is open with 503. */
 void server_free(struct server *s);
 /* Frees the request. The text is copied. */

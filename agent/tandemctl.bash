@@ -70,15 +70,24 @@ _tandemctl() {
 	fi
 	case $command:${#words[@]} in
 	:0 | help:1)
-		words=(status get deactivate activate promote demote failover failback resync resize create delete generate pair preflight healthz readyz version help)
+		words=(status get deactivate activate promote demote failover failback cancel resync resize create delete generate pair preflight healthz readyz version help)
 		;;
 	activate:1 | deactivate:1) words=(clusterdomain) ;;
 	create:1 | delete:1) words=(volume) ;;
 	generate:1) words=(clusterpair spec) ;;
 	get:1) words=(clusterdomainsstatus operations) ;;
+	cancel:1) words=(operation) ;;
+	cancel:2)
+		mapfile -t words < <(tandemctl --run-dir "$run_dir" get operations 2>/dev/null |
+			awk 'NR > 1 && /running/ { print $1 }')
+		;;
+	failover:2 | failback:2)
+		[[ ${words[1]} != clusterdomain ]] || mapfile -t words < <(_tandemctl_domains "$run_dir")
+		;;
 	activate:2 | deactivate:2) mapfile -t words < <(_tandemctl_domains "$run_dir") ;;
 	status:1 | promote:1 | demote:1 | failover:1 | failback:1 | resync:1 | resize:1)
 		mapfile -t words < <(
+			[[ $command != fail* ]] || echo clusterdomain
 			for i in "$run_dir"/*.sock; do
 				[[ -S $i ]] || continue
 				i=${i##*/}

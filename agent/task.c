@@ -15,7 +15,7 @@
 
 #include "check.h"
 
-#define TASKS_MAX 32u
+#define TASKS_MAX 48u
 
 struct task {
 	struct tasks *tasks;
@@ -114,7 +114,7 @@ int task_start(struct tasks *all, void (*work)(void *ctx, const atomic_bool *sto
 {
 	struct task *t;
 
-	if (all->count >= TASKS_MAX)
+	if (all->count >= TASKS_MAX || atomic_load(&all->stop))
 		return -EAGAIN;
 	t = calloc(1, sizeof(*t));
 	ensure(t);

@@ -18,7 +18,7 @@ void tasks_free(struct tasks *t);
 
 /*
  * Runs work(ctx, stop) in a thread, then done(ctx) on the loop, never from within this function. `work` ends
- * soon after *stop became true. 0, or -EAGAIN with nothing called when too many are open.
+ * soon after *stop became true. 0, or -EAGAIN with nothing called when too many are open, or all shall stop.
  */
 int task_start(struct tasks *t, void (*work)(void *ctx, const atomic_bool *stop),
 	void (*done)(void *ctx), void *ctx);

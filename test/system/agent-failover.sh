@@ -103,8 +103,9 @@ done
 o=$(other $active)
 mix_start $active
 pause_ms 500
-# A daemon that was demoted has started itself anew, under another name: the agent knows it.
-daemon=$(rest $active GET /v1/volumes/$VOLUME | head -n 1 | jq .supervision.pid)
+daemon=$(daemon_of $active)
+expect_eq "a daemon that started itself again, as the agent knows it" \
+	"$(rest $active GET /v1/volumes/$VOLUME | head -n 1 | jq .supervision.pid)" "$daemon"
 agent_kill $active KILL
 kill -9 "$daemon"
 mix_wait 3 0

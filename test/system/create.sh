@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # group: agent
-# budget: 180
+# budget: 240
 # A volume made on both sites with one command, whatever dies meanwhile, and deleted with one.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agents.sh"
@@ -85,6 +85,30 @@ expect_match "twice deleted" "$OUT" "no volume 'green'"
 expect_eq "what was left" "$(leftovers a)$(leftovers b)" ""
 expect_eq "daemons" "$(daemon_of a)$(daemon_of b)" ""
 step "both are deleted on both sites"
+
+# Both sites make one of the same name at the same moment: one has it, the other is told so, soon.
+for ((i = 1; i <= 2; i++)); do
+	begin=$(now_ns)
+	tandemctl a create volume blue --size 128M >"$WORK/create-a.out" 2>&1 &
+	ours=$!
+	[[ $i = 1 ]] || pause_ms "$(random_ms 1 150)"
+	theirs=0
+	tandemctl b create volume blue --size 128M --ack fsync >"$WORK/create-b.out" 2>&1 || theirs=$?
+	OUT=0
+	wait $ours || OUT=$?
+	took=$((($(now_ns) - begin) / 1000000))
+	expect_eq "how many have made it" "$(((OUT == 0) + (theirs == 0)))" 1
+	winner=$([[ $OUT = 0 ]] && echo a || echo b)
+	expect_match "who has lost" "$(cat "$WORK/create-$(other $winner).out")" "is making a volume 'blue' itself at this moment|on 'site-[ab]' already"
+	((took < 30000)) || fail "it took $took ms"
+	wait_for 20 "it is mounted at the one who made it" mountpoint -q "$WORK/$winner/mounts/blue"
+	both_in_sync() { [[ $(tandemctl $winner status blue -o json | jq '.[0].in_sync | length') = 2 ]]; }
+	wait_for 20 "both are in sync" both_in_sync
+	timeout 20 sh -c "echo x >'$WORK/$winner/mounts/blue/file'" || fail "no write"
+	tandemctl $winner delete volume blue --yes >/dev/null
+	expect_eq "what was left" "$(leftovers a)$(leftovers b)" ""
+	step "both at once: site $winner made it, after $took ms: $(cat "$WORK/create-$(other $winner).out")"
+done
 
 # An agent dies at some moment of the making; the same command goes on.
 for ((i = 1; i <= ${ROUNDS:-6}; i++)); do

@@ -2,6 +2,7 @@
 /* A failover's steps as transcripts: what was observed, and what was decided. */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -195,4 +196,159 @@ Test(operation, a_demotion_that_happened_leaves_time_to_go_on)
 	o.from.serving = false;
 	cr_assert(eq(int, step(days), OPERATION_LOOK));
 	cr_assert(eq(int, step(days + 1), OPERATION_PROMOTE));
+}
+
+static void group_of(unsigned size)
+{
+	snprintf(op.group, sizeof(op.group), "7");
+	op.group_size = size;
+}
+
+Test(operation, one_of_a_group_orders_nothing_before_all_are_checked)
+{
+	group_of(2);
+	cr_assert(eq(int, step(1), OPERATION_LOOK));
+	cr_assert(eq(int, step(2), OPERATION_PARK));
+	o.others = OPERATION_GO;
+	cr_assert(eq(int, step(3), OPERATION_LOOK));
+	cr_assert(eq(int, step(4), OPERATION_DEMOTE));
+	setup();
+	group_of(2);
+	step(1);
+	o.others = OPERATION_REFUSED;
+	cr_assert(eq(int, step(2), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_FAILED));
+	cr_assert(ne(ptr, strstr(op.message, "nothing was changed"), NULL));
+}
+
+static enum operation_verdict verdict_of(
+	const struct operation *a, const struct operation *b, const struct operation **ret_why)
+{
+	const struct operation *const both[] = {a, b};
+
+	return operation_group_verdict(both, b ? 2 : 1, ret_why);
+}
+
+Test(operation, a_group_goes_when_all_have_passed_and_stays_when_one_is_refused)
+{
+	const struct operation *why;
+	struct operation a, b;
+
+	group_of(2);
+	a = b = op;
+	cr_assert(eq(int, (int)verdict_of(&a, &b, &why), OPERATION_UNDECIDED));
+	a.at = 1;
+	cr_assert(eq(int, (int)verdict_of(&a, &b, &why), OPERATION_UNDECIDED));
+	b.at = 1;
+	cr_assert(eq(int, (int)verdict_of(&a, &b, &why), OPERATION_GO));
+	b.at = 0;
+	b.state = OPERATION_FAILED;
+	cr_assert(eq(int, (int)verdict_of(&a, &b, &why), OPERATION_REFUSED));
+	cr_assert(eq(ptr, (void *)why, &b));
+	cr_assert(eq(int, (int)verdict_of(&a, NULL, &why), OPERATION_REFUSED),
+		"its file was never written");
+}
+
+Test(operation, a_group_that_has_begun_goes_on_whatever_became_of_one)
+{
+	const struct operation *why;
+	struct operation a, b;
+
+	group_of(2);
+	a = b = op;
+	a.at = 2;
+	b.at = 1;
+	b.state = OPERATION_FAILED;
+	cr_assert(eq(int, (int)verdict_of(&a, &b, &why), OPERATION_GO));
+	/* One that was there already has begun nothing. */
+	o.to.serving = true;
+	promoted();
+	cr_assert(eq(int, step(1), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_DONE));
+	cr_assert(eq(int, (int)verdict_of(&op, &b, &why), OPERATION_REFUSED));
+}
+
+Test(operation, a_cancelled_one_goes_back_as_far_as_it_went)
+{
+	struct err e;
+
+	op.cancelled = true;
+	cr_assert(eq(int, step(1), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_FAILED));
+	setup();
+	step(1);
+	step(2);
+	op.cancelled = true;
+	o.from.draining = true;
+	o.from.serving = false;
+	cr_assert(eq(int, step(3), OPERATION_LOOK), "it drains: that has an end");
+	o.from.draining = false;
+	demoted();
+	cr_assert(eq(int, step(4), OPERATION_LOOK));
+	cr_assert(zero(int, operation_can_cancel(&op, &e)));
+	cr_assert(eq(int, step(5), OPERATION_LOOK));
+	cr_assert(eq(int, (int)op.state, OPERATION_ROLLING_BACK));
+	cr_assert(eq(int, operation_can_cancel(&op, &e), -EALREADY));
+	cr_assert(eq(int, step(6), OPERATION_PROMOTE_OLD));
+	snprintf(o.from.active, sizeof(o.from.active), "a");
+	o.from.serving = true;
+	o.from.record_version = 3;
+	cr_assert(eq(int, step(7), OPERATION_END));
+	cr_assert(ne(ptr, strstr(op.message, "rolled back"), NULL));
+	cr_assert(ne(ptr, strstr(op.message, "cancelled"), NULL));
+}
+
+Test(operation, it_is_too_late_once_the_target_is_promoted)
+{
+	struct err e;
+
+	step(1);
+	step(2);
+	demoted();
+	step(3);
+	promoted();
+	op.cancelled = true;
+	cr_assert(eq(int, step(4), OPERATION_LOOK));
+	cr_assert(eq(int, operation_can_cancel(&op, &e), -EALREADY));
+	o.to.serving = true;
+	cr_assert(eq(int, step(5), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_DONE));
+}
+
+Test(operation, a_target_that_was_promoted_after_all_is_waited_for)
+{
+	step(1);
+	step(2);
+	demoted();
+	step(3);
+	o.refused = true;
+	step(4);
+	cr_assert(eq(int, (int)op.state, OPERATION_ROLLING_BACK));
+	promoted();
+	cr_assert(eq(int, step(5), OPERATION_LOOK), "it has not mounted yet");
+	cr_assert(eq(int, (int)op.state, OPERATION_RUNNING));
+	o.to.serving = true;
+	cr_assert(eq(int, step(6), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_DONE));
+}
+
+Test(operation, what_it_shall_be_is_on_disk_and_what_is_no_file_name_is_refused)
+{
+	struct operation again;
+	struct json *j;
+	struct err e;
+
+	group_of(2);
+	op.cancelled = true;
+	j = operation_json(&op);
+	cr_assert(zero(int, operation_parse(j, &again, &e)));
+	cr_assert(eq(str, again.group, "7"));
+	cr_assert(eq(uint, again.group_size, 2));
+	cr_assert(again.cancelled);
+	json_set_string(j, "id", "../1");
+	cr_assert(eq(int, operation_parse(j, &again, &e), -EBADMSG));
+	json_set_string(j, "id", "1");
+	json_set_string(j, "volume", "a/b");
+	cr_assert(eq(int, operation_parse(j, &again, &e), -EBADMSG));
+	json_free(j);
 }

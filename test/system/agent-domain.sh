@@ -1,0 +1,159 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: agent
+# budget: 300
+# All volumes of a domain at once: planned to and fro, refused as a whole, killed at each step, cancelled, and
+# with a dead site.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../agents.sh"
+
+VOLUMES=${VOLUMES:-8}
+tandemctl() { # site, arguments
+	in_site "$1" "$BIN/tandemctl" --run-dir "$WORK/$1/run" "${@:2}"
+}
+operations() { rest "$1" GET /v1/operations | head -n 1; }
+# The states of the newest group at a site, each once.
+states() { operations "$1" | jq -r '.operations as $o | [$o[] | select(.group == $o[-1].group) | .state] | unique | join(",")'; }
+group() { operations "$1" | jq -r '.operations[-1].group'; }
+ended() { [[ $(states "$1" 2>/dev/null) =~ ^(done|failed|done,failed)$ ]]; }
+mounted() { # site: how many volumes
+	findmnt -rn -o TARGET | grep -c "^$WORK/$1/mounts/" || :
+}
+all_at() { # site
+	[[ $(mounted "$1") = "$VOLUMES" && $(mounted "$(other "$1")") = 0 ]]
+}
+in_sync() { # site
+	[[ $(tandemctl "$1" status -o json | jq '[.[] | select(.in_sync | length == 2) | select(.peers[0].connected)] | length') = "$VOLUMES" ]]
+}
+written() { # site, text: into a file of each volume
+	local i
+	for ((i = 1; i <= VOLUMES; i++)); do
+		echo "$2" >"$WORK/$1/mounts/v$i/file"
+	done
+}
+has() { # site, text
+	local i
+	for ((i = 1; i <= VOLUMES; i++)); do
+		expect_eq "v$i at site $1" "$(cat "$WORK/$1/mounts/v$i/file")" "$2"
+	done
+}
+
+echo "seed $SEED"
+work_new
+net_new
+agent_pki
+AGENT_MORE=("[replicas]" "directory = $WORK/SITE/data" "mounts = $WORK/SITE/mounts")
+for s in a b; do
+	mkdir -p "$WORK/$s/mounts"
+	agent_config $s
+	agent_start $s
+done
+for s in a b; do wait_for 10 "the agent of site $s" tandemctl $s healthz; done
+for ((i = 1; i <= VOLUMES; i++)); do
+	tandemctl a create volume "v$i" --size 64M >/dev/null || fail "create v$i"
+done
+wait_for 30 "all are in sync" in_sync a
+written a one
+
+out=$(tandemctl a failover clusterdomain site-a --dry-run) || fail "a dry run: $out"
+expect_match "a dry run" "$out" "$VOLUMES volumes: $VOLUMES can go, 0 failed"
+all_at a || fail "a dry run moved something"
+expect_fail tandemctl a failover clusterdomain site-b
+expect_match "a domain without volumes" "$OUT" "no volume of this node is active at 'site-b'"
+expect_fail tandemctl a failover clusterdomain site-c
+expect_match "a foreign domain" "$OUT" "neither a peer"
+expect_fail tandemctl b failback clusterdomain site-a
+expect_match "failback without a failover" "$OUT" "failover clusterdomain DOMAIN --to site-a"
+expect_fail tandemctl b failover clusterdomain site-a --unplanned --yes
+expect_match "unplanned" "$OUT" "deactivate clusterdomain site-a"
+
+begin=$(now_ns)
+out=$(tandemctl b failover clusterdomain site-a) || fail "planned: $out"
+echo "$out" | tail -n 1
+step "$VOLUMES volumes moved in $((($(now_ns) - begin) / 1000000)) ms"
+expect_match "the sum" "$out" "^$VOLUMES volumes: $VOLUMES done, 0 failed"
+all_at b || fail "not all moved"
+has b one
+wait_for 30 "all are in sync" in_sync b
+out=$(tandemctl b failback clusterdomain site-a) || fail "failback: $out"
+all_at a || fail "not all went back"
+has a one
+wait_for 30 "all are in sync" in_sync a
+step "and back"
+
+# One that is not in sync: all stay.
+daemon=$(rest b GET /v1/volumes/v3 | head -n 1 | jq .supervision.pid)
+kill -STOP "$daemon"
+out_of_reach() { [[ $(tandemctl a status v3 -o json | jq '.[0].peers[0].connected') = false ]]; }
+wait_for 30 "v3 has lost its peer" out_of_reach
+expect_fail tandemctl a failover clusterdomain site-a
+expect_match "the one" "$OUT" "v3: refused, nothing was changed: (no answer from|'site-b' is not in sync)"
+expect_match "the others" "$OUT" "v1: refused, nothing was changed: because of 'v3'"
+kill -CONT "$daemon"
+all_at a || fail "a refused one moved something"
+wait_for 30 "all are in sync" in_sync a
+step "where one is not in sync all stay, and a list says why"
+
+# The agent that does it dies at each step; so does the other.
+active=a
+for at in check others demote demote:after promote promote:after verify; do
+	o=$(other $active)
+	agent_kill a KILL
+	TANDEMFS_FAULT_OPERATION=$at agent_start a
+	wait_for 10 "the agent answers" tandemctl a healthz
+	wait_for 30 "all are in sync" in_sync $active
+	tandemctl a failover clusterdomain "$(domain $active)" --no-wait >/dev/null 2>&1 || [[ $at = check ]] ||
+		fail "it does not begin ($at)"
+	wait_for 20 "the agent has died at $at" eval '! pid_alive ${AGENT[a]}'
+	agent_kill a KILL 2>/dev/null || :
+	agent_start a
+	wait_for 60 "the group has ended ($at)" ended a
+	expect_eq "the group after death at $at" "$(states a)" "done"
+	wait_for 20 "all are at site $o" all_at "$o"
+	active=$o
+	step "the agent died at $at: all are at site $o"
+done
+o=$(other $active)
+wait_for 30 "all are in sync" in_sync $active
+tandemctl a failover clusterdomain "$(domain $active)" --no-wait >/dev/null || fail "it does not begin"
+pause_ms "$(random_ms 50 600)"
+agent_kill b KILL
+pause_ms 300
+agent_start b
+wait_for 90 "the group has ended" ended a
+wait_for 10 "the other agent" tandemctl b healthz
+echo "the other agent died meanwhile: $(states a)"
+if [[ $(states a) != "done" ]]; then # refused, or some rolled back: the rest is moved by another one
+	wait_for 60 "all are in sync" in_sync a
+	[[ $(mounted $active) = 0 ]] || tandemctl a failover clusterdomain "$(domain $active)" >/dev/null || fail "the rest"
+fi
+wait_for 20 "all are at site $o" all_at "$o"
+active=$o
+step "the other agent died: all are at site $o in the end"
+
+# Cancelled while it waits for a daemon that answers nothing: nothing is moved. More operations than threads.
+wait_for 60 "all are in sync" in_sync $active
+expect_fail tandemctl a cancel operation 17-01
+expect_match "an unknown one" "$OUT" "no operation 17-01"
+tandemctl a failover clusterdomain "$(domain $active)" >/dev/null || fail "once more"
+active=$(other $active)
+expect_fail tandemctl a cancel operation "$(group a)"
+expect_match "one that has ended" "$OUT" "has ended"
+wait_for 30 "all are in sync" in_sync $active
+step "what has ended is not cancelled"
+
+# The active site dies: deactivate asks nothing of it, and all volumes are taken over at the same time.
+o=$(other $active)
+written $active two
+daemons=$(rest $active GET /v1/volumes | head -n 1 | jq '.volumes[].supervision.pid')
+agent_kill $active KILL
+# shellcheck disable=SC2086 # numbers
+kill -9 $daemons
+begin=$(now_ns)
+out=$(tandemctl "$o" deactivate clusterdomain "$(domain $active)" --yes) || fail "deactivate: $out"
+took=$((($(now_ns) - begin) / 1000000))
+echo "$out" | tail -n 1
+[[ $(mounted "$o") = "$VOLUMES" ]] || fail "not all were taken over"
+has "$o" two
+one=$(sed -nE 's/.*\(([0-9]+) ms\)$/\1/p' <<<"$out" | sort -n | tail -n 1)
+step "$VOLUMES volumes were taken over in $took ms, the slowest in $one ms"
