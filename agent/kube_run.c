@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "kube_control.h"
 #include "kube_domain.h"
+#include "kube_volume.h"
 #include "kube_worker.h"
 #include "log.h"
 #include "server_probe.h"
@@ -64,6 +65,7 @@ static const struct worker_work works[] = {
 	{"domains", domains_look, {&kind_domain_update}},
 	{"switching", failovers_look, {&kind_failover}},
 	{"provisioning", provisioning_look, {&kind_claim, &kind_volume, &kind_class, &kind_pair}},
+	{"volumes", volumes_look, {&kind_tandem_volume}},
 };
 
 int kube_run(const struct agent_config *config, bool leader_elect, const atomic_bool *stop,

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Volume objects. Each look is from the objects and from what the nodes report; making and removing a volume may be
+ * repeated, so that a process that was killed meanwhile is no matter.
+ *
+ * Failure modes: what a node's agent refuses is in the object's message, and is tried again at each look: the other
+ * site may come back, or the disk get room.
+ */
+#include "kube_volume.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kube_nodes.h"
+#include "log.h"
+#include "volume_object.h"
+
+#define KEY_MIRROR TANDEM_KEY "mirrors-volume" /* label of an object that the agent made */
+#define KEY_GUARD TANDEM_KEY "protect" /* finalizer */
+#define KEY_FORCE TANDEM_KEY "force-delete" /* annotation: the finalizer goes in any case */
+#define MAKE_MS 120000u
+
+const struct kube_kind kind_tandem_volume =
+	KUBE_KIND("tandemfs.dev", "v1alpha1", "Volume", "volumes", false);
+
+static bool has_guard(const struct json *obj)
+{
+	const struct json *all = json_get(json_get(obj, "metadata"), "finalizers");
+
+	for (unsigned i = 0; i < json_length(all); i++)
+		if (!strcmp(json_string_at(all, i, ""), KEY_GUARD))
+			return true;
+	return false;
+}
+
+static bool all_answer(const struct kube_control *c)
+{
+	for (unsigned i = 0; i < c->nnodes; i++)
+		if (!c->nodes[i].status)
+			return false;
+	return c->nnodes > 0;
+}
+
+/* Names of volumes may have what names of objects may not. */
+static bool is_object_name(const char *name)
+{
+	size_t n = strlen(name);
+
+	return n && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == n && name[0] != '-' &&
+	       name[n - 1] != '-';
+}
+
+static int mirror(struct kube_control *c, const char *name, const struct json *entry, struct err *e)
+{
+	const struct json *s = json_get(entry, "status");
+	int64_t size = json_get_int(json_get(s, "space"), "size", 0);
+	struct json *obj, *meta, *labels, *spec;
+	int ret;
+
+	if (size <= 0 || !is_object_name(name)) /* nothing is known of it yet */
+		return 0;
+	obj = json_object();
+	meta = json_object();
+	labels = json_object();
+	spec = json_object();
+	json_set_string(obj, "apiVersion", "tandemfs.dev/v1alpha1");
+	json_set_string(obj, "kind", "Volume");
+	json_set_string(labels, KEY_MIRROR, "true");
+	json_set_string(meta, "name", name);
+	json_set(meta, "labels", labels);
+	json_set(obj, "metadata", meta);
+	json_set_int(spec, "size", size);
+	json_set_string(spec, "ack", json_get_string(s, "ack", "op"));
+	json_set(obj, "spec", spec);
+	ret = kube_create(c->kube, &kind_tandem_volume, obj, NULL, e);
+	json_free(obj);
+	if (ret == -EEXIST)
+		return 0;
+	if (!ret)
+		log_info("Volume '%s': mirrors the volume", name);
+	return ret;
+}
+
+static struct json *status_of(const struct json *obj)
+{
+	struct json *status = json_copy(json_get(obj, "status"));
+
+	return status ? status : json_object();
+}
+
+/* Where the volume has another size or ack than the object that mirrors it. */
+static int mirror_spec(
+	struct kube_control *c, struct json *obj, const struct json *s, struct err *e)
+{
+	const struct json *spec = json_get(obj, "spec");
+	const char *ack = json_get_string(s, "ack", "op");
+	int64_t size = json_get_int(json_get(s, "space"), "size", 0);
+	struct json *patch, *change, *there = NULL;
+	int ret;
+
+	if (!size || (volume_quantity(spec, "size") == size &&
+			     !strcmp(json_get_string(spec, "ack", ""), ack)))
+		return 0;
+	patch = json_object();
+	change = json_object();
+	json_set_int(change, "size", size);
+	json_set_string(change, "ack", ack);
+	json_set(patch, "spec", change);
+	ret = kube_patch(
+		c->kube, &kind_tandem_volume, NULL, meta_of(obj, "name"), NULL, patch, &there, e);
+	json_free(patch);
+	if (ret)
+		return ret;
+	json_set(obj, "metadata", json_copy(json_get(there, "metadata")));
+	json_set(obj, "spec", json_copy(json_get(there, "spec")));
+	json_free(there);
+	return 0;
+}
+
+static int tell(struct kube_control *c, struct json *obj, const struct json *entry,
+	const char *node, bool ours, struct err *e)
+{
+	struct json *status = status_of(obj);
+	const char *message, *phase;
+	bool ready;
+	int ret = ours ? mirror_spec(c, obj, json_get(entry, "status"), e) : 0;
+
+	if (ret) {
+		json_free(status);
+		return ret;
+	}
+	volume_status(status, entry, node);
+	phase = json_get_string(status, "phase", "");
+	message = json_get_string(status, "message", "");
+	ready = !strcmp(phase, "Ready");
+	condition_set(status, obj, "Ready", ready || !strcmp(phase, "Degraded"),
+		ready ? "AllInSync" : phase, *message ? message : "all is well");
+	condition_set(status, obj, "InSync", ready, ready ? "AllInSync" : phase,
+		ready ? "every replica holds everything that was acknowledged"
+		      : (*message ? message : "not every replica is in sync"));
+	return status_write(c, &kind_tandem_volume, obj, status, e);
+}
+
+static int guard(struct kube_control *c, struct json *obj, bool on, struct err *e)
+{
+	const struct json *old = json_get(json_get(obj, "metadata"), "finalizers");
+	struct json *patch = json_object(), *meta = json_object(), *list = json_array();
+	int ret;
+
+	for (unsigned i = 0; i < json_length(old); i++)
+		if (strcmp(json_string_at(old, i, ""), KEY_GUARD) != 0)
+			json_append_string(list, json_string_at(old, i, ""));
+	if (on)
+		json_append_string(list, KEY_GUARD);
+	json_set_string(meta, "resourceVersion", meta_of(obj, "resourceVersion"));
+	json_set(meta, "finalizers", list);
+	json_set(patch, "metadata", meta);
+	ret = kube_patch(
+		c->kube, &kind_tandem_volume, NULL, meta_of(obj, "name"), NULL, patch, NULL, e);
+	json_free(patch);
+	return ret;
+}
+
+/* Says why not, in the object; the next look tries again. */
+static int say(struct kube_control *c, struct json *obj, const char *phase, const char *reason,
+	const char *text, struct err *e)
+{
+	struct json *status = status_of(obj);
+	bool news = strcmp(json_get_string(status, "message", ""), text) != 0;
+
+	json_set_string(status, "phase", phase);
+	json_set_string(status, "message", text);
+	condition_set(status, obj, "Ready", false, reason, text);
+	if (news)
+		kube_event(c->kube, obj, "Warning", reason, text);
+	return status_write(c, &kind_tandem_volume, obj, status, e);
+}
+
+/* The node that the spec names, or the one with the fewest volumes. */
+static const struct kube_node *choose_node(const struct kube_control *c, const struct json *spec)
+{
+	const struct json *wanted = json_get(spec, "replicas");
+	const struct kube_node *best = NULL;
+	unsigned fewest = 0;
+
+	for (unsigned i = 0; i < json_length(wanted); i++) {
+		const char *node = json_get_string(json_at(wanted, i), "node", "");
+
+		if (*node && !strcmp(json_get_string(json_at(wanted, i), "domain", ""),
+				     c->config->domain))
+			return node_find(c, node);
+	}
+	for (unsigned i = 0; i < c->nnodes; i++) {
+		unsigned n = json_length(json_get(c->nodes[i].status, "volumes"));
+
+		if (!c->nodes[i].ready || !c->nodes[i].status || (best && n >= fewest))
+			continue;
+		best = &c->nodes[i];
+		fewest = n;
+	}
+	return best;
+}
+
+/* 0, or -errno with the words of the node's agent. */
+static int ask(struct kube_control *c, const char *node, const char *path, const struct json *body,
+	struct err *e)
+{
+	struct json *answer = NULL;
+	unsigned status;
+	int ret = node_call(c, node, path, body, MAKE_MS, &status, &answer, e);
+
+	if (!ret && status != 200)
+		ret = err_set(e, (int)json_get_int(answer, "code", -EPROTO), "%.240s",
+			json_get_string(answer, "error", "the node's agent refuses"));
+	json_free(answer);
+	return ret;
+}
+
+static int make(struct kube_control *c, struct json *obj, struct err *e)
+{
+	const struct json *spec = json_get(obj, "spec");
+	const struct kube_node *node = choose_node(c, spec);
+	const char *name = meta_of(obj, "name");
+	struct json *body;
+	struct err why = {0};
+	int ret;
+
+	if (!node)
+		return say(c, obj, "Pending", "NoNode", "no node of this site can take it", e);
+	body = volume_request(spec, name, c->config->domain);
+	ret = ask(c, node->name, "/v1/volumes", body, &why);
+	json_free(body);
+	if (ret == -ECANCELED)
+		return err_set(e, ret, "%s", why.msg);
+	if (ret)
+		return say(c, obj, ret == -EINVAL ? "Failed" : "Pending", "NotMade", why.msg, e);
+	log_info("Volume '%s': made on node '%s'", name, node->name);
+	kube_event(c->kube, obj, "Normal", "VolumeMade", "both replicas are made");
+	return 0;
+}
+
+static int remove_volume(struct kube_control *c, struct json *obj, const char *node, struct err *e)
+{
+	struct json *body = json_object();
+	char path[VOLUME_NAME_MAX + 64];
+	struct err why = {0};
+	int ret;
+
+	snprintf(path, sizeof(path), "/v1/volumes/%.63s/delete", meta_of(obj, "name"));
+	ret = ask(c, node, path, body, &why);
+	json_free(body);
+	if (ret == -ECANCELED)
+		return err_set(e, ret, "%s", why.msg);
+	if (ret && ret != -ENOENT)
+		return say(c, obj, "Deleting", "NotDeleted", why.msg, e);
+	return guard(c, obj, false, e);
+}
+
+static int look(struct kube_control *c, const char *name, struct json *obj, struct err *e)
+{
+	const struct json *entry = NULL, *meta = json_get(obj, "metadata");
+	const struct kube_node *node = node_of_volume(c, name, &entry);
+	struct volume_seen s = {
+		.object = obj != NULL,
+		.ours = json_get_string(json_get(meta, "labels"), KEY_MIRROR, NULL) != NULL,
+		.deleting = json_get(meta, "deletionTimestamp") != NULL,
+		.guarded = has_guard(obj),
+		.known = json_get_string(json_get(obj, "status"), "uuid", "")[0],
+		.removes = !strcmp(
+			json_get_string(json_get(obj, "spec"), "reclaimPolicy", ""), "Delete"),
+		.forced = !strcmp(
+			json_get_string(json_get(meta, "annotations"), KEY_FORCE, ""), "true"),
+		.volume = node != NULL,
+		.all = all_answer(c),
+	};
+
+	switch (volume_decide(&s)) {
+	case VOLUME_MIRROR:
+		return mirror(c, name, entry, e);
+	case VOLUME_TELL:
+		return tell(c, obj, entry, node->name, s.ours, e);
+	case VOLUME_FORGET:
+		log_info("Volume '%s': its volume is gone", name);
+		return kube_delete(
+			c->kube, &kind_tandem_volume, NULL, name, meta_of(obj, "uid"), e);
+	case VOLUME_GUARD:
+		return guard(c, obj, true, e);
+	case VOLUME_RELEASE:
+		return guard(c, obj, false, e);
+	case VOLUME_MAKE:
+		return make(c, obj, e);
+	case VOLUME_REMOVE:
+		return remove_volume(c, obj, node->name, e);
+	case VOLUME_LOST:
+		return say(c, obj, "Failed", "VolumeGone",
+			"no node of this site has the volume any more; it is not made again under "
+			"this object: delete it",
+			e);
+	default:
+		return 0;
+	}
+}
+
+static bool is_listed(const struct json *objects, const char *name)
+{
+	for (unsigned i = 0; i < json_length(objects); i++)
+		if (!strcmp(meta_of(json_at(objects, i), "name"), name))
+			return true;
+	return false;
+}
+
+/* What concerns one object is no error of the whole. */
+static void look_and_log(struct kube_control *c, const char *name, struct json *obj)
+{
+	struct err e = {0};
+
+	if (look(c, name, obj, &e) && e.code != -EBUSY && e.code != -ECANCELED)
+		log_warn("Volume '%s': %s", name, e.msg);
+}
+
+int volumes_look(struct kube_control *c, struct err *e)
+{
+	struct json *list = json_array();
+	int ret = nodes_look(c, e);
+
+	if (!ret)
+		ret = kube_list(c->kube, &kind_tandem_volume, NULL, NULL, list, NULL, e);
+	for (unsigned i = 0; i < json_length(list) && !ret && lease_hold(c); i++)
+		look_and_log(c, meta_of(json_at(list, i), "name"), json_at(list, i));
+	for (unsigned i = 0; i < c->nnodes && !ret; i++) {
+		const struct json *all = json_get(c->nodes[i].status, "volumes");
+
+		for (unsigned k = 0; k < json_length(all) && lease_hold(c); k++) {
+			const char *name = json_get_string(json_at(all, k), "volume", "");
+
+			if (!is_listed(list, name))
+				look_and_log(c, name, NULL);
+		}
+	}
+	json_free(list);
+	return ret;
+}
