@@ -71,10 +71,11 @@ static char *agent_conf(const struct site *sites, unsigned n, unsigned at)
 		"[agent]\ndomain = %s\nvolumes = /var/lib/tandemfs/volumes\n"
 		"run_directory = /run/tandemfs\nlog_directory = /var/lib/tandemfs/log\n"
 		"state_directory = /var/lib/tandemfs/agent\nstop_daemons = yes\n"
-		"host_mountinfo = /host/proc/1/mountinfo\n"
+		"host_mountinfo = /host/proc/1/mountinfo\nnode_holders = yes\n"
 		"[api]\nlisten = 0.0.0.0:%d\nca = /etc/tandemfs/ca.pem\n"
 		"certificate = /etc/tandemfs/tls.crt\nkey = /etc/tandemfs/tls.key\n"
-		"[replicas]\ndirectory = /var/lib/tandemfs/data\nmounts = /var/lib/tandemfs/mnt\n",
+		"[replicas]\ndirectory = /var/lib/tandemfs/data\nmounts = /var/lib/tandemfs/mnt\n"
+		"[kubernetes]\nprobes = 0.0.0.0:7444\n",
 		sites[at].domain, AGENT_PORT);
 	for (unsigned i = 0; i < n; i++)
 		if (i != at)

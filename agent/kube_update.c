@@ -52,8 +52,8 @@ static void say(struct saying *s, struct word *w)
 		w->code = (int)json_get_int(answer, "code", status == 200 ? 0 : -EPROTO);
 		snprintf(w->text, sizeof(w->text), "%s",
 			json_get_string(answer, "text", json_get_string(answer, "error", "?")));
-		/* The node's agent, about a daemon that is not there just now. */
-		if (w->code && (status == 503 || status == 504))
+		/* Not the daemon's words but the agent's, about a daemon that is not there just now. */
+		if (w->code && !json_get(answer, "text") && (status == 503 || status == 504))
 			w->code = -EAGAIN;
 	} else {
 		snprintf(w->text, sizeof(w->text), "%s", e.msg);

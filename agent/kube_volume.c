@@ -213,7 +213,8 @@ static int ask(struct kube_control *c, const char *node, const char *path, const
 
 	if (!ret && status != 200)
 		ret = err_set(e, (int)json_get_int(answer, "code", -EPROTO), "%.240s",
-			json_get_string(answer, "error", "the node's agent refuses"));
+			json_get_string(answer, "error",
+				json_get_string(answer, "text", "the node's agent refuses")));
 	json_free(answer);
 	return ret;
 }
@@ -258,6 +259,30 @@ static int remove_volume(struct kube_control *c, struct json *obj, const char *n
 	return guard(c, obj, false, e);
 }
 
+/* A spec of somebody that asks for more than there is, at the side that is active. True: it was said why not. */
+static bool grow(struct kube_control *c, struct json *obj, const struct json *entry,
+	const char *node, struct err *e)
+{
+	const struct json *s = json_get(entry, "status");
+	int64_t wanted = volume_quantity(json_get(obj, "spec"), "size");
+	char path[VOLUME_NAME_MAX + 64];
+	struct json *body;
+	struct err why = {0};
+	int ret;
+
+	if (strcmp(json_get_string(s, "role", ""), "active") != 0 ||
+		wanted <= json_get_int(json_get(s, "space"), "size", INT64_MAX))
+		return false;
+	snprintf(path, sizeof(path), "/v1/volumes/%.63s/resize", meta_of(obj, "name"));
+	body = json_object();
+	json_set_int(body, "size", wanted);
+	ret = ask(c, node, path, body, &why);
+	json_free(body);
+	if (!ret)
+		kube_event(c->kube, obj, "Normal", "VolumeGrown", "it has the size of its spec");
+	return ret && ret != -ECANCELED && (say(c, obj, "Degraded", "NotGrown", why.msg, e), true);
+}
+
 static int look(struct kube_control *c, const char *name, struct json *obj, struct err *e)
 {
 	const struct json *entry = NULL, *meta = json_get(obj, "metadata");
@@ -280,6 +305,8 @@ static int look(struct kube_control *c, const char *name, struct json *obj, stru
 	case VOLUME_MIRROR:
 		return mirror(c, name, entry, e);
 	case VOLUME_TELL:
+		if (!s.ours && grow(c, obj, entry, node->name, e))
+			return e->code;
 		return tell(c, obj, entry, node->name, s.ours, e);
 	case VOLUME_FORGET:
 		log_info("Volume '%s': its volume is gone", name);

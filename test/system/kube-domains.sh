@@ -111,6 +111,9 @@ for v in mine kept; do
 done
 expect_eq "its directory" "$(stat -c '%u:%g %a' "$WORK/a/mounts/mine")" "999:998 750"
 expect_eq "its ack" "$(tctl a status mine -o json | jq -r '.[0].ack')" fsync
+kc a patch volumes.tandemfs.dev mine --type merge -p '{"spec":{"size":"48Mi"}}' >/dev/null
+wait_for 30 "mine grows" vol_is a mine '{.status.sizeBytes}' 50331648
+wait_for 30 "and its mirror" vol_is b mine '{.spec.size}' 50331648
 leader_kill a 9
 kc a delete volumes.tandemfs.dev mine kept --wait=false >/dev/null
 leader_start a

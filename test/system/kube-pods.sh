@@ -31,13 +31,34 @@ pods_ready() { # site: both DaemonSets
 		.numberReady == 1 and .desiredNumberScheduled == 1 and .updatedNumberScheduled == 1] == [true, true]'
 }
 
-# tandem-agent's Deployment is for a program that speaks to Kubernetes, which this test does without.
+# The overlay, with the REST that it has in comments: the Deployment reaches the engines by it. The node keeps pods off
+# until the engine is ready.
 deploy() { # site
 	kube_import "$1" "$WORK/tandemfs.tar"
-	kc "$1" apply -k "$ROOT/k8s-manifests/overlays/site-$1" >/dev/null
-	kt "$1" scale deployment tandem-agent --replicas=0 >/dev/null
+	kc "$1" taint node "node-$1" tandemfs.dev/not-ready=:NoSchedule >/dev/null
+	kc "$1" create namespace tandem-system >/dev/null
 	kt "$1" create secret generic tandem-identity --from-file=ca.pem="$WORK/pki/ca.pem" \
 		--from-file=tls.crt="$WORK/pki/site-$1.pem" --from-file=tls.key="$WORK/pki/site-$1.key" >/dev/null
+	kc "$1" kustomize "$ROOT/k8s-manifests/overlays/site-$1" |
+		sed -E 's/^    # (\[api\]|listen =|ca =|certificate =|key =)/    \1/' |
+		kc "$1" apply -f - >/dev/null 2>&1
+}
+agents_ready() { # site: both pods of the Deployment
+	kt "$1" get deployment tandem-agent -o json | jq -e '.status | .readyReplicas == 2 and .updatedReplicas == 2'
+}
+restarts() { kt "$1" get pods -l app.kubernetes.io/component=agent -o json | jq '[.items[].status.containerStatuses[].restartCount] | add'; }
+agent_metrics() { # site: of both, one after the other
+	local ip
+	for ip in $(kt "$1" get pods -l app.kubernetes.io/component=agent -o 'jsonpath={.items[*].status.podIP}'); do
+		in_site "$1" curl -sS -m 5 "http://$ip:7444/metrics"
+	done
+}
+node_is_free() { # site: the taint is off, and the label on
+	kc "$1" get node "node-$1" -o json | jq -e '.metadata.labels["tandemfs.dev/ready"] == "true" and
+		([.spec.taints // [] | .[].key] | index("tandemfs.dev/not-ready") | not)'
+}
+domains_are() { # site, active, inactive
+	[[ $(kc "$1" get cds tandemfs -o 'jsonpath={.status.active}/{.status.inactive}' 2>/dev/null) = "$2/$3" ]]
 }
 volume_config() { # site
 	local o
@@ -127,7 +148,12 @@ done
 for s in a b; do
 	wait_for 90 "holder and engine of site $s are ready" pods_ready "$s"
 done
-step "the pods of both sites are ready"
+for s in a b; do
+	wait_for 90 "both agents of site $s are ready" agents_ready "$s"
+	wait_for 30 "the node of site $s is open" node_is_free "$s"
+	expect_eq "leaders of site $s" "$(agent_metrics "$s" | grep -c '^tandem_kube_leader 1')" 1
+done
+step "the pods of both sites are ready, and the nodes open"
 
 # --- a pod waits for its mount, and writes nothing beside it --------------------------------------------------
 for s in a b; do
@@ -149,6 +175,7 @@ wait_for 30 "the sites are level" is_level_with_peer a
 in_node a mkdir /var/lib/tandemfs/mnt/db/app
 wait_for 130 "the pod that waited writes" writes_on a 0
 root_disk_is_clean a || fail "something was written beside the mount"
+wait_for 30 "the domains are known" domains_are a "site-a (InSync), site-b (InSync)" ""
 step "a pod waited for its volume, and writes"
 
 # --- the sites lose sight of each other: writes wait, and go on --------------------------------------------------
@@ -182,6 +209,7 @@ in_node b sort /var/lib/tandemfs/mnt/db/app/lines >"$WORK/lines"
 expect_eq "acknowledged lines that site b lacks" "$(comm -23 "$WORK/acked" "$WORK/lines" | wc -l)" 0
 application b
 wait_for 60 "the application of site b writes" writes_on b 0
+wait_for 30 "the state of the domains says so" domains_are b "site-b (InSync)" "site-a (NotInSync)"
 step "site a crashed: site b has all $acked acknowledged lines, and its pod writes"
 
 # --- and comes back, as a standby; its pod waits ---------------------------------------------------------
@@ -194,3 +222,4 @@ expect_eq "what was acknowledged on site a since" "$(acks a)" "$acked"
 root_disk_is_clean a || fail "the pod of the standby wrote into the bare directory"
 [[ ! -e $(node_dir b)/acks/errors ]] || fail "the application of site b saw errors"
 step "site a is back as a standby, and its pod waits"
+expect_eq "restarts of the agents of site b" "$(restarts b)" 0
