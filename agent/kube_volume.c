@@ -3,8 +3,8 @@
  * Volume objects. Each look is from the objects and from what the nodes report; making and removing a volume may be
  * repeated, so that a process that was killed meanwhile is no matter.
  *
- * Failure modes: what a node's agent refuses is in the object's message, and is tried again at each look: the other
- * site may come back, or the disk get room.
+ * Failure modes: what a node's agent cannot do is in the object's message, and is tried again at each look: the other
+ * site may come back, or the disk get room. What it says is wrong is tried again when the spec was changed.
  */
 #include "kube_volume.h"
 
@@ -228,6 +228,11 @@ static int make(struct kube_control *c, struct json *obj, struct err *e)
 	struct err why = {0};
 	int ret;
 
+	/* What was refused is refused again until it is changed. */
+	if (!strcmp(json_get_string(json_get(obj, "status"), "phase", ""), "Failed") &&
+		json_get_int(json_get(obj, "status"), "observedGeneration", 0) ==
+			json_get_int(json_get(obj, "metadata"), "generation", 0))
+		return 0;
 	if (!node)
 		return say(c, obj, "Pending", "NoNode", "no node of this site can take it", e);
 	body = volume_request(spec, name, c->config->domain);

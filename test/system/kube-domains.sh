@@ -98,22 +98,29 @@ kc a apply -f - >/dev/null <<-END
 	apiVersion: tandemfs.dev/v1alpha1
 	kind: Volume
 	metadata: {name: mine}
-	spec: {size: 32Mi, ack: fsync, uid: 999, gid: 998, mode: "0750", reclaimPolicy: Delete}
+	spec: {size: 64Mi, ack: fsync, uid: 999, gid: 998, mode: "0750", reclaimPolicy: Delete}
 	---
 	apiVersion: tandemfs.dev/v1alpha1
 	kind: Volume
 	metadata: {name: kept}
-	spec: {size: 32Mi}
+	spec: {size: 64Mi}
+	---
+	apiVersion: tandemfs.dev/v1alpha1
+	kind: Volume
+	metadata: {name: small}
+	spec: {size: 1Mi}
 END
 for v in mine kept; do
-	wait_for 60 "$v is made" vol_is a $v '{.status.phase} {.status.sizeBytes}' "Ready 33554432"
+	wait_for 60 "$v is made" vol_is a $v '{.status.phase} {.status.sizeBytes}' "Ready 67108864"
 	wait_for 30 "site b mirrors $v" vol_is b $v '{.status.phase} {.metadata.labels.tandemfs\.dev/mirrors-volume}' "Ready true"
 done
+wait_for 30 "one that is too small is refused" vol_is a small '{.status.phase} {.status.message}' "Failed size: 64M or more is needed"
+kc a delete volumes.tandemfs.dev small >/dev/null
 expect_eq "its directory" "$(stat -c '%u:%g %a' "$WORK/a/mounts/mine")" "999:998 750"
 expect_eq "its ack" "$(tctl a status mine -o json | jq -r '.[0].ack')" fsync
-kc a patch volumes.tandemfs.dev mine --type merge -p '{"spec":{"size":"48Mi"}}' >/dev/null
-wait_for 30 "mine grows" vol_is a mine '{.status.sizeBytes}' 50331648
-wait_for 30 "and its mirror" vol_is b mine '{.spec.size}' 50331648
+kc a patch volumes.tandemfs.dev mine --type merge -p '{"spec":{"size":"80Mi"}}' >/dev/null
+wait_for 30 "mine grows" vol_is a mine '{.status.sizeBytes}' 83886080
+wait_for 30 "and its mirror" vol_is b mine '{.spec.size}' 83886080
 leader_kill a 9
 kc a delete volumes.tandemfs.dev mine kept --wait=false >/dev/null
 leader_start a
