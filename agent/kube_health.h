@@ -18,7 +18,7 @@
 #define HEALTH_STILL_S 300u /* and five intervals: then a worker is called stuck */
 #define HEALTH_SILENT_S 15u /* and an interval without the API: not ready */
 
-enum health_section { HEALTH_MIGRATIONS, HEALTH_DOMAINS, HEALTH_NODES, HEALTH_SECTIONS };
+enum health_section { HEALTH_MIGRATIONS, HEALTH_DOMAINS, HEALTH_SECTIONS };
 
 struct kube_health {
 	uint64_t interval_ns;

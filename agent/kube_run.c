@@ -3,7 +3,9 @@
 #include "kube_run.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "clock.h"
@@ -46,12 +48,39 @@ static int lists_read(struct kube_control *c, struct lists *l, struct err *e)
 	return ret;
 }
 
+static void count_migrations(struct kube_control *c, const struct json *migrations)
+{
+	static const char *const names[] = {
+		"Pending", "InProgress", "Successful", "PartialSuccess", "Failed"};
+	unsigned n[ARRAY_SIZE(names)] = {0};
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	ensure(f);
+	for (unsigned i = 0; i < json_length(migrations); i++) {
+		const struct json *status = json_get(json_at(migrations, i), "status");
+		unsigned k = ARRAY_SIZE(names);
+
+		while (--k && strcmp(names[k], json_get_string(status, "status", "")))
+			;
+		n[k]++;
+	}
+	fprintf(f, "# HELP tandem_kube_migrations The Migration objects that there are.\n"
+		   "# TYPE tandem_kube_migrations gauge\n");
+	for (unsigned k = 0; k < ARRAY_SIZE(names); k++)
+		fprintf(f, "tandem_kube_migrations{status=\"%s\"} %u\n", names[k], n[k]);
+	fclose(f);
+	health_section(c->health, HEALTH_MIGRATIONS, text);
+}
+
 static int look_copying(struct kube_control *c, struct err *e)
 {
 	struct lists l = {0};
 	int ret = lists_read(c, &l, e);
 
 	if (!ret) {
+		count_migrations(c, l.migrations);
 		pairs_look(c, l.pairs);
 		schedules_look(c, l.policies, l.schedules, l.migrations);
 		migrations_look(c, l.migrations);

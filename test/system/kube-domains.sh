@@ -46,6 +46,7 @@ engine_announce a False
 leader_start a
 wait_for 20 "the leader is ready" probe_is a /readyz '^ok. 200$'
 probe_is a /healthz '^ok. 200$' || fail "not healthy: $(probe a /healthz)"
+wait_for 20 "its metrics" probe_is a /metrics 'tandem_kube_leader 1.*tandem_kube_migrations.status="Failed".. 0'
 expect_match "what is no path" "$(probe a /v1/status)" '404$'
 sleep 2
 node_is a "- tandemfs.dev/not-ready other" || fail "the taint went before the engine was ready"
