@@ -39,40 +39,42 @@ static const struct kube_kind kind_node = KUBE_KIND("", "v1", "Node", "nodes", f
 
 /* --- what is remembered; the worker's thread --- */
 
-static struct note *notes;
-static unsigned nnotes, notes_size;
+static struct {
+	struct note *at;
+	unsigned n, size;
+} notes;
 
 struct note *provision_note(const struct json *obj)
 {
 	const char *uid = meta_of(obj, "uid") ? meta_of(obj, "uid") : "";
 
-	for (unsigned i = 0; i < nnotes; i++) {
-		if (!strcmp(notes[i].uid, uid)) {
-			notes[i].seen = true;
-			return &notes[i];
+	for (unsigned i = 0; i < notes.n; i++) {
+		if (!strcmp(notes.at[i].uid, uid)) {
+			notes.at[i].seen = true;
+			return &notes.at[i];
 		}
 	}
-	if (nnotes == notes_size) {
-		notes_size = notes_size ? 2 * notes_size : 64;
-		notes = realloc(notes, notes_size * sizeof(*notes));
-		ensure(notes);
+	if (notes.n == notes.size) {
+		notes.size = notes.size ? 2 * notes.size : 64;
+		notes.at = realloc(notes.at, notes.size * sizeof(*notes.at));
+		ensure(notes.at);
 	}
-	notes[nnotes] = (struct note){.seen = true};
-	snprintf(notes[nnotes].uid, sizeof(notes[nnotes].uid), "%s", uid);
-	return &notes[nnotes++];
+	notes.at[notes.n] = (struct note){.seen = true};
+	snprintf(notes.at[notes.n].uid, sizeof(notes.at[notes.n].uid), "%s", uid);
+	return &notes.at[notes.n++];
 }
 
 static void forget_notes(void)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < nnotes; i++) {
-		if (!notes[i].seen)
+	for (unsigned i = 0; i < notes.n; i++) {
+		if (!notes.at[i].seen)
 			continue;
-		notes[n] = notes[i];
-		notes[n++].seen = false;
+		notes.at[n] = notes.at[i];
+		notes.at[n++].seen = false;
 	}
-	nnotes = n;
+	notes.n = n;
 }
 
 void provision_tell(struct provision_look *l, const struct json *about, bool warning,

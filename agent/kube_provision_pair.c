@@ -140,6 +140,34 @@ static int free_claim(const struct route *r, const struct json *there, struct er
 	return ret;
 }
 
+/* After a failover: what is there was made there, and only the size that is asked for follows. */
+static int bring_size(
+	const struct route *r, const struct json *claim, const struct json *there, struct err *e)
+{
+	const struct json *want = json_path(claim, "spec", "resources", "requests");
+	struct json *p, *spec, *resources;
+	int ret;
+
+	if (!there || json_equal(want, json_path(there, "spec", "resources", "requests")))
+		return 0;
+	p = json_object();
+	spec = json_object();
+	resources = json_object();
+	json_set(resources, "requests", json_copy(want));
+	json_set(spec, "resources", resources);
+	json_set(p, "spec", spec);
+	ret = kube_patch(r->to, &kind_claim, meta_of(there, "namespace"), meta_of(there, "name"),
+		NULL, p, NULL, e);
+	json_free(p);
+	return ret;
+}
+
+/* A volume of this name that is no copy: ours are copies of that one. */
+static bool is_original(const struct json *pv, const struct json *there)
+{
+	return there && !is_brought(there) && is_brought(pv) && provision_is_ours(there);
+}
+
 static int bring_both(const struct route *r, struct json *pv, struct json *claim, struct err *e)
 {
 	struct json *pv_there = NULL, *claim_there = NULL;
@@ -155,12 +183,15 @@ static int bring_both(const struct route *r, struct json *pv, struct json *claim
 			"claim '%.100s' is there already, with another volume: remove it or rename "
 			"one of them",
 			meta_of(claim, "name"));
-	if (!ret)
+	if (!ret && is_original(pv, pv_there)) {
+		ret = bring_size(r, claim, claim_there, e);
+	} else if (!ret) {
 		ret = bring(r, &kind_volume, pv, pv_there, e);
-	if (!ret && pv_there)
-		ret = free_claim(r, pv_there, e);
-	if (!ret)
-		ret = bring(r, &kind_claim, claim, claim_there, e);
+		if (!ret && pv_there)
+			ret = free_claim(r, pv_there, e);
+		if (!ret)
+			ret = bring(r, &kind_claim, claim, claim_there, e);
+	}
 	if (ret == -ENOENT)
 		ret = err_set(e, ret,
 			"there is no namespace '%.63s' there: make it, with a RoleBinding to the "

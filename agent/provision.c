@@ -69,7 +69,8 @@ struct view { /* of a volume at this site */
 	uint64_t size; /* bytes; 0: not known */
 };
 
-static void look_at(const struct json *entry, struct view *v)
+/* `domain`: this site, whose replica may be the active one long before it says that it is. */
+static void look_at(const struct json *entry, const char *domain, struct view *v)
 {
 	const char *role, *active;
 
@@ -82,7 +83,7 @@ static void look_at(const struct json *entry, struct view *v)
 	v->size = (uint64_t)json_get_int(json_get(v->status, "space"), "size", 0);
 	if (!strcmp(role, "active"))
 		v->state = json_get_bool(v->status, "mounted", false) ? ACTIVE : STARTING;
-	else if (*active)
+	else if (*active && strcmp(active, domain) != 0)
 		v->state = STANDBY;
 }
 
@@ -94,7 +95,7 @@ static bool look_on(const struct kube_node *n, const char *volume, struct view *
 	for (unsigned i = 0; i < json_length(all); i++) {
 		if (strcmp(json_get_string(json_at(all, i), "volume", ""), volume) != 0)
 			continue;
-		look_at(json_at(all, i), v);
+		look_at(json_at(all, i), json_get_string(n->status, "domain", ""), v);
 		return true;
 	}
 	v->state = n->status ? ABSENT : UNKNOWN;

@@ -52,6 +52,19 @@ static void stays(const struct migrate_options *o, const char *from, const char 
 
 static const struct migrate_options plain;
 
+Test(migrate, a_replicated_volume_leaves_its_node_behind)
+{
+	arrives(&plain,
+		"{'apiVersion':'v1','kind':'PersistentVolume','metadata':{'name':'v','labels':{"
+		"'tandemfs.dev/volume-id':'v'},'annotations':{'tandemfs.dev/selected-node':'n'}},"
+		"'spec':{'hostPath':{'path':'/m/data'},'nodeAffinity':{'required':{}},"
+		"'persistentVolumeReclaimPolicy':'Delete'}}",
+		"{'apiVersion':'v1','kind':'PersistentVolume','metadata':{'name':'v','labels':{"
+		"'tandemfs.dev/volume-id':'v'},'annotations':{'tandemfs.dev/reclaimPolicy':"
+		"'Delete'}},'spec':{'hostPath':{'path':'/m/data'},"
+		"'persistentVolumeReclaimPolicy':'Retain'}}");
+}
+
 Test(migrate, of_the_metadata_only_what_people_wrote_goes_over_and_no_status)
 {
 	arrives(&plain,

@@ -175,7 +175,7 @@ static void node(const char *name, const char *volumes)
 	*n = (struct kube_node){.ready = true};
 	snprintf(n->name, sizeof(n->name), "%s", name);
 	if (*volumes)
-		n->status = format("{'volumes':%s}", volumes);
+		n->status = format("{'domain':'a','volumes':%s}", volumes);
 }
 
 static void no_nodes(void)
@@ -192,6 +192,8 @@ static void no_nodes(void)
 	"{'volume':'" NAME "','status':{'role':'standby','mounted':false,'active_domain':"         \
 	"'site-b','mount':'/mnt/v','space':{'size':1073741824}}}"
 #define SILENT "{'volume':'" NAME "','status':null}"
+#define CONFIRMS                                                                                   \
+	"{'volume':'" NAME "','status':{'role':'standby','mounted':false,'active_domain':'a'}}"
 #define NOBODY                                                                                     \
 	"{'volume':'" NAME "','status':{'role':'standby','mounted':false,'active_domain':null}}"
 
@@ -264,6 +266,9 @@ Test(provision_claim, goes_step_by_step_from_whatever_is_there)
 	cr_assert_eq(next(MARKED, "", LATE, NULL), PROVISION_WAIT);
 	no_nodes();
 	node("one", "[{'volume':'x'}," WAITS "]");
+	cr_assert_eq(next(MARKED, "", LATE, NULL), PROVISION_WAIT);
+	no_nodes();
+	node("one", "[" CONFIRMS "]");
 	cr_assert_eq(next(MARKED, "", LATE, NULL), PROVISION_WAIT);
 	no_nodes();
 	node("one", "[" STANDBY "]");
