@@ -531,7 +531,8 @@ int kube_event_once(struct kube *k, const struct json *about, const char *type, 
 
 	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
 		for (const char *c = parts[i] ? parts[i] : ""; *c; c++)
-			h = (h ^ (uint8_t)*c) * 0x100000001b3ull;
+			if (i < 2 || *c < '0' || *c > '9') /* "after 200 ms" */
+				h = (h ^ (uint8_t)*c) * 0x100000001b3ull;
 	if (*hash != h)
 		ret = send_event(k, about, type, reason, message, h);
 	if (!ret || ret == -EEXIST)

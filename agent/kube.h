@@ -90,7 +90,7 @@ int kube_token(struct kube *k, const char *ns, const char *account, int64_t ttl_
 /* An Event about the object; "Normal" or "Warning", a CamelCase reason. Failure is a line in the log. */
 void kube_event(struct kube *k, const struct json *about, const char *type, const char *reason,
 	const char *message);
-/* The same, but only one with these words for as long as the API keeps it: its name is made of them. *hash is what
+/* The same, but only one with these words for as long as the API keeps it: its name is made of them, but for digits in the message. *hash is what
  * was told last (0: nothing): the same is not even sent. 0 when it is there. */
 int kube_event_once(struct kube *k, const struct json *about, const char *type, const char *reason,
 	const char *message, uint64_t *hash);
