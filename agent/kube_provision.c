@@ -127,7 +127,7 @@ static bool patch(struct provision_look *l, const struct kube_kind *kind, struct
 		sub, p, &there, &e);
 
 	json_free(p);
-	if (failed(*obj, ret, &e)) {
+	if (ret == -ENOENT || failed(*obj, ret, &e)) { /* gone is fine */
 		l->busy |= ret == -EBUSY;
 		return false;
 	}

@@ -38,6 +38,8 @@ static struct json *metadata_of(const struct provision_step *s, const char *doma
 	json_set_string(annotations, "pv.kubernetes.io/provisioned-by", PROVISIONER);
 	json_set_string(annotations, KEY_NODE, s->node);
 	json_set_string(annotations, KEY_ORIGIN, domain);
+	json_set_string(
+		annotations, TANDEM_KEY "volume", s->volume); /* what a Failover looks for */
 	json_set(m, "annotations", annotations);
 	if (protect)
 		json_append_string(finalizers, FINALIZER_VOLUME);

@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,6 +101,9 @@ static char *draft_text(const struct agent_config *c, const struct places *p,
 	return text;
 }
 
+/* Choosing an address and writing it down: drafts that are made at once must not choose the same. */
+static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
+
 int replica_draft(const struct agent_config *c, const struct replica_spec *spec, char *ret_address,
 	struct err *e)
 {
@@ -126,11 +130,14 @@ int replica_draft(const struct agent_config *c, const struct replica_spec *spec,
 			"'%.150s' on '%s' belongs to no volume that is being made; remove or "
 			"rename it",
 			p.data, c->domain);
+	pthread_mutex_lock(&choosing);
 	ret = replica_address(c, p.draft, ret_address, e);
-	if (ret)
-		return ret;
-	text = draft_text(c, &p, spec, ret_address);
-	return durable_replace(p.draft, text, 0600, e);
+	if (!ret) {
+		text = draft_text(c, &p, spec, ret_address);
+		ret = durable_replace(p.draft, text, 0600, e);
+	}
+	pthread_mutex_unlock(&choosing);
+	return ret;
 }
 
 int replica_drafted_address(

@@ -452,7 +452,8 @@ Test(provision_object, a_volume_is_bound_pinned_and_waits_for_its_mount)
 	want = parse("{'apiVersion':'v1','kind':'PersistentVolume','metadata':{'name':'" NAME
 		     "','labels':{'" KEY_VOLUME "':'" NAME "'},'annotations':{"
 		     "'pv.kubernetes.io/provisioned-by':'" PROVISIONER "','" KEY_NODE
-		     "':'one','" KEY_ORIGIN "':'site-a'},'finalizers':['" FINALIZER_VOLUME "']},"
+		     "':'one','" KEY_ORIGIN "':'site-a','tandemfs.dev/volume':'" NAME
+		     "'},'finalizers':['" FINALIZER_VOLUME "']},"
 		     "'spec':{'capacity':{'storage':'1Gi'},'accessModes':['ReadWriteOnce'],"
 		     "'persistentVolumeReclaimPolicy':'Delete','storageClassName':'c',"
 		     "'volumeMode':'Filesystem','hostPath':{'path':'/mnt/v/data','type':"

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +130,39 @@ Test(replica, a_draft_keeps_its_address_and_others_take_another)
 	cr_assert(zero(int, replica_remove(&config, "db", &no, &e)), "%s", e.msg);
 	cr_assert(zero(int, replica_remove(&config, "web", &no, &e)), "%s", e.msg);
 	cr_assert(eq(int, replica_remove(&config, "db", &no, &e), -ENOENT));
+}
+
+struct drafting {
+	pthread_t thread;
+	struct replica_spec spec;
+	char address[256];
+	int ret;
+};
+
+static void *draft_main(void *arg)
+{
+	struct drafting *d = arg;
+	struct err mine = {0};
+
+	d->ret = replica_draft(&config, &d->spec, d->address, &mine);
+	return NULL;
+}
+
+Test(replica, drafts_that_are_made_at_once_take_different_addresses)
+{
+	static struct drafting all[16];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+		all[i].spec = spec;
+		snprintf(all[i].spec.volume, sizeof(all[i].spec.volume), "v%u", i);
+		cr_assert(zero(int, pthread_create(&all[i].thread, NULL, draft_main, &all[i])));
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+		pthread_join(all[i].thread, NULL);
+		cr_assert(zero(int, all[i].ret));
+		for (unsigned k = 0; k < i; k++)
+			cr_assert(ne(str, all[i].address, all[k].address));
+	}
 }
 
 Test(replica, what_is_no_replica_is_never_removed)
