@@ -295,3 +295,39 @@ size_t batch_finish(struct batch_writer *w, uint64_t commit, uint64_t time_ns)
 	memset(p + w->used, 0, size - w->used);
 	return size;
 }
+
+int batch_rescue(void *p, size_t len, const struct uuid *volume, struct pos before, uint64_t commit,
+	uint64_t time_ns, struct batch_header *ret_h)
+{
+	struct batch_writer w;
+	struct entry e;
+	size_t start = BATCH_HEADER_SIZE;
+
+	len = MIN(len, BATCH_SIZE_MAX) / BLOCK_SIZE * BLOCK_SIZE;
+	/* The first entry decides: what lies here may be of any age. */
+	if (len <= start || !entry_decode((uint8_t *)p + start, len - start, &e) ||
+		e.h.seq != before.seq + 1 || e.h.chain != before.chain)
+		return -ENODATA;
+	if (!batch_verify(p, len, ret_h) && ret_h->first_seq == e.h.seq)
+		return uuid_equal(&ret_h->volume, volume) ? 0 : -ENODATA;
+	batch_begin(&w, p, len, volume, e.h.epoch, before);
+	while (start + ENTRY_HEADER_SIZE <= len && entry_decode(w.buf + start, len - start, &e) &&
+		e.h.chain == w.h.chain_after && e.h.seq == w.h.first_seq + w.h.count &&
+		epoch_equal(e.h.epoch, w.h.epoch) &&
+		!memcmp(w.buf + start + 16, volume->b, sizeof(volume->b)) &&
+		e.h.body_crc == crc32c(0, e.body, e.h.body_len) &&
+		all_zero(w.buf + w.used, start - w.used)) {
+		size_t end = start + ENTRY_HEADER_SIZE + e.h.body_len;
+
+		w.h.body_crc = crc32c(w.h.body_crc, w.buf + w.used, end - w.used);
+		w.h.chain_after = e.h.crc;
+		w.h.count++;
+		w.h.length = (uint32_t)end;
+		w.used = end;
+		start = align_entry(end);
+	}
+	if (!w.h.count)
+		return -ENODATA;
+	batch_finish(&w, MIN(commit, before.seq), time_ns);
+	return batch_verify(p, len, ret_h);
+}

@@ -153,6 +153,15 @@ int batch_verify(const void *buf, size_t len, struct batch_header *ret_h);
 bool batch_next_entry(
 	const void *buf, const struct batch_header *h, size_t *cursor, struct entry *ret_entry);
 
+/*
+ * The batch at p whose first entry continues `before`, as its writer left it when it died: a whole one is taken as
+ * it is; one that was not finished (no header, or a torn one) is closed behind its last whole entry, with this
+ * commit index (at most before.seq) and time. p is BLOCK_SIZE-aligned, len bytes may be read, and the padding is
+ * written. 0, and batch_verify() holds; -ENODATA: no entry here continues `before`.
+ */
+int batch_rescue(void *p, size_t len, const struct uuid *volume, struct pos before, uint64_t commit,
+	uint64_t time_ns, struct batch_header *ret_h);
+
 /* Fills a buffer with one batch. The buffer is BLOCK_SIZE-aligned and borrowed until finish. */
 struct batch_writer {
 	uint8_t *buf;

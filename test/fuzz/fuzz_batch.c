@@ -2,8 +2,10 @@
 /*
  * Fuzzes batch_verify(). The first byte says how many of the checksums are made right before (so
  * that the fuzzer gets behind them); what is accepted must be walkable to its end, and must come out
- * of the encoder byte for byte the same.
+ * of the encoder byte for byte the same. The same bytes as what a writer that died left: what batch_rescue() makes of
+ * them must be a whole batch, and stay as it is when it is rescued again.
  */
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,6 +82,34 @@ static void check_round_trip(const uint8_t *p, const struct batch_header *h)
 	ensure(memcmp(again, p, batch_size(h)) == 0);
 }
 
+static void check_rescue(const uint8_t *p, size_t size, bool without_header)
+{
+	size_t room = (size + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
+	struct batch_header h, again;
+	struct uuid volume;
+	struct pos before;
+	uint64_t seq;
+	uint8_t *copy;
+
+	if (size < BATCH_HEADER_SIZE + ENTRY_HEADER_SIZE)
+		return;
+	copy = aligned_alloc(BLOCK_SIZE, room);
+	ensure(copy);
+	memset(copy, 0, room);
+	memcpy(copy, p, size);
+	if (without_header)
+		memset(copy, 0xdd, BATCH_HEADER_SIZE);
+	memcpy(&volume, copy + BATCH_HEADER_SIZE + 16, sizeof(volume));
+	memcpy(&seq, copy + BATCH_HEADER_SIZE + 64, sizeof(seq));
+	before = (struct pos){.seq = seq - 1, .chain = get32(copy + BATCH_HEADER_SIZE + 120)};
+	if (batch_rescue(copy, room, &volume, before, 3, 4, &h) == 0) {
+		check_round_trip(copy, &h);
+		ensure(batch_rescue(copy, room, &volume, before, 5, 6, &again) == 0);
+		ensure(again.commit == h.commit && again.time_ns == h.time_ns);
+	}
+	free(copy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct batch_header h;
@@ -96,6 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		repair(p, padded);
 	if (batch_verify(p, padded, &h) == 0)
 		check_round_trip(p, &h);
+	check_rescue(p, padded, data[0] & 4);
 	free(p);
 	return 0;
 }

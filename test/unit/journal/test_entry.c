@@ -267,3 +267,109 @@ Test(entry, an_entry_that_does_not_fit_is_a_programmers_error, .signal = SIGABRT
 	begin(&w, BLOCK_SIZE, 1);
 	batch_add(&w, 1, 0, 0, &iov, 1, NULL);
 }
+
+/* --- a batch whose writer died --- */
+
+#define RESCUED 3u
+
+/* Three entries behind seq 999, not finished. Returns the bytes used; ends[] is where each ends. */
+static size_t open_batch(struct batch_writer *w, size_t *ends)
+{
+	begin(w, 2 * BLOCK_SIZE, 1000);
+	for (unsigned i = 0; i < RESCUED; i++) {
+		char body[50];
+		struct iovec iov = {.iov_base = body, .iov_len = 11 + 13 * i};
+
+		memset(body, 'a' + (int)i, sizeof(body));
+		batch_add(w, 3, 7, 40 + i, &iov, 1, NULL);
+		ends[i] = w->used;
+	}
+	return w->used;
+}
+
+static int rescue(uint64_t seq, uint32_t chain, struct batch_header *h)
+{
+	struct uuid u = volume();
+
+	return batch_rescue(buf, 2 * BLOCK_SIZE, &u, (struct pos){seq, chain}, 990, 5, h);
+}
+
+Test(entry, a_batch_that_was_finished_is_taken_byte_for_byte)
+{
+	static uint8_t as_written[2 * BLOCK_SIZE];
+	struct batch_writer w;
+	struct batch_header h;
+	size_t ends[RESCUED];
+
+	open_batch(&w, ends);
+	batch_finish(&w, 995, 77);
+	memcpy(as_written, buf, sizeof(as_written));
+	cr_assert(zero(int, rescue(999, 0xdeadbeef, &h)));
+	cr_expect(zero(int, memcmp(as_written, buf, sizeof(as_written))));
+	cr_expect(eq(u64, h.commit, 995));
+	cr_expect(eq(u32, h.count, RESCUED));
+}
+
+Test(entry, a_batch_that_was_open_is_closed_behind_its_last_whole_entry)
+{
+	struct batch_writer w;
+	struct batch_header h;
+	size_t ends[RESCUED], used = open_batch(&w, ends);
+
+	cr_assert(zero(int, rescue(999, 0xdeadbeef, &h)));
+	cr_expect(eq(u32, h.count, RESCUED));
+	cr_expect(eq(u64, h.commit, 990));
+	cr_expect(eq(u32, h.chain_after, w.h.chain_after), "the same history goes on");
+	for (size_t at = ends[1]; at < used; at++) { /* any byte of the last one is not there yet */
+		open_batch(&w, ends);
+		if (at < (ends[1] + ENTRY_ALIGN - 1) / ENTRY_ALIGN * ENTRY_ALIGN)
+			continue;
+		buf[at] ^= 0x10;
+		cr_assert(zero(int, rescue(999, 0xdeadbeef, &h)), "byte %zu", at);
+		cr_expect(eq(u32, h.count, RESCUED - 1), "byte %zu", at);
+		cr_expect(zero(int, batch_verify(buf, 2 * BLOCK_SIZE, &h)));
+	}
+}
+
+Test(entry, a_batch_whose_header_or_padding_was_being_written_is_closed_again)
+{
+	struct batch_writer w;
+	struct batch_header h;
+	size_t ends[RESCUED], used, size;
+
+	for (size_t at = 0; at < BATCH_HEADER_SIZE; at++) {
+		open_batch(&w, ends);
+		batch_finish(&w, 995, 77);
+		memset(buf + at, 0xdd, BATCH_HEADER_SIZE - at);
+		cr_assert(zero(int, rescue(999, 0xdeadbeef, &h)), "header up to %zu", at);
+		cr_expect(eq(u32, h.count, RESCUED));
+	}
+	used = open_batch(&w, ends);
+	size = batch_finish(&w, 995, 77);
+	buf[size - 1] = 0xdd;
+	cr_assert(lt(sz, used, size));
+	cr_assert(zero(int, rescue(999, 0xdeadbeef, &h)));
+	cr_expect(eq(u32, h.count, RESCUED));
+	cr_expect(eq(u64, h.time_ns, 5));
+}
+
+Test(entry, what_continues_something_else_is_no_batch_to_rescue)
+{
+	struct uuid other = volume();
+	struct batch_writer w;
+	struct batch_header h;
+	size_t ends[RESCUED];
+
+	open_batch(&w, ends);
+	cr_expect(eq(int, rescue(998, 0xdeadbeef, &h), -ENODATA));
+	cr_expect(eq(int, rescue(1000, 0xdeadbeef, &h), -ENODATA));
+	cr_expect(eq(int, rescue(999, 0xdeadbee0, &h), -ENODATA));
+	other.b[0]++;
+	cr_expect(eq(int,
+		batch_rescue(buf, 2 * BLOCK_SIZE, &other, (struct pos){999, 0xdeadbeef}, 0, 0, &h),
+		-ENODATA));
+	buf[BATCH_HEADER_SIZE + 20] ^= 1;
+	cr_expect(eq(int, rescue(999, 0xdeadbeef, &h), -ENODATA));
+	memset(buf, 0, sizeof(buf));
+	cr_expect(eq(int, rescue(0, 0, &h), -ENODATA));
+}
