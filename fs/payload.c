@@ -4,6 +4,10 @@
  * that in the steady state nothing is mapped or zeroed again. What is in use counts against the
  * limit; idle buffers are freed when they and those in use together would exceed it.
  *
+ * In memory of the caller's each size has an area of its own, and a buffer has its place there for good: freed, it
+ * gives its pages back and waits in the list `bare`. Areas are twice the limit, for what is freed at this moment;
+ * should one be used up all the same, the pool is full.
+ *
  * One mutex guards the lists and counts; it is never held while memory is asked from the system,
  * nor when `room` is called.
  */
@@ -13,12 +17,15 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "cleanup.h"
 
 static const uint32_t class_blocks[] = {1, 2, 4, 8, 17, 33, 66, 130, PAYLOAD_SIZE_MAX / BLOCK_SIZE};
-#define CLASSES ARRAY_SIZE(class_blocks)
+#define CLASSES PAYLOAD_CLASSES
 
+_Static_assert(ARRAY_SIZE(class_blocks) == CLASSES, "as many as the header says");
 _Static_assert(PAYLOAD_SIZE_MAX % BLOCK_SIZE == 0, "the largest class holds every payload");
 
 struct payload_pool {
@@ -27,9 +34,13 @@ struct payload_pool {
 	size_t limit, used, idle; /* bytes */
 	struct payload *free[CLASSES];
 	bool starved; /* payload_new() failed since room() was called */
+	struct payload *bare[CLASSES];
+	size_t touched[CLASSES]; /* bytes of the area that ever were a buffer */
 	/* constant */
 	void (*room)(void *ctx);
 	void *ctx;
+	uint8_t *base; /* NULL: buffers are of the heap */
+	size_t area; /* bytes, of each size */
 };
 
 int payload_pool_new(size_t limit, void (*room)(void *ctx), void *ctx, struct payload_pool **ret)
@@ -46,10 +57,32 @@ int payload_pool_new(size_t limit, void (*room)(void *ctx), void *ctx, struct pa
 	return 0;
 }
 
-static void payload_destroy(struct payload *p)
+int payload_pool_new_at(void *base, size_t area, size_t limit, void (*room)(void *ctx), void *ctx,
+	struct payload_pool **ret)
 {
-	free(p->data);
-	free(p);
+	int r = payload_pool_new(limit, room, ctx, ret);
+
+	ensure(area >= 2 * limit && area % BLOCK_SIZE == 0);
+	if (!r) {
+		(*ret)->base = base;
+		(*ret)->area = area;
+	}
+	return r;
+}
+
+/* No lock held: giving memory back takes its time. */
+static void payload_destroy(struct payload_pool *p, struct payload *x)
+{
+	if (p && p->base) {
+		if (madvise(x->data, x->size, MADV_REMOVE) < 0)
+			memset(x->data, 0, x->size); /* at least it tells nothing */
+		LOCK_SCOPE(&p->mutex);
+		x->next = p->bare[x->slot_class];
+		p->bare[x->slot_class] = x;
+		return;
+	}
+	free(x->data);
+	free(x);
 }
 
 void payload_pool_free(struct payload_pool *p)
@@ -62,22 +95,53 @@ void payload_pool_free(struct payload_pool *p)
 			struct payload *x = p->free[c];
 
 			p->free[c] = x->next;
-			payload_destroy(x);
+			payload_destroy(p, x);
+		}
+		while (p->bare[c]) {
+			struct payload *x = p->bare[c];
+
+			p->bare[c] = x->next;
+			free(x);
 		}
 	}
 	pthread_mutex_destroy(&p->mutex);
 	free(p);
 }
 
-static struct payload *payload_create(unsigned class)
+/* A place in the area of this size; NULL: it is used up. */
+static uint8_t *area_take(struct payload_pool *p, unsigned class, size_t size)
 {
-	struct payload *x = calloc(1, sizeof(*x));
+	LOCK_SCOPE(&p->mutex);
+	if (p->area - p->touched[class] < size)
+		return NULL;
+	p->touched[class] += size;
+	return p->base + class * p->area + p->touched[class] - size;
+}
 
+static struct payload *bare_take(struct payload_pool *p, unsigned class)
+{
+	struct payload *x;
+
+	LOCK_SCOPE(&p->mutex);
+	x = p->bare[class];
+	if (x)
+		p->bare[class] = x->next;
+	return x;
+}
+
+static struct payload *payload_create(struct payload_pool *p, unsigned class)
+{
+	bool placed = p && p->base;
+	struct payload *x = placed ? bare_take(p, class) : NULL;
+
+	if (x)
+		return x;
+	x = calloc(1, sizeof(*x));
 	if (!x)
 		return NULL;
 	x->size = class_blocks[class] * BLOCK_SIZE;
 	x->slot_class = class;
-	x->data = aligned_alloc(BLOCK_SIZE, x->size);
+	x->data = placed ? area_take(p, class, x->size) : aligned_alloc(BLOCK_SIZE, x->size);
 	if (!x->data) {
 		free(x);
 		return NULL;
@@ -131,11 +195,11 @@ struct payload *payload_new(struct payload_pool *p, size_t size)
 	while (evicted) {
 		struct payload *next = evicted->next;
 
-		payload_destroy(evicted);
+		payload_destroy(p, evicted);
 		evicted = next;
 	}
 	if (!x)
-		x = payload_create(class);
+		x = payload_create(p, class);
 	if (!x) {
 		if (p) {
 			LOCK_SCOPE(&p->mutex);
@@ -165,7 +229,7 @@ void payload_unref(struct payload *x)
 		return;
 	p = x->pool;
 	if (!p) {
-		payload_destroy(x);
+		payload_destroy(NULL, x);
 		return;
 	}
 	{

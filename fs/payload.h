@@ -17,6 +17,7 @@
 #include "check.h"
 #include "limits.h"
 
+#define PAYLOAD_CLASSES 9u /* sizes of buffers */
 #define PAYLOAD_SIZE_MAX (WRITE_SIZE_MAX + 4 * BLOCK_SIZE)
 
 struct payload_pool;
@@ -33,6 +34,10 @@ struct payload {
 /* limit: bytes of memory that the pool may hold in use at once. room, when given, is called (any
  * thread, no lock held) when memory was given back after payload_new() had failed. */
 int payload_pool_new(size_t limit, void (*room)(void *ctx), void *ctx, struct payload_pool **ret);
+/* The same in memory that is the caller's, zero, of PAYLOAD_CLASSES * area bytes, a shared mapping that takes no room
+ * where it was not written; area is a multiple of BLOCK_SIZE, twice the limit or more. */
+int payload_pool_new_at(void *base, size_t area, size_t limit, void (*room)(void *ctx), void *ctx,
+	struct payload_pool **ret);
 /* All payloads must have been given back. */
 void payload_pool_free(struct payload_pool *p);
 /* One reference; at least `size` bytes (at most PAYLOAD_SIZE_MAX); contents undefined. NULL: full.

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "payload.h"
 
@@ -65,4 +69,45 @@ Test(payload, without_a_pool_the_heap_serves)
 	cr_assert_geq(x->size, 2 * BLOCK_SIZE);
 	payload_unref(payload_ref(x));
 	payload_unref(x);
+}
+
+Test(payload, in_memory_of_the_caller_buffers_have_places_of_their_own_and_give_pages_back)
+{
+	const size_t limit = 8u << 20, area = 16u << 20, size = PAYLOAD_CLASSES * area;
+	int fd = memfd_create("pool", MFD_CLOEXEC);
+	struct payload_pool *p = NULL;
+	struct payload *x[64] = {0};
+	struct stat st;
+	uint8_t *base;
+
+	cr_assert(fd >= 0 && !ftruncate(fd, (off_t)size));
+	base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	cr_assert(base != MAP_FAILED);
+	cr_assert_eq(payload_pool_new_at(base, area, limit, NULL, NULL, &p), 0);
+	srandom(1);
+	for (unsigned i = 0; i < 20000; i++) {
+		unsigned n = (unsigned)random() % 64;
+
+		if (x[n]) {
+			for (size_t at = 0; at < x[n]->size; at += BLOCK_SIZE)
+				cr_assert_eq(x[n]->data[at], n + 1, "nobody else writes there");
+			payload_unref(x[n]);
+			x[n] = NULL;
+			continue;
+		}
+		x[n] = payload_new(p, (size_t)random() % (PAYLOAD_SIZE_MAX >> random() % 9) + 1);
+		if (!x[n])
+			continue; /* full */
+		cr_assert(x[n]->data >= base && x[n]->data + x[n]->size <= base + size);
+		cr_assert_eq((uintptr_t)x[n]->data % BLOCK_SIZE, 0);
+		for (size_t at = 0; at < x[n]->size; at += BLOCK_SIZE)
+			x[n]->data[at] = (uint8_t)(n + 1);
+	}
+	cr_assert(fstat(fd, &st) == 0);
+	cr_assert_leq((size_t)st.st_blocks * 512, limit, "%zu bytes", (size_t)st.st_blocks * 512);
+	for (unsigned n = 0; n < 64; n++)
+		payload_unref(x[n]);
+	payload_pool_free(p);
+	munmap(base, size);
+	close(fd);
 }
