@@ -15,12 +15,13 @@
 #define WINDOW_AT (1ull << 20)
 #define TABLES_AT (64ull << 20)
 #define AREA_SIZE (2ull * KEPT_CAP_MAX * sizeof(struct kept_known))
-#define KEPT_SIZE (TABLES_AT + KEPT_SHARDS * AREA_SIZE)
+#define STAGED_AT (TABLES_AT + KEPT_SHARDS * AREA_SIZE)
 #define SUMMED_AT offsetof(struct kept_header, mount_id)
 #define SUMMED_SIZE (offsetof(struct kept_header, committed) - SUMMED_AT)
 
 _Static_assert(sizeof(struct kept_known) == 16, "two words");
 _Static_assert(sizeof(struct kept_done) == 40, "no holes");
+_Static_assert(sizeof(struct kept_payload) == 24, "no holes");
 _Static_assert(WINDOW_AT + (uint64_t)KEPT_WINDOW_MAX * sizeof(struct kept_done) <= TABLES_AT,
 	"the window fits");
 _Static_assert(sizeof(struct kept_header) <= WINDOW_AT, "the header fits");
@@ -30,39 +31,75 @@ static uint32_t sum(const struct kept_header *h)
 	return crc32c(0, (const uint8_t *)h + SUMMED_AT, SUMMED_SIZE);
 }
 
-static int map(int fd, struct kept *ret_k)
+static uint64_t size_of(uint64_t pool_area)
 {
-	void *p = mmap(NULL, KEPT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	return STAGED_AT + (pool_area ? KEPT_POOL_AT + PAYLOAD_CLASSES * pool_area : 0);
+}
+
+static int map(int fd, uint64_t size, struct kept *ret_k)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 
 	if (p == MAP_FAILED)
 		return -errno;
-	*ret_k = (struct kept){.fd = fd, .h = p};
+	*ret_k = (struct kept){.fd = fd, .h = p, .size = size};
 	return 0;
 }
 
-int kept_new(struct kept *ret_k)
+int kept_new(uint64_t pool_area, struct kept *ret_k)
 {
 	int fd = memfd_create("tandemfs-kept", MFD_CLOEXEC), r;
+	uint64_t size = size_of(pool_area);
 
+	ensure(pool_area <= KEPT_POOL_AREA_MAX && pool_area % BLOCK_SIZE == 0);
 	if (fd < 0)
 		return -errno;
-	r = ftruncate(fd, (off_t)KEPT_SIZE) < 0 ? -errno : map(fd, ret_k);
+	r = ftruncate(fd, (off_t)size) < 0 ? -errno : map(fd, size, ret_k);
 	if (r)
 		close(fd);
+	else
+		ret_k->h->pool_area = pool_area;
 	return r;
+}
+
+void kept_reset(struct kept *k)
+{
+	struct kept_header *h = k->h;
+
+	for (unsigned s = 0; s < KEPT_SHARDS; s++) {
+		kept_table_clear(k, s, atomic_load(&h->caps[s]));
+		atomic_store(&h->caps[s], 0);
+	}
+	atomic_store(&h->committed, 0);
+	atomic_store(&h->answered, 0);
+	atomic_store(&h->takeovers, 0);
+	atomic_store(&h->window, 0);
+}
+
+uint8_t *kept_arena(const struct kept *k)
+{
+	return (uint8_t *)k->h + STAGED_AT;
 }
 
 int kept_map(int fd, struct kept *ret_k, struct err *e)
 {
 	struct stat st;
+	struct kept k;
 	int r = fstat(fd, &st) < 0 ? -errno : 0;
 
-	if (!r && (uint64_t)st.st_size != KEPT_SIZE)
+	if (!r && (uint64_t)st.st_size < STAGED_AT)
 		r = -EBADMSG;
 	if (!r)
-		r = map(fd, ret_k);
-	if (!r)
+		r = map(fd, (uint64_t)st.st_size, &k);
+	if (!r && (k.h->pool_area > KEPT_POOL_AREA_MAX || k.h->pool_area % BLOCK_SIZE ||
+			  k.size != size_of(k.h->pool_area))) {
+		munmap(k.h, k.size);
+		r = -EBADMSG;
+	}
+	if (!r) {
+		*ret_k = k;
 		return 0;
+	}
 	close(fd);
 	return err_set(e, r, "what the holder kept is something else: %s", strerror(-r));
 }
@@ -71,7 +108,7 @@ void kept_close(struct kept *k)
 {
 	if (!k->h)
 		return;
-	munmap(k->h, KEPT_SIZE);
+	munmap(k->h, k->size);
 	close(k->fd);
 	*k = (struct kept){.fd = -1};
 }

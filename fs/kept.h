@@ -10,6 +10,9 @@
  *              not answered. Only its first header.window places count
  *   64 MiB     KEPT_SHARDS areas of 512 MiB, the lookup counts (ll_known.c): a table of cap places lies at
  *              cap * 16 bytes in its area, so that header.caps[], one word, says which table counts
+ *   behind     only where header.pool_area is not 0, under ack=fsync: what was answered and may not be in the
+ *              journal (kept_staged.c): the batch buffers, KEPT_ARENA_SIZE; KEPT_PAYLOADS places of struct
+ *              kept_payload; PAYLOAD_CLASSES areas of header.pool_area bytes, the payload pool (payload.h)
  *
  * It is sparse: what was not written takes no memory.
  *
@@ -33,6 +36,9 @@
 #include <stdint.h>
 
 #include "check.h"
+#include "entry.h"
+#include "inode.h"
+#include "payload.h"
 #include "uuid.h"
 
 #define KEPT_MAGIC 0x4b54504554444654ull
@@ -42,6 +48,11 @@
 #define KEPT_CAP_MAX (1u << 24)
 #define KEPT_WINDOW_MAX (1u << 20)
 #define KEPT_TAKEOVERS_MAX 16u
+#define KEPT_ARENA_SIZE (64u << 20)
+#define KEPT_PAYLOADS (1u << 14) /* many more than are not committed at a time */
+#define KEPT_POOL_AREA_MAX (1ull << 42)
+#define KEPT_POOL_AT                                                                               \
+	(KEPT_ARENA_SIZE + KEPT_PAYLOADS * sizeof(struct kept_payload)) /* in the arena's terms */
 
 struct kept_header {
 	uint64_t magic;
@@ -57,6 +68,18 @@ struct kept_header {
 	_Atomic uint32_t takeovers;
 	_Atomic uint32_t window; /* places in use */
 	_Atomic uint32_t caps[KEPT_SHARDS]; /* 0: no table yet */
+	uint64_t pool_area; /* bytes; the descriptor's size must fit it */
+	/* a seq, stored before operations up to it are answered that are not committed; 0: none ever was */
+	_Atomic uint64_t answered;
+	_Atomic uint32_t payloads; /* were added, modulo 2^32 */
+};
+
+/* Where a large payload lies that a batch only names. Believed only with the checksum that the batch has. */
+struct kept_payload {
+	uint64_t block; /* its address */
+	uint32_t epoch;
+	uint32_t blocks;
+	uint64_t at; /* bytes into the pool */
 };
 
 /* An operation whose entry is in the journal's history. */
@@ -78,10 +101,13 @@ struct kept_known {
 struct kept {
 	int fd;
 	struct kept_header *h; /* NULL: none */
+	uint64_t size;
 };
 
-/* A new one, empty. -errno. */
-int kept_new(struct kept *ret_k);
+/* A new one, empty; pool_area: bytes, a multiple of BLOCK_SIZE; 0: without what ack=fsync needs. -errno. */
+int kept_new(uint64_t pool_area, struct kept *ret_k);
+/* As new, but for what lies in the batch buffers and the pool. */
+void kept_reset(struct kept *k);
 /* Maps what the holder gave; takes the descriptor in any case. -EBADMSG: it is no kept state of this form. */
 int kept_map(int fd, struct kept *ret_k, struct err *e);
 void kept_close(struct kept *k);
@@ -103,6 +129,20 @@ struct kept_done *kept_window(const struct kept *k);
 void kept_window_add(struct kept *k, const struct kept_done *d);
 /* The newest of an earlier one, room left for as many. */
 void kept_window_copy(struct kept *k, const struct kept *from);
+
+/* --- of one that has a pool_area --- */
+
+uint8_t *kept_arena(const struct kept *k);
+/* kept_staged.c */
+uint8_t *kept_pool(const struct kept *k);
+/* Before the entry that names the payload is in a batch. `bytes` lie in the pool. The commit thread. */
+void kept_payload_add(struct kept *k, struct addr a, uint32_t blocks, const void *bytes);
+/* The newest bytes that were to be written there, whoever checks them; NULL: none. */
+const void *kept_payload(const struct kept *k, struct addr a, uint32_t blocks);
+/* The batch that continues `end`, in the arena, as batch_rescue() says; *at is where the one before it ended (bytes, 0
+ * at first), and is moved on. NULL: there is none. */
+uint8_t *kept_next_batch(const struct kept *k, size_t *at, const struct uuid *volume,
+	struct pos end, uint64_t commit, uint64_t time_ns, struct batch_header *ret_h);
 
 /* What was stored before is stored before what follows, for whoever looks after this thread was killed. */
 static inline void kept_order(void)

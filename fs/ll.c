@@ -208,7 +208,11 @@ int ll_mount(struct volume *v, const struct ll_config *cfg, struct ll **ret_l, s
 	do
 		l->mount_id = random_u64();
 	while (!l->mount_id);
-	l->keep = cfg->keep && cfg->holder && !cfg->fenced;
+	l->keep = cfg->holder && !cfg->fenced;
+	if (cfg->kept) {
+		l->kept = *cfg->kept;
+		l->kept_lent = true;
+	}
 	if (ll_known_init(l) || alloc_workers(l)) {
 		ret = err_set(e, -ENOMEM, "out of memory");
 		goto fail;

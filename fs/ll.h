@@ -31,7 +31,9 @@ struct ll_config {
 	struct holder *holder; /* makes and keeps the mount; NULL: this process does */
 	const struct uuid
 		*volume; /* whose the mount is, for who takes it over; NULL: not looked at */
-	bool keep; /* the mount outlives a daemon that is killed: what is answered is in the journal */
+	const struct kept *
+		kept; /* what outlives this process is there, and the caller's, who never takes it away;
+				    NULL: its own */
 	bool fenced; /* only to take over what the holder has, and fail everything on it: ll_fence() follows */
 };
 
@@ -61,8 +63,7 @@ bool ll_unmount_idle(struct ll *l, unsigned timeout_ms);
 /* A clean stop: unmounts (lazily when busy), ends the workers, frees. At most timeout_ms. */
 void ll_unmount(struct ll *l, unsigned timeout_ms);
 /*
- * A clean stop that leaves the mount with the holder, when every operation that was staged is committed and
- * answered. 0: what the kernel asks from now on waits for the next daemon, and this one must answer nothing
+ * A clean stop that leaves the mount with the holder. What was not answered is asked of the next daemon. 0: what the kernel asks from now on waits for the next daemon, and this one must answer nothing
  * more; the process ends. Else ll_unmount() has to follow. Commit thread.
  */
 int ll_hand_over(struct ll *l, struct holder *h, struct err *e);

@@ -7,7 +7,8 @@
  * the daemon may be killed at any instruction: what it had read and not answered stays in the kernel's list, and
  * what is asked from then on waits. A clean stop (ll_hand_over) is no more than the end of the workers when
  * everything staged is committed and answered. Under ack=fsync, where operations are answered before they are
- * in the journal, the memfd goes to the holder at the clean stop only, and a kill ends the mount.
+ * in the journal, the batch buffers and the payloads lie in it, too (kept_staged.c), and the next daemon brings them
+ * into the journal first of all (volume_kept.c).
  *
  * Taking over (ll_held_attach): the lookup counts are restored, the saved INIT request is given to libfuse with the
  * flags that were agreed on at the time, and its reply swallowed; NOTIFY_RESEND has the kernel send again what
@@ -25,7 +26,7 @@
  * - killed again before what was sent again is answered: the window of the earlier takeover is part of the new
  *   memfd, so it is found still;
  * - a request that kills each daemon that reads it: after some takeovers in vain the mount is aborted;
- * - operations that wait for a silent peer at a clean stop: they end with errors, and the mount with them;
+ * - operations that wait for a silent peer at a clean stop: nobody answers them, so the kernel asks the next daemon;
  * - what was kept is damaged, of another mount or volume, or of a newer form: the mount is aborted (errors);
  * - unmounted meanwhile: the holder has let go, or the mount table says so, and a new mount is made;
  * - a kernel that cannot resend (before 6.9): nothing is left with the holder.
@@ -219,6 +220,7 @@ static int kept_load(struct ll *l, int fd, const struct uuid *volume, struct err
 		ll_known_load(l, &old);
 		kept_window_copy(&l->kept, &old);
 		atomic_store(&l->kept.h->committed, atomic_load(&old.h->committed));
+		atomic_store(&l->kept.h->answered, atomic_load(&old.h->answered));
 	}
 	kept_close(&old);
 	return r;

@@ -66,7 +66,7 @@ struct ll {
 	/* with a holder (ll_held.c) */
 	bool held; /* it has the descriptor, too */
 	bool taken; /* from the daemon before: INIT was answered by it */
-	bool keep; /* the holder gets l->kept at once, not at a clean stop only */
+	bool keep; /* the holder gets l->kept */
 	atomic_bool staging; /* operations may end now; until then only reads do */
 	struct kept_done *executed; /* by earlier daemons, sorted by request */
 	unsigned nexecuted;
@@ -75,6 +75,7 @@ struct ll {
 	uint32_t init_len; /* the INIT request that the holder read; 0: none */
 	uint8_t init[HOLDER_INIT_MAX];
 	struct kept kept; /* outlives this process, if it is with the holder */
+	bool kept_lent; /* the volume's */
 	struct ll_known known[KEPT_SHARDS];
 };
 

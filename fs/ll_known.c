@@ -218,12 +218,16 @@ int ll_known_init(struct ll *l)
 {
 	for (unsigned s = 0; s < KEPT_SHARDS; s++)
 		pthread_mutex_init(&l->known[s].lock, NULL);
-	return kept_new(&l->kept);
+	if (!l->kept_lent)
+		return kept_new(0, &l->kept);
+	kept_reset(&l->kept); /* an attempt to mount may have failed */
+	return 0;
 }
 
 void ll_known_free(struct ll *l)
 {
 	for (unsigned s = 0; s < KEPT_SHARDS; s++)
 		pthread_mutex_destroy(&l->known[s].lock);
-	kept_close(&l->kept);
+	if (!l->kept_lent)
+		kept_close(&l->kept);
 }

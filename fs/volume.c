@@ -157,14 +157,6 @@ static void status_expired(struct loop_timer *t, uint64_t now_ns)
 	}
 }
 
-static void pool_room(void *ctx)
-{
-	struct volume *v = ctx;
-
-	atomic_store(&v->room, true);
-	loop_wake(v->loop);
-}
-
 /* --- start --- */
 
 static int open_signals(struct volume *v, struct err *e)
@@ -286,12 +278,14 @@ static int volume_open(struct volume *v, struct err *e)
 	r = loop_new(&v->loop);
 	if (!r)
 		r = open_signals(v, e);
+	if (!r) /* first of all: a second daemon must not take the holder's connection from the first */
+		r = volume_lock(v->cfg, &v->lock_fd, e);
 	if (!r)
-		r = volume_held_find(v, e);
-	if (!r)
-		r = payload_pool_new(v->cfg->payload_memory, pool_room, v, &v->pool);
+		r = volume_kept_open(v, e);
 	if (!r)
 		r = payload_pool_new(RX_POOL_SIZE, NULL, NULL, &v->rx_pool);
+	if (!r)
+		r = volume_held_find(v, e);
 	if (!r)
 		r = volume_recover(v, log, e);
 	if (!r)
@@ -408,6 +402,8 @@ int volume_run(const struct config *cfg, char **argv)
 		}
 		control_close(v->control);
 		log_error("%s", e.code ? e.msg : strerror(-r));
+		if (cfg->holder && !v->mount_held && r != -EWOULDBLOCK)
+			volume_held_waits(v);
 		volume_advise(v, r, advice, sizeof(advice));
 		if (advice[0])
 			log_error("%s", advice);

@@ -267,7 +267,9 @@ static void *apply_thread(void *arg)
 	while (!a->stop) {
 		uint64_t target;
 
-		if (a->checkpoint && !atomic_load(&a->failed)) {
+		/* I5: what was answered under ack=fsync is applied before it is committed. */
+		if (a->checkpoint && a->target >= atomic_load(&a->applied) &&
+			!atomic_load(&a->failed)) {
 			int r;
 
 			a->checkpoint = false;

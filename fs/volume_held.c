@@ -3,26 +3,29 @@
  * The volume's side of a mount that outlives the daemon: ll_held.c says what is left with the holder and how it
  * is taken over, here is when.
  *
- * Left: from the moment it is served, for a daemon that is killed, unless ack=fsync answers what is not in the
- * journal yet; and at a clean stop, if nothing waits for a peer. Whatever ends the mount on purpose (a fence, an I/O
- * error, a stop with operations that wait) tells the holder first, so that the mount ends with the process.
+ * Left: from the moment it is served, for a daemon that is killed, and at a clean stop, also if operations wait for a
+ * peer then: they are in the kernel's list and wait for the next one. Whatever ends the mount on purpose (a fence, an
+ * I/O error) tells the holder first, so that the mount ends with the process.
  *
  * Taken over: at once after recovery, for what only reads (I10), if this replica is the active one by its record: all
  * that was answered is in the tree then, because the last commit index that answers were given for is kept, too, and
- * what lies above it is nobody's knowledge yet. What changes something is queued until this replica serves, and for
- * that everyone in the in-sync set must agree. (After a clean stop of an earlier build, and under ack=fsync, everything
- * waits until then.)
+ * under ack=fsync the last seq; what lies above it is nobody's knowledge yet. What changes something is queued until
+ * this replica serves, and for that everyone in the in-sync set must agree. (After a clean stop of an earlier build
+ * everything waits until then.) Under ack=fsync the journal may end before what was answered: it comes from memory
+ * first (volume_kept.c). What is in the tree and not committed is not flushed (I5).
  *
  * Exactly once: the history that is served then holds every operation that was answered, and some that were not.
  * An operation is answered after the commit index has passed it, and a batch carries a commit index only after
  * that; so what is at or below the commit index found by recovery was answered, and what lies above may be asked
- * for again. Each of those is applied by this process, once, before it serves: volume_held_apply() notes it in
+ * for again (under ack=fsync most of it was answered, too, and is not asked for). Each of those is applied by this process, once, before it serves: volume_held_apply() notes it in
  * what the holder keeps first, so that it is known to every later daemon too, also when this one dies before it
  * serves and has flushed it meanwhile. volume_held_executed() finds it when its request is sent again.
  *
  * Failure modes: this replica was left out, or another one was promoted meanwhile: as soon as the record says
  * so everything on the mount fails, as with a fence; so, too, where this replica is suspect, or its recovery
- * fails, because nobody would answer for a long time. The stop of a standby concerns no holder. What the dead
+ * fails, because nobody would answer for a long time; and where the history that was recovered lacks something that
+ * was answered. A start that fails before this process has the replica leaves the mount waiting, and says so each
+ * time. The stop of a standby concerns no holder. What the dead
  * daemon had staged and what reached neither journal is executed when it is sent again; a reader that looked
  * past the page cache in that moment sees it go and come.
  */
@@ -89,6 +92,15 @@ int volume_held_find(struct volume *v, struct err *e)
 	return 0;
 }
 
+void volume_held_waits(const struct volume *v)
+{
+	if (!v->recovered && ll_is_mounted(v->cfg->mount, v->cfg->name))
+		log_error("'%s' is still mounted: what is asked of it waits until this daemon "
+			  "starts. To give "
+			  "it up, with errors: 'umount -f %s'",
+			v->cfg->mount, v->cfg->mount);
+}
+
 static bool may_serve(const struct volume *v)
 {
 	return v->facts.bad_starts < 3 && uuid_equal(&core_record(v->core)->active, &v->self) &&
@@ -127,10 +139,7 @@ bool volume_hand_over(struct volume *v)
 
 	if (!v->ll || !v->holder || !ll_can_hand_over(v->ll))
 		return false;
-	if (!volume_drained(v))
-		e.code = err_set(&e, -EBUSY, "operations still wait for a peer");
-	else
-		ll_hand_over(v->ll, v->holder, &e);
+	ll_hand_over(v->ll, v->holder, &e);
 	if (e.code)
 		log_warn("the mount is not left with the holder: %s", e.msg);
 	return !e.code;
@@ -142,17 +151,31 @@ static bool active_by_record(const struct volume *v)
 	       !v->facts.demoted;
 }
 
+bool volume_held_usable(const struct volume *v, struct err *e)
+{
+	return v->held_kept.h && active_by_record(v) &&
+	       !kept_check(v->held_kept.h, v->held_id, &v->desc.volume, e);
+}
+
+uint64_t volume_held_applied(struct volume *v, uint64_t commit)
+{
+	return v->held_kept.h && active_by_record(v)
+		       ? MAX(commit, atomic_load(&v->held_kept.h->answered))
+		       : commit;
+}
+
 uint64_t volume_held_committed(struct volume *v, uint64_t end)
 {
 	struct err e = {0};
-	uint64_t seq;
+	uint64_t seq, answered;
 
 	if (!v->held_kept.h || !active_by_record(v))
 		return v->commit_found;
 	seq = atomic_load(&v->held_kept.h->committed);
-	if (!kept_check(v->held_kept.h, v->held_id, &v->desc.volume, &e) && seq > end)
+	answered = MAX(seq, atomic_load(&v->held_kept.h->answered));
+	if (volume_held_usable(v, &e) && answered > end)
 		err_set(&e, -EBADMSG, "the journal ends at seq %llu, but %llu was answered",
-			(unsigned long long)end, (unsigned long long)seq);
+			(unsigned long long)end, (unsigned long long)answered);
 	if (!e.code)
 		return MAX(seq, v->commit_found);
 	log_error("the mount that the holder kept is aborted: %s", e.msg);
@@ -167,7 +190,7 @@ void volume_held_read(struct volume *v)
 	struct ll_config c = volume_mount_config(v);
 	struct err e = {0};
 
-	if (!v->held_kept.h || !active_by_record(v) || v->cfg->ack == CONFIG_ACK_FSYNC)
+	if (!v->held_kept.h || !active_by_record(v))
 		return;
 	if (!ll_mount(v, &c, &v->ll, &e))
 		return;

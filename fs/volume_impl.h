@@ -29,7 +29,7 @@
 #include "since.h"
 #include "watchdog.h"
 
-#define ARENA_SIZE (64u << 20) /* bytes of batch buffers */
+#define ARENA_SIZE KEPT_ARENA_SIZE /* bytes of batch buffers */
 #define SLOTS_MAX 2048u /* batches in memory at once */
 #define STAGED_BYTES_MAX (48u << 20) /* bytes of batches staged and not committed */
 #define FETCH_QUEUE_MAX (4u << 20) /* bytes in the socket's queue while catching up */
@@ -220,6 +220,8 @@ struct volume {
 	/* What it kept of that, mapped (h NULL: nothing that can be used): the operations that this process finds in
 	 * the journal above `commit_found` are noted there before they are applied. Of who applies. */
 	struct kept held_kept;
+	struct kept
+		kept; /* h NULL: not under ack=fsync with a holder. Holds arena and pool, and is lent to ll */
 	uint64_t held_id; /* that mount's */
 	uint64_t commit_found; /* by recovery: what is not above it was answered */
 	bool mount_held; /* it has a mount that an earlier process left there, and that is not taken over yet */
@@ -256,7 +258,6 @@ struct volume {
 	bool batch_open;
 	struct slot *open_slot;
 	uint8_t *arena;
-	int arena_fd;
 	size_t arena_head, arena_tail; /* free: from head to tail around */
 	bool arena_empty;
 	struct slot *slots, **slots_tail; /* in order; freed from the front */
@@ -515,6 +516,8 @@ void volume_stop_work(struct volume *v);
 int volume_held_find(struct volume *v, struct err *e);
 /* ll_check_mountpoint(), but what the holder has mounted there is right, and nobody would answer for it. */
 int volume_check_mountpoint(const struct volume *v, struct err *e);
+/* The start failed before this process had the replica: says so where a mount waits for it. */
+void volume_held_waits(const struct volume *v);
 /* Connects to the holder, started if need be, if one is configured. */
 int volume_held_open(struct volume *v, struct err *e);
 void volume_held_close(struct volume *v);
@@ -532,8 +535,22 @@ int volume_held_apply(struct volume *v, const struct entry *e);
 /* Whether the operation is in the history, its request asked again: 0, the op's results are filled; -ENOENT: it
  * is not; -EIO. */
 int volume_held_executed(struct volume *v, struct op *op);
-/* At the stop: true when the mount is left with the holder; nothing may be answered any more. */
+/* At the stop: true when the mount is left with the holder, whatever waits; nothing may be answered any more. */
 bool volume_hand_over(struct volume *v);
+
+/* Whether what an earlier daemon left may be believed and this replica is the one that goes on with it. */
+bool volume_held_usable(const struct volume *v, struct err *e);
+/* Up to where the history is brought into the tree at once: what is committed, and under ack=fsync what was
+ * answered. */
+uint64_t volume_held_applied(struct volume *v, uint64_t commit);
+
+/* volume_kept.c */
+/* Makes the payload pool, and what outlives this process if it answers what is not in the journal yet. */
+int volume_kept_open(struct volume *v, struct err *e);
+uint8_t *volume_kept_arena(struct volume *v);
+/* Brings what an earlier daemon answered and what did not reach the journal into it, durably, before anybody else is
+ * told where the journal ends. -errno: it could not be written. */
+int volume_kept_recover(struct volume *v, struct ring_recovered *rec, struct err *e);
 
 /* recovering.c */
 int recovering_start(struct volume *v, struct err *e);

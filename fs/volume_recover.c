@@ -185,7 +185,7 @@ int volume_replay_failed(const struct volume *v, int code, struct err *e)
 struct replay {
 	struct volume *v;
 	bool distrusted; /* the segments that may be written again were forgotten */
-	uint64_t flushed, commit;
+	uint64_t flushed, upto;
 	uint64_t payloads, entries;
 };
 
@@ -228,10 +228,10 @@ static int replay_batch(void *ctx, const void *batch, const struct batch_header 
 			return r;
 		rp->payloads++;
 	}
-	if (batch_last_seq(h) <= rp->flushed || h->first_seq > rp->commit)
+	if (batch_last_seq(h) <= rp->flushed || h->first_seq > rp->upto)
 		return 0;
 	rp->entries += h->count;
-	return apply_batch(v, batch, h, NULL, rp->commit);
+	return apply_batch(v, batch, h, NULL, rp->upto);
 }
 
 static int open_parts(
@@ -307,13 +307,11 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 	struct replay rp = {.v = v};
 	struct ring_recovered rec;
 	struct pos flushed;
-	uint64_t data_seq, start = clock_mono_ns();
+	uint64_t data_seq, commit, start = clock_mono_ns();
 	char path[4200];
 	int r;
 
-	r = volume_lock(v->cfg, &v->lock_fd, e);
-	if (!r)
-		r = recovering_start(v, e);
+	r = recovering_start(v, e);
 	if (!r)
 		r = resync_recover(v->cfg->directory, e);
 	if (!r)
@@ -338,25 +336,29 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 	ring_register(v->ring);
 	rp.flushed = flushed.seq;
 	v->commit_found = MAX(MIN(rec.commit, rec.end.seq), flushed.seq);
-	rp.commit = volume_held_committed(v, rec.end.seq);
+	ring_release(v->ring, data_seq);
+	r = volume_kept_recover(v, &rec, e);
+	if (r)
+		return r;
+	commit = volume_held_committed(v, rec.end.seq);
+	rp.upto = volume_held_applied(v, commit);
 	r = ring_walk(v->ring, data_seq, replay_batch, &rp);
 	if (!r)
 		r = distrust(&rp, UINT32_MAX);
 	if (r)
 		return volume_replay_failed(v, r, e);
-	atomic_store(&v->apply.applied, rp.commit);
+	atomic_store(&v->apply.applied, rp.upto);
 	flushed_note(v, flushed);
 	atomic_store(&v->apply.data_seq, data_seq);
-	v->apply.target = rp.commit;
+	v->apply.target = commit;
 	v->durable_told = rec.end.seq;
-	ring_release(v->ring, data_seq);
 	fill_log(v, &rec, flushed, ret_log);
-	ret_log->commit = MAX(ret_log->commit, rp.commit);
+	ret_log->commit = MAX(ret_log->commit, commit);
 	v->recovered = true;
 	log_info("recovered to seq %llu (committed %llu, flushed %llu): %llu entries and %llu "
 		 "payloads "
 		 "replayed in %llu ms; journal by %s",
-		(unsigned long long)rec.end.seq, (unsigned long long)rp.commit,
+		(unsigned long long)rec.end.seq, (unsigned long long)commit,
 		(unsigned long long)flushed.seq, (unsigned long long)rp.entries,
 		(unsigned long long)rp.payloads,
 		(unsigned long long)((clock_mono_ns() - start) / NS_PER_MS),

@@ -13,7 +13,7 @@
  *
  * Stopping: no more requests, at most 10 s for what is staged, the peer is told, checkpoint, unmount.
  * A courtesy only; nothing at start depends on it (I11). With a holder the mount is not taken away but left
- * with it (ll_held.c), unless something still waits for a peer then.
+ * with it (ll_held.c), and what still waits for a peer is asked again of the next daemon.
  */
 #include "volume_impl.h"
 
@@ -52,7 +52,7 @@ struct ll_config volume_mount_config(const struct volume *v)
 		.ack_fsync = v->cfg->ack == CONFIG_ACK_FSYNC,
 		.holder = v->holder,
 		.volume = &v->desc.volume,
-		.keep = v->cfg->ack != CONFIG_ACK_FSYNC};
+		.kept = v->kept.h ? &v->kept : NULL};
 }
 
 static void mount_stands(struct volume *v)
@@ -203,7 +203,9 @@ void volume_stop_work(struct volume *v)
 	if (v->serving && !volume_drained(v) && !late)
 		return;
 	if (late && v->serving && !volume_drained(v))
-		log_warn("%u operations still wait for a peer; they end with an error", v->waiting);
+		log_warn("%u operations still wait for a peer; %s", v->waiting,
+			v->ll && ll_can_hand_over(v->ll) ? "they wait for the next start"
+							 : "they end with an error");
 	volume_step(v, &(struct core_event){.type = EV_STOP});
 	v->quit = true;
 }

@@ -18,11 +18,12 @@
  * Failure modes: any failed write is final (I9): the process ends and starts again. What was staged
  * and not committed was never acknowledged (under ack=fsync never synced, and what survives is a prefix).
  * A peer that is silent: staging goes on up to STAGED_BYTES_MAX (UNSYNCED_MAX), then operations wait in
- * `ready`; workers go on serving reads (I10). Under ack=fsync the process dies right after an answer: the mount
- * dies with it, so whoever was answered learns of it before it could sync; who opens the file anew finds a prefix.
+ * `ready`; workers go on serving reads (I10). Under ack=fsync the process dies right after an answer: with a holder
+ * the next one finds what was answered in memory (kept_staged.c); without one the mount dies with it, so whoever was
+ * answered learns of it before it could sync; who opens the file anew finds a prefix.
  *
- * Memory of batches: one memfd, used as a circle, registered with io_uring, in one piece so that
- * another process can take it over. Slots are freed from the front, in order.
+ * Memory of batches: one piece, used as a circle, registered with io_uring. Slots are freed from the front, in
+ * order: what is not durable here stays.
  */
 #include "volume_impl.h"
 
@@ -53,10 +54,7 @@ void volume_stage_init(struct volume *v)
 	v->staged_tail = &v->staged;
 	v->answers_tail = &v->answers;
 	v->slots_tail = &v->slots;
-	v->arena_fd = memfd_create("tandemfs-batches", MFD_CLOEXEC);
-	ensure(v->arena_fd >= 0 && !ftruncate(v->arena_fd, ARENA_SIZE));
-	v->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, v->arena_fd, 0);
-	ensure(v->arena != MAP_FAILED);
+	v->arena = volume_kept_arena(v);
 	if (uring_register_buffer(v->uring, v->arena, ARENA_SIZE))
 		log_debug("the batch buffers are not registered with the kernel");
 	v->arena_empty = true;
@@ -409,6 +407,8 @@ static void stage_entry(struct volume *v, struct op *op, struct decision *d)
 
 	for (unsigned i = 0; i < d->niov; i++)
 		len += d->iov[i].iov_len;
+	if (d->external && v->kept.h)
+		kept_payload_add(&v->kept, d->addr, d->addr_blocks, op->payload->data);
 	op->seq = batch_add(&v->writer, d->type, op->mount_id, op->unique, d->iov, d->niov, &body);
 	e.h.type = d->type;
 	e.h.body_len = (uint32_t)len;
@@ -490,6 +490,8 @@ static void answer_work(struct volume *v)
 		return;
 	if (tree_flush_txn(v->tree))
 		volume_die(v, "the metadata store refuses writes");
+	if (v->kept.h)
+		atomic_store(&v->kept.h->answered, v->answered_seq); /* before anybody is told */
 	now = clock_mono_ns();
 	while (v->answers) {
 		struct op *op = v->answers;

@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t n = MIN(size, sizeof(*k.h)), rest;
 	bool raw = size && data[0] & 1;
 
-	ensure(!kept_new(&k));
+	ensure(!kept_new(0, &k));
 	memcpy(k.h, data, n);
 	if (!raw)
 		kept_seal(&k, 7, 1, &volume);

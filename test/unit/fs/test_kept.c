@@ -33,7 +33,7 @@ Test(kept, a_header_is_believed_only_if_it_is_whole_and_of_this_mount_and_volume
 {
 	struct kept k;
 
-	cr_assert(eq(int, kept_new(&k), 0));
+	cr_assert(eq(int, kept_new(0, &k), 0));
 	cr_expect(eq(int, check(&k, 7, &volume), -EBADMSG)); /* never sealed */
 	kept_seal(&k, 7, 0x123, &volume);
 	cr_expect(eq(int, check(&k, 7, &volume), 0));
@@ -72,8 +72,8 @@ Test(kept, a_window_that_is_full_is_refused_and_a_copy_keeps_the_newest)
 {
 	struct kept k, copy;
 
-	cr_assert(eq(int, kept_new(&k), 0));
-	cr_assert(eq(int, kept_new(&copy), 0));
+	cr_assert(eq(int, kept_new(0, &k), 0));
+	cr_assert(eq(int, kept_new(0, &copy), 0));
 	kept_seal(&k, 7, 0, &volume);
 	for (uint64_t i = 1; i <= KEPT_WINDOW_MAX; i++)
 		kept_window_add(&k, &(struct kept_done){.unique = i, .seq = 2 * i});
