@@ -4,6 +4,7 @@
  *
  *   spoil find DIRECTORY FILE     prints the first file below the directory that holds FILE's first 4 KiB
  *                                 at a multiple of 4 KiB, and at which one (0, 1, ...)
+ *   spoil tail DIRECTORY          takes the newest batch with entries off a ring, and what is behind it
  *   spoil flip FILE OFFSET [BIT]  flips a bit (4) of the byte there; negative: from the end
  *   spoil disk FILE OFFSET        prints where on the device below the filesystem the block with that byte lies
  *   spoil version FILE NUMBER     the version of a record or facts file, its checksum made right
@@ -94,6 +95,51 @@ static int find(const char *dir, const char *file)
 	if (r < 0)
 		die(dir);
 	return r == 1 ? 0 : 1;
+}
+
+static uint64_t newest; /* seq that the newest batch begins with */
+
+/* Of a batch's header: magic, count, first seq (the table is in entry.h). */
+static int batches_of(const char *path, bool cut)
+{
+	uint8_t b[128], zeros[BLOCK] = {0};
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	uint32_t count;
+	uint64_t seq;
+
+	if (fd < 0)
+		die(path);
+	for (off_t at = 0; pread(fd, b, sizeof(b), at) == sizeof(b); at += BLOCK) {
+		memcpy(&count, b + 12, sizeof(count));
+		memcpy(&seq, b + 48, sizeof(seq));
+		if (memcmp(b, "TFBT", 4) != 0)
+			continue;
+		if (!cut && count && seq > newest)
+			newest = seq;
+		if (cut && seq >= newest && pwrite(fd, zeros, BLOCK, at) != BLOCK)
+			die(path);
+	}
+	if (fsync(fd))
+		die(path);
+	close(fd);
+	return 0;
+}
+
+static int look_for_newest(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return type == FTW_F ? batches_of(path, false) : 0;
+}
+
+static int cut_newest(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return type == FTW_F ? batches_of(path, true) : 0;
+}
+
+static int tail(const char *dir)
+{
+	if (nftw(dir, look_for_newest, 16, FTW_PHYS) || nftw(dir, cut_newest, 16, FTW_PHYS))
+		die(dir);
+	return newest ? 0 : 1;
 }
 
 static int flip(const char *file, long long at, int bit)
@@ -204,6 +250,8 @@ int main(int argc, char **argv)
 {
 	if (argc == 4 && !strcmp(argv[1], "find"))
 		return find(argv[2], argv[3]);
+	if (argc == 3 && !strcmp(argv[1], "tail"))
+		return tail(argv[2]);
 	if ((argc == 4 || argc == 5) && !strcmp(argv[1], "flip"))
 		return flip(argv[2], atoll(argv[3]), argc == 5 ? atoi(argv[4]) : 4);
 	if (argc == 4 && !strcmp(argv[1], "disk"))
