@@ -182,7 +182,7 @@ site_kill9 a
 taken=$(site_log a | grep -c "took .* over")
 site_start a
 # I10: what only reads is answered, and by what was answered before.
-wait_for 5 "the mount is taken over" eval '[[ $(site_log a | grep -c "took .* over") -gt $taken ]]'
+wait_for 30 "the mount is taken over" eval '[[ $(site_log a | grep -c "took .* over") -gt $taken ]]'
 expect_eq "a file that the kernel knows" "$(timeout 5 cat "$m/dir/known")" known
 expect_eq "a file that it does not" "$(timeout 5 cat "$m/dir/asked")" asked
 expect_eq "past the page cache" "$(timeout 5 dd if="$m/dir/asked" iflag=direct status=none)" asked
@@ -210,7 +210,7 @@ kill -STOP "${PID[b]}"
 taken=$(site_log a | grep -c "took .* over")
 site_kill9 a
 site_start a
-wait_for 5 "the mount is taken over" eval '[[ $(site_log a | grep -c "took .* over") -gt $taken ]]'
+wait_for 30 "the mount is taken over" eval '[[ $(site_log a | grep -c "took .* over") -gt $taken ]]'
 echo 3 >/proc/sys/vm/drop_caches
 expect_eq "what was answered" "$(timeout 5 dd if="$m/kept" iflag=direct status=none | wc -c)" 6
 expect_eq "what was made" "$(timeout 5 stat -c %F "$m/waits.dir")" directory
@@ -240,7 +240,7 @@ for ((i = 0; i < 17; i++)); do
 	taken=$(took)
 	site_kill9 a
 	site_start a
-	wait_for 10 "the mount is taken over" eval '[[ $(took) -gt $taken ]]'
+	wait_for 30 "the mount is taken over" eval '[[ $(took) -gt $taken ]]'
 done
 expect_match "the log" "$(site_log a)" "taken over 16 times in a row and no new request"
 expect_fail timeout 10 stat -f "$m/dir/known"
