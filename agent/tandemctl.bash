@@ -19,6 +19,7 @@ _tandemctl() {
 		--timeout | --output | -o | --from | --to | --size | --ack | --mode | --owner) ((i++)) ;;
 		--namespace | -n | --kubeconfig | --service-account) ((i++)) ;;
 		--domain | --address | --port | --config-dir) ((i++)) ;;
+		--migration-schedule | -m | --include-namespaces | --exclude-namespaces | --cluster-pair | -c) ((i++)) ;;
 		-*) ;;
 		*) words+=("${COMP_WORDS[i]}") ;;
 		esac
@@ -51,9 +52,14 @@ _tandemctl() {
 	esac
 	case $command in
 	status | preflight) options+=" --output" ;;
-	get) options+=" --output --watch" ;;
-	deactivate | promote) options+=" --yes --accept-data-loss" ;;
-	activate) options+=" --yes" ;;
+	get) options+=" --output --watch --namespace --all-namespaces --kubeconfig" ;;
+	deactivate | promote) options+=" --yes --accept-data-loss --namespace --kubeconfig" ;;
+	activate) options+=" --yes --namespace --kubeconfig" ;;
+	perform)
+		options+=" --namespace --kubeconfig --migration-schedule --include-namespaces --exclude-namespaces --from --to"
+		options+=" --unplanned --yes --skip-source-operations --dry-run --wait --no-wait --output"
+		;;
+	suspend | resume) options+=" --namespace --kubeconfig --cluster-pair" ;;
 	demote) options+=" --yes --force" ;;
 	failover) options+=" --to --unplanned --yes --dry-run --wait --no-wait --output" ;;
 	failback) options+=" --dry-run --wait --no-wait --output" ;;
@@ -70,12 +76,17 @@ _tandemctl() {
 	fi
 	case $command:${#words[@]} in
 	:0 | help:1)
-		words=(status get deactivate activate promote demote failover failback cancel resync resize create delete generate pair preflight healthz readyz version help)
+		words=(status get deactivate activate promote demote failover failback cancel perform suspend resume resync resize create delete generate pair preflight healthz readyz version help)
 		;;
-	activate:1 | deactivate:1) words=(clusterdomain) ;;
+	activate:1 | deactivate:1) words=(clusterdomain migration) ;;
+	perform:1) words=(failover failback) ;;
+	suspend:1 | resume:1) words=(migrationschedule) ;;
 	create:1 | delete:1) words=(volume) ;;
 	generate:1) words=(clusterpair spec) ;;
-	get:1) words=(clusterdomainsstatus operations) ;;
+	get:1)
+		words=(clusterdomainsstatus operations failovers migrations migrationschedules clusterpairs schedulepolicies
+			clusterdomainupdates rules)
+		;;
 	cancel:1) words=(operation) ;;
 	cancel:2)
 		mapfile -t words < <(tandemctl --run-dir "$run_dir" get operations 2>/dev/null |
