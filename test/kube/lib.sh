@@ -115,6 +115,6 @@ kube_servers() { # site, which has its keys: etcd and the API server
 		--service-cluster-ip-range "$(kube_services "$s").0/24" --enable-admission-plugins NodeRestriction \
 		--kubelet-client-certificate "$d/admin.pem" --kubelet-client-key "$d/admin.key" \
 		--kubelet-preferred-address-types InternalIP
-	wait_for 120 "the API of site $s is ready" kube_ready "$s"
+	wait_for 300 "the API of site $s is ready" kube_ready "$s"
 	step "site $s: the API is ready: $(kc "$s" version --short 2>/dev/null | tail -n 1)"
 }
