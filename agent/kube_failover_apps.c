@@ -225,6 +225,14 @@ void failover_wait(struct failover *f, struct switch_seen *s)
 	seen_say(s, FOUND_DONE, "no pod uses a volume at '%s'", failover_from(f));
 }
 
+static bool is_failed(const struct failover *f, unsigned i, const char **ret_why)
+{
+	const struct json *line = json_at(f->summary, i);
+
+	*ret_why = json_get_string(line, "reason", "");
+	return !strcmp(json_get_string(line, "status", ""), "Failed");
+}
+
 /* Has it a volume that is not here? */
 static bool lacks_volume(const struct failover *f, const char *ns, const char **ret_why)
 {
@@ -273,7 +281,7 @@ void failover_scale_up(struct failover *f, struct switch_seen *s)
 		struct err e = {0};
 		int ret;
 
-		if (lacks_volume(f, ns, &why)) {
+		if (is_failed(f, i, &why) || lacks_volume(f, ns, &why)) {
 			failover_namespace_set(f, i, "Failed", why);
 			snprintf(words, sizeof(words), "%.250s", why);
 			bad++;

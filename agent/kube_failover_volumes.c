@@ -206,8 +206,14 @@ int failover_collect(struct failover *f, struct err *e)
 		ret = all_migrated(f, e);
 	for (unsigned i = 0; i < json_length(volumes); i++)
 		add_volume(f, json_string_at(volumes, i, ""), NULL);
-	for (unsigned i = 0; i < json_length(f->summary) && !ret; i++)
+	for (unsigned i = 0; i < json_length(f->summary) && !ret; i++) {
 		ret = take_namespace(f, failover_namespace(f, i), e);
+		if (ret != -EPERM || f->run.type != SWITCH_UNPLANNED)
+			continue;
+		/* A missing right in one namespace must not keep a dead site's volumes from being fenced. */
+		failover_namespace_set(f, i, "Failed", e->msg);
+		ret = 0;
+	}
 	if (!ret)
 		ret = failover_nodes(f, 0, e);
 	if (!ret && f->run.type == SWITCH_UNPLANNED && !only_volumes)
