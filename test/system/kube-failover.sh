@@ -179,8 +179,9 @@ fi
 put_file a three
 pod b old-life node-gone
 kc b -n blue delete pod old-life --grace-period 1 --wait=false >/dev/null
-mapfile -t daemons < <(daemon_of a)
-kill -9 "${LEADER[a-one]}" "${AGENT[a]}" "${KUBE_PID[a-apiserver]}" "${KUBE_PID[a-etcd]}" "${daemons[@]}"
+# A daemon that was demoted has started itself anew, under another name: the agent knows it.
+daemon=$(rest a GET /v1/volumes/db | head -n 1 | jq .supervision.pid)
+kill -9 "${LEADER[a-one]}" "${AGENT[a]}" "${KUBE_PID[a-apiserver]}" "${KUBE_PID[a-etcd]}" "$daemon"
 unset 'LEADER[a-one]' 'AGENT[a]'
 pause_ms 1500
 begin=$(now_ns)
