@@ -113,7 +113,7 @@ pod() { # site, name, node
 	END
 }
 pod a lingers node-a
-failover b slow Planned site-a 'namespaces: [blue]' 'timeoutSeconds: 15'
+failover b slow Planned site-a 'namespaces: [blue]' 'timeoutSeconds: 60'
 wait_for 90 "it waits for the pod" at_stage b slow WaitAfterScaleDown
 state_is a "$stopped" || fail "the source is not stopped: $(state a)"
 end_is b slow RollbackSuccessful
