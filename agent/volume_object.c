@@ -109,7 +109,8 @@ void volume_status(struct json *status, const struct json *entry, const char *no
 	const struct json *s = json_get(entry, "status"), *space = json_get(s, "space");
 	const char *trouble = json_get_string(s, "trouble", ""),
 		   *next = json_get_string(s, "next", "");
-	bool all = json_length(json_get(s, "in_sync")) == json_length(json_get(s, "peers")) + 1;
+	bool all = json_length(json_get(s, "in_sync")) == json_length(json_get(s, "peers")) + 1,
+	     waits;
 	int64_t size = json_get_int(space, "size", 0);
 	char text[700];
 
@@ -123,8 +124,13 @@ void volume_status(struct json *status, const struct json *entry, const char *no
 		json_set_string(status, "message", text);
 		return;
 	}
+	/* Active here, and nobody can use it: its mount is on the way, or the message says what is wrong. */
+	waits = !strcmp(json_get_string(s, "active_domain", ""),
+			json_get_string(s, "domain", "?")) &&
+		!json_get_bool(s, "mounted", false);
 	json_set_string(status, "phase",
 		!json_get_string(s, "active_domain", "")[0] ? "Failed"
+		: waits					    ? "Pending"
 		: all					    ? "Ready"
 							    : "Degraded");
 	set_text(status, "uuid", json_get_string(s, "uuid", ""));
@@ -180,6 +186,7 @@ struct json *volume_request(const struct json *spec, const char *volume, const c
 	snprintf(owner, sizeof(owner), "%" PRId64 ":%" PRId64, json_get_int(spec, "uid", 0),
 		json_get_int(spec, "gid", 0));
 	json_set_string(body, "owner", owner);
+	json_set_string(body, "directory", VOLUME_DIRECTORY);
 	for (unsigned i = 0; i < json_length(wanted); i++) {
 		const char *name = json_get_string(json_at(wanted, i), "domain", "");
 

@@ -9,6 +9,9 @@
 
 #include "json.h"
 
+#define VOLUME_DIRECTORY                                                                           \
+	"data" /* in a new volume: what pods mount, which is not there where the mount is not */
+
 struct volume_seen {
 	bool object; /* there is one ... */
 	bool ours, deleting, guarded; /* ... the agent's, on its way out, with our finalizer */

@@ -39,6 +39,8 @@ work_new
 net_new
 LEADER_MORE=("probes = 127.0.0.1:7444" "[peer site-x]" "agent = 10.9.9.9:7401")
 engines_up
+cp "$BIN/tandem-holder" "$WORK/a"
+cp "$BIN/tandem-holder" "$WORK/b"
 
 # --- nodes -----------------------------------------------------------------------------------------------
 kc a taint node node-a tandemfs.dev/not-ready=:NoSchedule other=x:NoSchedule >/dev/null
@@ -117,7 +119,9 @@ for v in mine kept; do
 done
 wait_for 30 "one that is too small is refused" vol_is a small '{.status.phase} {.status.message}' "Failed size: 64M or more is needed"
 kc a delete volumes.tandemfs.dev small >/dev/null
-expect_eq "its directory" "$(stat -c '%u:%g %a' "$WORK/a/mounts/mine")" "999:998 750"
+for d in mine mine/data; do
+	expect_eq "owner and mode of $d" "$(stat -c '%u:%g %a' "$WORK/a/mounts/$d")" "999:998 750"
+done
 expect_eq "its ack" "$(tctl a status mine -o json | jq -r '.[0].ack')" fsync
 kc a patch volumes.tandemfs.dev mine --type merge -p '{"spec":{"size":"80Mi"}}' >/dev/null
 wait_for 30 "mine grows" vol_is a mine '{.status.sizeBytes}' 83886080

@@ -107,6 +107,7 @@ Test(volume_object, the_request_to_the_agent)
 	cr_assert_str_eq(json_get_string(body, "mode", ""), "0750");
 	cr_assert_str_eq(json_get_string(body, "ack", ""), "fsync");
 	cr_assert_str_eq(json_get_string(body, "domain", ""), "b");
+	cr_assert_str_eq(json_get_string(body, "directory", ""), "data");
 	cr_assert_eq(json_get_int(body, "size", 0), 1 << 30);
 	json_free(body);
 	json_free(spec);
@@ -118,7 +119,8 @@ Test(volume_object, the_status_says_what_is_wrong_and_the_next_command)
 	struct json *entry =
 		of("{\"volume\":\"db\",\"status\":{\"uuid\":\"u\",\"domain\":\"a\",\"role\":"
 		   "\"active\",\"active_domain\":\"a\",\"in_sync\":[\"a\"],\"epoch\":3,\"mount\":"
-		   "\"/m/db\",\"trouble\":\"b is away\",\"next\":\"do this\",\"space\":{\"size\":"
+		   "\"/m/db\",\"mounted\":true,\"trouble\":\"b is away\",\"next\":\"do "
+		   "this\",\"space\":{\"size\":"
 		   "1073741824,\"used\":5},\"peers\":[{\"domain\":\"b\",\"state\":\"down\"}]}}");
 	struct json *again, *down = of("{\"volume\":\"db\",\"status\":null,\"supervision\":{"
 				       "\"reason\":\"no such disk\"}}");
@@ -133,6 +135,9 @@ Test(volume_object, the_status_says_what_is_wrong_and_the_next_command)
 	json_set_int(json_get(json_get(entry, "status"), "space"), "used", 4096);
 	volume_status(status, entry, "n1");
 	cr_assert(json_equal(status, again), "a write changes the object");
+	json_set_bool(json_get(entry, "status"), "mounted", false);
+	volume_status(status, entry, "n1");
+	cr_assert_str_eq(json_get_string(status, "phase", ""), "Pending");
 	volume_status(status, down, "n1");
 	cr_assert_str_eq(json_get_string(status, "phase", ""), "Pending");
 	cr_assert(strstr(json_get_string(status, "message", ""), "no such disk"), "%s",
