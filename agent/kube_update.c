@@ -88,7 +88,7 @@ static void say_all(struct saying *s)
 static void words_of(const struct kube_control *c, struct update_tally *t, struct word **ret_words,
 	unsigned *ret_n)
 {
-	struct word *words = NULL;
+	struct word *words = NULL, *more;
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < c->nnodes; i++) {
@@ -97,8 +97,9 @@ static void words_of(const struct kube_control *c, struct update_tally *t, struc
 
 		if (!node->status)
 			update_silent(t, node->error.msg);
-		words = realloc(words, (n + json_length(all) + 1) * sizeof(*words));
-		ensure(words);
+		more = realloc(words, (n + json_length(all) + 1) * sizeof(*words));
+		ensure(more);
+		words = more;
 		for (unsigned k = 0; k < json_length(all); k++)
 			words[n++] = (struct word){.node = node->name,
 				.volume = json_get_string(json_at(all, k), "volume", "?")};
