@@ -48,7 +48,7 @@ engine_announce a False
 leader_start a
 wait_for 20 "the leader is ready" probe_is a /readyz '^ok. 200$'
 probe_is a /healthz '^ok. 200$' || fail "not healthy: $(probe a /healthz)"
-wait_for 20 "its metrics" probe_is a /metrics 'tandem_kube_leader 1.*tandem_kube_migrations.status="Failed".. 0'
+wait_for 20 "its metrics" probe_is a /metrics 'tandem_kube_leader 1.*tandem_kube_migrations.status="Failed". 0'
 expect_match "what is no path" "$(probe a /v1/status)" '404$'
 sleep 2
 node_is a "- tandemfs.dev/not-ready other" || fail "the taint went before the engine was ready"
@@ -171,7 +171,7 @@ expect_eq "times" "$(cdu b lost '{.status.startTimestamp}{.status.finishTimestam
 leader_kill b 9
 before=$(cdu b lost '{.metadata.resourceVersion}')
 leader_start b
-wait_for 30 "the next leader works" probe_is b /metrics 'tandem_kube_domain_active.domain="site-a".. 0'
+wait_for 30 "the next leader works" probe_is b /metrics 'tandem_kube_domain_active.domain="site-a". 0'
 expect_eq "it was carried out once" "$(cdu b lost '{.metadata.resourceVersion}')" "$before"
 kc b patch clusterdomainupdate lost --type merge -p '{"spec":{"active":true}}' >/dev/null
 wait_for 20 "changing it afterwards is answered" eval \
