@@ -37,7 +37,7 @@ thousand() {
 	done
 }
 took_ms() { # Migration: from its first word to its last, by the log of the agent
-	sed -nE "s/.*Migration 'blue\/$1': .* in ([0-9]+) ms.*/\1/p" "$WORK/agent-one.out" | tail -n 1
+	sed -nE "s/.*Migration 'blue\/$1': .* in ([0-9]+) ms$/\1/p" "$WORK/agent-one.out" | tail -n 1
 }
 
 # What it costs: processor time of both clusters' servers and of the agent. On a machine with as much to do as this one
@@ -49,7 +49,8 @@ cpu_ms() {
 	done
 	echo "$sum"
 }
-said() { grep -q "Migration 'blue/$1': " "$WORK/agent-one.out"; }
+# A run that lost the lease, as on a machine that stands still for seconds, has a reason behind its time, and is made again.
+said() { grep -qE "Migration 'blue/$1': .* ms$" "$WORK/agent-one.out"; }
 within() { # ms, Migration: by the clock, or by the processors
 	[[ $(took_ms "$2") -lt $1 || $CPU -lt $1 ]] || fail "Migration $2 took $(took_ms "$2") ms, of the processors $CPU ms"
 }
@@ -59,7 +60,7 @@ measured() { # name: a Migration, asked after by its line in the log, which cost
 	migrate "$1" 'purgeDeletedResources: true'
 	wait_for 120 "Migration $1 ends" said "$1"
 	CPU=$(($(cpu_ms) - before))
-	wait_for 10 "its status is written" ended "$1"
+	wait_for 30 "its status is written" ended "$1"
 	step "$1: $(mig "$1" '{.status.status} {.status.summary.resources}') in $(took_ms "$1") ms, of the processors $CPU ms"
 	expect_eq "Migration $1" "$(mig "$1" '{.status.status}')" Successful
 }
