@@ -67,13 +67,14 @@ mariadb_query() { # site, statement
 # One answered row after the other: "N ROW" of each writer N. A lost connection ends it.
 mariadb_load() { # site, writers
 	local s=$1 n
-	mariadb_query "$s" "CREATE TABLE IF NOT EXISTS lines (site CHAR(1), writer INT, line INT, text CHAR(200),
+	mariadb_query "$s" "CREATE TABLE IF NOT EXISTS written (site CHAR(1), writer INT, line INT, text CHAR(200),
 		PRIMARY KEY (site, writer, line)) ENGINE=InnoDB"
 	for ((n = 1; n <= $2; n++)); do
 		: >"$WORK/acked-$s-$n"
 		(
-			first=$(($(mariadb_query "$s" "SELECT COALESCE(MAX(line), 0) FROM lines WHERE site = '$s' AND writer = $n") + 1))
-			seq "$first" 1000000 | sed "s/.*/INSERT INTO lines VALUES ('$s', $n, &, REPEAT('x', 200)); SELECT $n, &;/" |
+			trap - ERR
+			first=$(($(mariadb_query "$s" "SELECT COALESCE(MAX(line), 0) FROM written WHERE site = '$s' AND writer = $n") + 1))
+			seq "$first" 1000000 | sed "s/.*/INSERT INTO written VALUES ('$s', $n, &, REPEAT('x', 200)); SELECT $n, &;/" |
 				mariadb_client "$s" app --unbuffered >>"$WORK/acked-$s-$n" 2>>"$WORK/load-$s.err"
 		) &
 		MARIADB_LOAD[$s]+=" $!"
@@ -92,6 +93,8 @@ mariadb_unload() { # site
 # Answered rows of the writers of one site that another one lacks.
 mariadb_missing() { # writers' site, where to look
 	cat "$WORK/acked-$1"-* | tr '\t' ' ' | sort >"$WORK/acked"
-	mariadb_query "$2" "SELECT writer, line FROM lines WHERE site = '$1'" | tr '\t' ' ' | sort >"$WORK/rows"
-	comm -23 "$WORK/acked" "$WORK/rows" | wc -l
+	mariadb_query "$2" "SELECT writer, line FROM written WHERE site = '$1'" | tr '\t' ' ' | sort >"$WORK/rows"
+	comm -23 "$WORK/acked" "$WORK/rows" >"$WORK/missing"
+	echo "missing: $(wc -l <"$WORK/missing") of $(wc -l <"$WORK/acked"), $(wc -l <"$WORK/rows") rows: $(head -n 8 "$WORK/missing" | tr '\n' ',')" >&2
+	wc -l <"$WORK/missing"
 }
