@@ -203,7 +203,7 @@ wait_for $((90 + CLAIMS * 8)) "no claim is left" eval '[[ -z $(kb a get pvc -o n
 wait_for $((90 + CLAIMS * 8)) "no volume is left" eval '[[ -z $(kc a get pv -o name) && -z $(leftovers) ]]'
 wait_for 30 "nor at the other cluster" eval '[[ -z $(kc b get pv -o name) && -z $(kb b get pvc -o name) ]]'
 step "all are deleted; those that were being made, too"
-expect_eq "denied" "$(grep -h forbidden "$WORK"/leader-*.out | head -n 1)" ""
+expect_eq "denied" "$(sed -n "/forbidden/{p;q}" "$WORK"/leader-*.out)" ""
 leader_kill a TERM
 leader_kill b TERM
 agent_kill a TERM
