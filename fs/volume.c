@@ -247,12 +247,15 @@ static int open_world(struct volume *v, const struct core_log *log, struct err *
 		.heartbeat_ns = v->cfg->heartbeat_ns,
 		.peer_timeout_ns = v->cfg->timeout_ns,
 		.pos_at = pos_at,
-		.pos_ctx = v,
-		.held = v->mount_held};
+		.pos_ctx = v};
 	struct net_callbacks cb;
 	struct net_config *n;
 	int r;
 
+	/* A suspect replica has used nothing of what was kept. That must be over before it can serve again. */
+	if (v->facts.bad_starts >= 3)
+		volume_held_look(v);
+	cc.held = v->mount_held;
 	snprintf(cc.volume_name, sizeof(cc.volume_name), "%s", v->cfg->name);
 	r = core_new(&cc, &v->record, &v->facts, log, clock_mono_ns(), &v->core);
 	if (r)

@@ -154,7 +154,7 @@ expect_eq "starts of the wrong one" "$(cat "$WORK"/{agent,bg}-a.out | grep -c 'o
 touch "$WORK/a/volumes/other.conf"
 wait_for 10 "it is tried again when the file changes" eval \
 	'[[ $(cat "$WORK"/{agent,bg}-a.out | grep -c "other: started") = 2 ]]'
-told() { grep -q "refused: .*unknown key 'colour'" <<<"$(ctl a status 2>&1 || true)"; }
+told() { grep -q "refused for [0-9]* s: .*unknown key 'colour'" <<<"$(ctl a status 2>&1 || true)"; }
 wait_for 10 "tandemctl tells of the wrong one" told
 rm "$WORK/a/volumes/other.conf"
 step "a wrong configuration was started once for each version of it"
