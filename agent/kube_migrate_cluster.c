@@ -327,11 +327,11 @@ static void note_volumes(struct migration_run *r, const struct run_list *l)
 int run_send_cluster(struct migration_run *r, struct err *e)
 {
 	struct need all[NEEDS] = {
-		[NEED_CRD] = {&kind_crd},
-		[NEED_PRIORITY] = {&kind_priority},
-		[NEED_ROLE] = {&kind_role},
-		[NEED_VOLUME] = {&kind_volume, .listed = true},
-		[NEED_BINDING] = {&kind_binding, .listed = true},
+		[NEED_CRD] = {.kind = &kind_crd},
+		[NEED_PRIORITY] = {.kind = &kind_priority},
+		[NEED_ROLE] = {.kind = &kind_role},
+		[NEED_VOLUME] = {.kind = &kind_volume, .listed = true},
+		[NEED_BINDING] = {.kind = &kind_binding, .listed = true},
 	};
 	int ret;
 
