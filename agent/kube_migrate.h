@@ -79,10 +79,10 @@ struct run_batch {
 	bool cluster; /* goes by `admin` */
 };
 /* Adds it, or reports that it is unchanged. `there` (may be NULL): the object as it is there. Both are borrowed until
- * batch_send(). */
-void batch_add(struct migration_run *r, struct run_batch *b, const struct kube_kind *kind,
+ * run_batch_send(). */
+void run_batch_add(struct migration_run *r, struct run_batch *b, const struct kube_kind *kind,
 	const struct json *obj, const struct json *there);
 /* Sends and reports all of it, and empties it. */
-int batch_send(struct migration_run *r, struct run_batch *b, struct err *e);
+int run_batch_send(struct migration_run *r, struct run_batch *b, struct err *e);
 
 #endif

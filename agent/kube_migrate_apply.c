@@ -38,7 +38,7 @@ static void take(struct run_batch *b, struct run_item item)
 	b->items[b->n++] = item;
 }
 
-void batch_add(struct migration_run *r, struct run_batch *b, const struct kube_kind *kind,
+void run_batch_add(struct migration_run *r, struct run_batch *b, const struct kube_kind *kind,
 	const struct json *obj, const struct json *there)
 {
 	struct json *p = migrate_prepare(&r->o, obj);
@@ -98,7 +98,7 @@ static void report(struct migration_run *r, const struct run_item *item)
 		run_report(r, item->kind, ns, item->name, "Failed", item->e.msg);
 }
 
-int batch_send(struct migration_run *r, struct run_batch *b, struct err *e)
+int run_batch_send(struct migration_run *r, struct run_batch *b, struct err *e)
 {
 	struct sending s = {.r = r, .b = b};
 	int ret = 0;

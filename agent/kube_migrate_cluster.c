@@ -251,9 +251,9 @@ static int send_need(struct migration_run *r, struct need *n, struct err *e)
 		if (why)
 			run_report(r, n->kind, NULL, name, "Skipped", why);
 		else
-			batch_add(r, &b, n->kind, obj, there);
+			run_batch_add(r, &b, n->kind, obj, there);
 	}
-	return ret ? ret : batch_send(r, &b, e);
+	return ret ? ret : run_batch_send(r, &b, e);
 }
 
 /* Kinds that were not served there before their definition came. */

@@ -53,7 +53,7 @@ static void add_kind(struct migration_run *r, struct run_batch *b, unsigned i)
 		if (why)
 			run_report(r, kind, r->ns, name, "Skipped", why);
 		else if (l->there)
-			batch_add(r, b, kind, obj, index_find(&l->by_name, "name", name));
+			run_batch_add(r, b, kind, obj, index_find(&l->by_name, "name", name));
 	}
 }
 
@@ -67,7 +67,7 @@ int run_send(struct migration_run *r, struct err *e)
 		for (unsigned i = 0; i < r->nkinds; i++)
 			if (rank_of(&r->kinds[i]) == rank)
 				add_kind(r, &b, i);
-		ret = batch_send(r, &b, e);
+		ret = run_batch_send(r, &b, e);
 	}
 	return ret;
 }
