@@ -24,6 +24,8 @@ packages=(
 	etcd-server golang-go golang-github-modern-go-reflect2-dev dpkg-dev
 	# and its nodes, with pods
 	containerd runc containernetworking-plugins conntrack busybox-static
+	# a database for them
+	mariadb-server-core mariadb-client-core
 )
 
 if [ "${1:-}" = --list ]; then
