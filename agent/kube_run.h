@@ -10,7 +10,9 @@
  * at work would send the same objects.
  *
  * Failure modes: a cluster that does not answer is tried again at each interval, and told of once. What concerns one
- * object is in its status and its Events. A watch that breaks off is begun again with all objects; it only wakes.
+ * object is in its status and its Events. Workers do not wait for one another: a ClusterDomainUpdate may activate the
+ * domain that a Failover is just fencing. The daemons take one word after the other, and the last one holds; the site
+ * that was let in again follows as a standby, and nothing that was acknowledged is lost. A watch that breaks off is begun again with all objects; it only wakes.
  */
 #ifndef AGENT_KUBE_RUN_H
 #define AGENT_KUBE_RUN_H
