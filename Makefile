@@ -36,14 +36,14 @@ AGENT_LIBS := -lmicrohttpd -lgnutls -lcurl
 JOURNAL_INC := -iquote journal
 PEER_INC := -iquote peer -iquote journal
 FS_INC := -iquote fs -iquote peer -iquote journal
-AGENT_INC := -iquote agent -iquote peer -iquote journal
-TEST_INC := -iquote test/lib -iquote fs -iquote agent -iquote peer -iquote journal
+AGENT_INC := -iquote agent -iquote agent/kube -iquote agent/ctl -iquote peer -iquote journal
+TEST_INC := -iquote test/lib -iquote fs -iquote agent -iquote agent/kube -iquote agent/ctl -iquote peer -iquote journal
 
 objs = $(patsubst %.c,$(B)/%.o,$(1))
 JOURNAL_OBJ := $(call objs,$(wildcard journal/*.c))
 PEER_OBJ := $(call objs,$(wildcard peer/*.c))
 FS_OBJ := $(call objs,$(filter-out fs/main.c fs/holder_main.c,$(wildcard fs/*.c)))
-AGENT_OBJ := $(call objs,$(filter-out agent/%_main.c,$(wildcard agent/*.c)))
+AGENT_OBJ := $(call objs,$(filter-out %_main.c,$(wildcard agent/*.c agent/*/*.c)))
 TESTLIB_OBJ := $(call objs,$(wildcard test/lib/*.c))
 SIM_OBJ := $(call objs,$(wildcard test/sim/*.c))
 SYSTEM_PROGS := $(patsubst test/system/%.c,$(B)/test/%,$(filter-out %/wrongclock.c,$(wildcard test/system/*.c)))
@@ -87,7 +87,7 @@ $(B)/tandemfs: $(B)/fs/main.o $(B)/libfs.a $(B)/libpeer.a $(B)/libjournal.a
 $(B)/tandem-holder: $(B)/fs/holder_main.o $(B)/fs/holder_node.o
 	$(call say,LINK,$@)
 	$(call link,)
-$(B)/tandemctl: $(B)/agent/ctl_main.o $(B)/libagent.a $(B)/libpeer.a $(B)/libjournal.a
+$(B)/tandemctl: $(B)/agent/ctl/ctl_main.o $(B)/libagent.a $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	$(call link,$(AGENT_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS))
 $(B)/tandem-agent: $(B)/agent/agent_main.o $(B)/libagent.a $(B)/libpeer.a $(B)/libjournal.a

@@ -29,7 +29,7 @@ select_files() {
 	printf '%s\n' "${files[@]}" | grep -E "$1"
 }
 mapfile -t c_files < <(select_files '\.(c|h)$')
-mapfile -t room_files < <(select_files '^(journal|peer|fs|agent)/[^/]*\.(c|h)$')
+mapfile -t room_files < <(select_files '^(journal|peer|fs|agent(/kube|/ctl)?)/[^/]*\.(c|h)$')
 mapfile -t text_files < <(select_files '\.(c|h|sh|mk|md|yaml|yml|json|conf|service|bash|[158])$|^Makefile$|^\.ci/|^test/run$')
 mapfile -t shell_files < <(
 	select_files '\.(sh|bash)$|^\.ci/'
@@ -44,10 +44,11 @@ mapfile -t shell_files < <(printf '%s\n' "${shell_files[@]}" | sort -u)
 
 # --- the checks: each prints its complaints ----------------------------------------------------
 
-# journal knows nobody; peer -> journal; fs -> peer, journal; agent -> some of peer, journal's helpers.
+# journal knows nobody; peer -> journal; fs -> peer, journal; agent, agent/kube -> some of peer, journal's
+# helpers; agent/ctl -> both of them too, and nobody -> agent/ctl.
 check_arrows() {
 	local helpers='bytes|check|cleanup|clock|conf|crc32c|limits|log|loop|uuid'
-	printf '%s\n' "${files[@]}" | grep -E '^(journal|peer|fs|agent|test/lib)/[^/]*\.h$' | sed 's|.*/||' |
+	printf '%s\n' "${files[@]}" | grep -E '^(journal|peer|fs|agent(/kube|/ctl)?|test/lib)/[^/]*\.h$' | sed 's|.*/||' |
 		sort | uniq -d | while read -r h; do
 		echo "$(select_files "/$h\$" | head -n 1):1: two rooms have a header '$h'"
 	done
@@ -57,7 +58,7 @@ check_arrows() {
 		BEGIN {
 			n = split(rooms, f, " ")
 			for (i = 1; i <= n; i++)
-				if (f[i] ~ /^(journal|peer|fs|agent|test\/lib)\/[^\/]*\.h$/) {
+				if (f[i] ~ /^(journal|peer|fs|agent(\/kube|\/ctl)?|test\/lib)\/[^\/]*\.h$/) {
 					h = f[i]; sub(/.*\//, "", h)
 					d = f[i]; sub(/\/[^\/]*$/, "", d)
 					home[h] = d
@@ -65,13 +66,16 @@ check_arrows() {
 			may["journal"] = " journal "
 			may["peer"] = " peer journal "
 			may["fs"] = " fs peer journal "
-			may["agent"] = " agent journal "
+			may["agent"] = " agent agent/kube journal "
+			may["agent/kube"] = " agent agent/kube journal "
+			may["agent/ctl"] = " agent agent/kube agent/ctl journal "
 		}
 		function complain(why) { printf "%s:%s: %s\n", $1, $2, why }
 		{
 			room = $1; sub(/\/[^\/]*$/, "", room)
 			from = room
 			sub(/^test\/unit\//, "", from)
+			if (from == "agent" && room != from) from = "agent/ctl"
 			if ($3 ~ /\//) { complain("include \"" $3 "\" by its plain name"); next }
 			to = home[$3]
 			if (to == "") {
@@ -84,8 +88,8 @@ check_arrows() {
 				if (to == "test/lib" && from in may && room == from) complain("includes the tests: \"" $3 "\"")
 				next
 			}
-			if (from == "agent" && to == "peer" && $3 ~ /^(certificate|control|record|json|tls)\.h$/) next
-			if (from == "agent" && to == "journal" && room == from && $3 !~ helpers) {
+			if (from ~ /^agent/ && to == "peer" && $3 ~ /^(certificate|control|record|json|tls)\.h$/) next
+			if (from ~ /^agent/ && to == "journal" && room == from && $3 !~ helpers) {
 				complain("agent/ may include only helpers of journal/, not \"" $3 "\""); next
 			}
 			if (index(may[from], " " to " ") == 0) complain(from "/ may not include " to "/" $3)
@@ -142,7 +146,7 @@ check_cppcheck() {
 	cppcheck --quiet -j "$(nproc)" --enable=warning,portability --std=c11 --language=c \
 		--inline-suppr --suppressions-list=test/cppcheck.txt --cppcheck-build-dir="$B/cppcheck" \
 		-D_GNU_SOURCE -DFUSE_USE_VERSION=314 -D__linux__ -D__x86_64__ --max-configs=1 \
-		-Ijournal -Ipeer -Ifs -Iagent -Itest/lib --template='{file}:{line}: {id}: {message}' \
+		-Ijournal -Ipeer -Ifs -Iagent -Iagent/kube -Iagent/ctl -Itest/lib --template='{file}:{line}: {id}: {message}' \
 		"${c_files[@]}" 2>&1 | grep -vE '^(note|nofile)|^[[:space:]]|^\^|^$'
 }
 

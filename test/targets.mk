@@ -106,8 +106,8 @@ image: $(PROGS)
 	@k8s-manifests/image.sh build $(B)/tandemfs-image.tar $(IMAGE) $(B)
 
 # --- install: every program, and the pages, completions and units that lie beside the sources ------
-MAN_PAGES := $(wildcard fs/*.[158] agent/*.[158])
-COMPLETIONS := $(wildcard fs/*.bash agent/*.bash)
+MAN_PAGES := $(wildcard fs/*.[158] agent/*.[158] agent/*/*.[158])
+COMPLETIONS := $(wildcard fs/*.bash agent/*.bash agent/*/*.bash)
 UNITS := $(wildcard fs/*.service agent/*.service)
 SBINDIR := $(DESTDIR)$(PREFIX)/sbin
 MANDIR := $(DESTDIR)$(PREFIX)/share/man
