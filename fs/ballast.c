@@ -11,6 +11,7 @@
 #include "cleanup.h"
 
 #define STEP (4u << 20) /* bytes allocated at once: a disk that is nearly full gives what it has */
+#define GIVE (64u << 10) /* bytes given up at once: what is given up and not used is anybody's */
 
 int ballast_open(struct ballast *b, const char *path, uint64_t target, struct err *e)
 {
@@ -67,7 +68,7 @@ void ballast_give(struct ballast *b, uint64_t bytes)
 	LOCK_SCOPE(&b->lock);
 	uint64_t size = atomic_load(&b->size);
 
-	size = size > bytes ? (size - bytes) / STEP * STEP : 0;
+	size = size > bytes ? (size - bytes) / GIVE * GIVE : 0;
 	if (atomic_load(&b->none) || ftruncate(b->fd, (off_t)size))
 		return;
 	atomic_store(&b->size, size);

@@ -61,7 +61,7 @@ static bool due(struct volume *v)
 static void sync_run(struct job *j)
 {
 	j->v->checkpoint.code = segments_sync(j->v->segments);
-	space_make_way(j->v, 0);
+	space_make_way(j->v);
 }
 
 static void sync_done(struct job *j)

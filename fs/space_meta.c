@@ -2,8 +2,9 @@
 /*
  * Room for metadata (design 4.2, I8). RocksDB does not get over an ENOSPC in a flush or a compaction, so it must
  * never meet one. What is staged and not flushed always has its room in a file, the ballast, which nobody else
- * can take: it is given up, in part, right before a flush that would find no room on the disk, and taken back
- * when there is room again.
+ * can take: on a full disk each write of a flush gets as much of it as it needs, when it needs it (store_room.c),
+ * and it is taken back when there is room again. What is given up before it is needed belongs to whoever comes
+ * first, and who fills a disk comes at once: before a flush only what making its files takes is given.
  *
  * Operations in three classes: what takes room (create, write, ...), what changes something (rename, chmod), and
  * what makes room (unlink, truncate, punch, and the reaping behind them). Normally all wait when more than the
@@ -18,7 +19,7 @@
  * grows meanwhile, reads get slower, nothing breaks.
  *
  * Failure modes: somebody fills the disk while a flush or compaction is at work, faster than anybody looks: its
- * write finds no room, gets some of the ballast, and goes on (store_room.c). Somebody takes what is given up
+ * write finds no room, gets some of the ballast, and goes on. Somebody takes what is given up
  * before it is used: more is given up; when nothing is left it waits a minute for room before it counts as an
  * error (I9). A crash: what was given up is taken back by the next look.
  */
@@ -36,8 +37,9 @@
 #define PATIENCE_NS                                                                                \
 	(60 * NS_PER_S) /* for room to come for a write of RocksDB's when the ballast is used up */
 #define START_ROOM                                                                                 \
-	(8u << 20) /* bytes: what opening RocksDB and a record need, with room to spare */
+	(8u << 20) /* bytes: what opening RocksDB and a record write, with room to spare */
 #define SLACK (1u << 20) /* bytes that a flush writes besides what it flushes */
+#define FILES_ROOM (256u << 10) /* bytes: for making some files: inodes, directory, the filesystem's own */
 #define REWRITE_MAX (512ull << 20) /* bytes: no compaction rewrites more at once */
 
 /* Free beside the ballast; below it the disk counts as full. */
@@ -101,8 +103,8 @@ int space_open(struct volume *v, bool *ret_low, struct err *e)
 		return r;
 	guard_store(v);
 	room = free_now(v);
-	if (room < START_ROOM)
-		ballast_give(&v->space.ballast, START_ROOM - room);
+	if (room < FILES_ROOM)
+		ballast_give(&v->space.ballast, FILES_ROOM - room);
 	*ret_low = room < low_water(v) + REWRITE_MAX;
 	atomic_store(&v->space.disk_free, room);
 	atomic_store(&v->space.meta_full, room < low_water(v));
@@ -141,15 +143,13 @@ void space_look_meta(struct volume *v, uint64_t disk_free)
 		log_info("the disk below '%s' has room again", v->cfg->directory);
 }
 
-void space_make_way(struct volume *v, uint64_t bytes)
+void space_make_way(struct volume *v)
 {
-	uint64_t need =
-		(bytes ? bytes : store_unflushed_bytes(v->store) + v->cfg->memtable / 4) + SLACK;
 	uint64_t room = free_now(v);
 
-	if (room >= need)
+	if (room >= FILES_ROOM)
 		return;
-	ballast_give(&v->space.ballast, need - room);
+	ballast_give(&v->space.ballast, FILES_ROOM - room);
 	atomic_store(&v->space.meta_full, true);
 }
 

@@ -337,7 +337,7 @@ static void last_checkpoint(struct volume *v)
 		return;
 	if (v->checkpoint.state != CHECKPOINT_IDLE || segments_sync(v->segments))
 		return;
-	space_make_way(v, 0);
+	space_make_way(v);
 	tree_set_data_seq(v->tree, seq);
 	tree_write_freed(v->tree);
 	if (tree_flush_txn(v->tree) || store_flush_begin(v->store))

@@ -110,7 +110,7 @@ static int checkpoint_make(struct volume *v)
 		r = punch_settle(v);
 	if (r)
 		return r;
-	space_make_way(v, 0);
+	space_make_way(v);
 	tree_set_data_seq(v->tree, seq);
 	tree_write_freed(v->tree);
 	r = tree_flush_txn(v->tree);

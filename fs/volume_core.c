@@ -20,7 +20,6 @@
 #include "log.h"
 #include "resync.h"
 
-#define SMALL_FILE_ROOM (4u << 20) /* bytes: of the ballast, for a file that must be written */
 
 static uint64_t chance(struct volume *v) /* splitmix64, seeded from the kernel at start */
 {
@@ -41,7 +40,7 @@ static void persist_record(struct volume *v)
 	volume_path(v, "record", path, sizeof(path));
 	r = record_store(path, core_record(v->core), &e);
 	if (r == -ENOSPC) {
-		space_make_way(v, SMALL_FILE_ROOM);
+		space_make_way(v);
 		r = record_store(path, core_record(v->core), &e);
 	}
 	if (r)
@@ -61,7 +60,7 @@ static void persist_facts(struct volume *v, const struct replica_facts *f)
 	volume_path(v, "facts", path, sizeof(path));
 	r = facts_store(path, &v->facts, &e);
 	if (r == -ENOSPC) {
-		space_make_way(v, SMALL_FILE_ROOM);
+		space_make_way(v);
 		r = facts_store(path, &v->facts, &e);
 	}
 	if (r)
@@ -429,7 +428,7 @@ static void note_behind(struct volume *v, unsigned peer, const struct batch_head
 		return;
 	r = ring_behind(v->ring, v->peer_end[peer], &e);
 	if (r == -ENOSPC) {
-		space_make_way(v, SMALL_FILE_ROOM);
+		space_make_way(v);
 		r = ring_behind(v->ring, v->peer_end[peer], &e);
 	}
 	if (r)

@@ -484,9 +484,9 @@ int space_open(struct volume *v, bool *ret_low, struct err *e);
 void space_look_meta(struct volume *v, uint64_t disk_free);
 /* What is kept for metadata besides the ballast, bytes: data never gets it. */
 uint64_t space_meta_reserve(const struct volume *v);
-/* Before something is written that must not fail: gives up ballast when the disk has less room than this, bytes
- * (0: for a flush of the store). Writes to the disk; a job or apply thread, elsewhere when nothing else helps. */
-void space_make_way(struct volume *v, uint64_t bytes);
+/* Before files are made that must be: gives up some ballast when the disk has next to no room. What a flush of the
+ * store writes gets its own. Writes to the disk; a job or apply thread, elsewhere when nothing else helps. */
+void space_make_way(struct volume *v);
 /* What can surely be flushed beyond what is applied. */
 uint64_t space_meta_bytes(const struct volume *v);
 /* The disk is full, and no more metadata than there is can surely be flushed. Any thread. */

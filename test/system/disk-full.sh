@@ -56,6 +56,25 @@ fill_disk() { # site: to the last block, and once more with what was given back 
 		pause_ms $((i * 300))
 	done
 }
+snatch_start() { # site
+	mkdir -p "$WORK/$1/disk/other"
+	{
+		trap - ERR
+		set +e
+		exec 2>/dev/null
+		n=0
+		while :; do
+			n=$((n + 1))
+			dd if=/dev/zero of="$WORK/$1/disk/other/s$n" bs=$((n > 3 ? 4 : 1024))k
+			sync -f "$WORK/$1/disk"
+		done
+	} &
+	snatcher=$!
+}
+snatch_stop() {
+	kill $snatcher
+	wait $snatcher || true
+}
 free_disk() { rm -r "$WORK/$1/disk/other"; }
 daemons_live() {
 	local s
@@ -138,14 +157,16 @@ for s in a b; do
 	"$TOOLS/many" create "$m/many/while" 2000000 >"$WORK/many.out" 2>&1 &
 	writer=$!
 	pause_ms "$(random_ms 500 2000)"
-	fill_disk $s
+	# Takes at once whatever the volume gives up.
+	snatch_start $s
 	wait_for 120 "who makes files hears of it" eval "! pid_alive $writer"
 	wait $writer && fail "site $s is full and files were made all the same"
 	expect_match "who makes files" "$(cat "$WORK/many.out")" "no space"
 	wait_for 10 "site $s says that it is full" is_full $s
 	readable || fail "keep has changed"
 	daemons_live
-	step "the disk of site $s is full: no more files after $(find "$m/many/while" | wc -l)"
+	snatch_stop
+	step "the disk of site $s is full: no more files after $(find "$m/many/while" | wc -l); ballast: $(status $s .space.ballast)"
 	timeout 60 rm -r "$m/many" || fail "rm -r on a full disk"
 	free_disk $s
 	wait_for 30 "site $s has room again" has_room $s
