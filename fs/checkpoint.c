@@ -47,6 +47,8 @@ static bool due(struct volume *v)
 		return true;
 	if (!c->entries)
 		return false;
+	if (space_wants_flush(v))
+		return true;
 	if (used > ring_size(v->ring) / 2 && used > c->ring_used_after + ring_size(v->ring) / 8)
 		return true;
 	if (store_memtable_bytes(v->store) > v->cfg->memtable)

@@ -107,7 +107,7 @@ static struct json *status_peer(struct volume *v, unsigned i)
 		json_set_int(space, "live", (int64_t)p.space.live);
 		json_set_int(space, "dead", (int64_t)p.space.dead);
 		json_set_int(space, "allocated", (int64_t)p.space.allocated);
-		json_set_bool(space, "full", p.space.data_full || p.space.meta_full);
+		json_set_bool(space, "full", p.space.data_full || p.space.meta_full != META_ROOM);
 	}
 	json_set_int(space, "disk_free", (int64_t)p.grant.disk_free);
 	json_set_int(space, "disk_total", (int64_t)p.grant.disk_total);

@@ -257,7 +257,7 @@ void space_tell(struct volume *v)
 	/* First how far it is, then what is not flushed: so that never too much is granted. */
 	m->meta_seq = v->taken_over ? core_commit(v->core) : atomic_load(&v->apply.applied);
 	m->meta_bytes = space_meta_bytes(v);
-	m->meta_full = atomic_load(&s->meta_full);
+	m->meta_full = space_meta_full(v);
 	tree_info(v->tree, &info);
 	ev.space.epoch = s->epoch;
 	m->data_want = v->taken_over ? s->want : 0;

@@ -10,7 +10,7 @@
  * what makes room (unlink, truncate, punch, and the reaping behind them). Normally all wait when more than the
  * ballast covers is unflushed. On a full disk (the ballast is not whole, or next to nothing is free beside it)
  * the first class gets ENOSPC at once, the second one when half of what is left is used up, and the third when
- * nothing is. A checkpoint then gives the dead blocks back, and that is the way out.
+ * nothing is left that a checkpoint could change. A checkpoint gives the dead blocks back, and that is the way out.
  *
  * The same holds for the other side's disk: a standby tells how much it can flush beyond what it has applied, and
  * the active counts what it staged since.
@@ -39,7 +39,8 @@
 #define START_ROOM                                                                                 \
 	(8u << 20) /* bytes: what opening RocksDB and a record write, with room to spare */
 #define SLACK (1u << 20) /* bytes that a flush writes besides what it flushes */
-#define FILES_ROOM (256u << 10) /* bytes: for making some files: inodes, directory, the filesystem's own */
+#define FILES_ROOM                                                                                 \
+	(256u << 10) /* bytes: for making some files: inodes, directory, the filesystem's own */
 #define REWRITE_MAX (512ull << 20) /* bytes: no compaction rewrites more at once */
 
 /* Free beside the ballast; below it the disk counts as full. */
@@ -164,6 +165,25 @@ uint64_t space_meta_bytes(const struct volume *v)
 	return have > need ? have - need : 0;
 }
 
+/* What is flushed takes a fraction of what it took in memory. While a flush is under way its room is counted twice:
+ * as given up already, and as needed still. */
+static bool flush_helps(const struct volume *v)
+{
+	return store_unflushed_bytes(v->store) > v->cfg->memtable / 4;
+}
+
+enum msg_meta_full space_meta_full(const struct volume *v)
+{
+	if (!atomic_load(&v->space.meta_full))
+		return META_ROOM;
+	return flush_helps(v) ? META_FULL_FOR_NOW : META_FULL;
+}
+
+bool space_wants_flush(const struct volume *v)
+{
+	return space_exhausted(v) && flush_helps(v);
+}
+
 bool space_exhausted(const struct volume *v)
 {
 	return atomic_load(&v->space.meta_full) && !space_meta_bytes(v);
@@ -185,24 +205,26 @@ static enum class class_of(const struct op *op) {
 }
 
 /* One side has room for `have` bytes more; `behind` of them are on their way. */
-static int verdict(
-	const struct volume *v, const struct op *op, uint64_t have, uint64_t behind, bool full)
+static int verdict(const struct volume *v, const struct op *op, uint64_t have, uint64_t behind,
+	enum msg_meta_full full)
 {
 	enum class class = class_of(op);
 	uint64_t keep = class == CLASS_TAKES ? kept(v) : class == CLASS_CHANGES ? kept(v) / 2 : 0;
 
-	if (full && class == CLASS_TAKES)
+	if (full != META_ROOM && class == CLASS_TAKES)
 		return -ENOSPC;
 	if (behind + keep <= have)
 		return 0;
-	/* A reap makes the room that others wait for: it waits itself for the next checkpoint. */
-	return full && op->type != OP_REAP ? -ENOSPC : -ENOBUFS;
+	/* What makes room waits for the next checkpoint where that helps; a reap always, others wait for it. */
+	if (full == META_ROOM || op->type == OP_REAP)
+		return -ENOBUFS;
+	return class == CLASS_FREES && (full == META_FULL_FOR_NOW || behind) ? -ENOBUFS : -ENOSPC;
 }
 
 int space_admits(struct volume *v, const struct op *op)
 {
-	bool full = atomic_load(&v->space.meta_full);
-	int r = full ? verdict(v, op, space_meta_bytes(v), 0, true) : 0;
+	enum msg_meta_full full = space_meta_full(v);
+	int r = full ? verdict(v, op, space_meta_bytes(v), 0, full) : 0;
 
 	for (unsigned i = 0; !r && i < core_record(v->core)->nreplicas; i++) {
 		const struct msg_space *p = core_limits(v->core, i);

@@ -86,7 +86,7 @@ static bool checkpoint_due(struct volume *v)
 {
 	struct apply *a = &v->apply;
 
-	return store_memtable_bytes(v->store) > v->cfg->memtable ||
+	return store_memtable_bytes(v->store) > v->cfg->memtable || space_wants_flush(v) ||
 	       tree_freed_blocks(v->tree) > a->freed_after + punch_due(v) ||
 	       a->entries_since_checkpoint > v->cfg->checkpoint_entries ||
 	       (ring_free(v->ring) < ring_size(v->ring) / 2 &&

@@ -482,6 +482,10 @@ int space_verdict(struct volume *v, int r);
 int space_open(struct volume *v, bool *ret_low, struct err *e);
 /* The job's part: takes the ballast back, looks whether the disk is full. */
 void space_look_meta(struct volume *v, uint64_t disk_free);
+/* Any thread. */
+enum msg_meta_full space_meta_full(const struct volume *v);
+/* Nothing more can be written down on a full disk before a checkpoint, which makes some room. */
+bool space_wants_flush(const struct volume *v);
 /* What is kept for metadata besides the ballast, bytes: data never gets it. */
 uint64_t space_meta_reserve(const struct volume *v);
 /* Before files are made that must be: gives up some ballast when the disk has next to no room. What a flush of the

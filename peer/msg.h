@@ -86,6 +86,12 @@ struct msg_grant {
 	uint64_t disk_free, disk_total; /* bytes, informative */
 };
 
+enum msg_meta_full {
+	META_ROOM, /* as much as anybody wants */
+	META_FULL, /* only what makes room may still change metadata */
+	META_FULL_FOR_NOW, /* the same, and more can be written down when what is applied is flushed */
+};
+
 /*
  * Room that a replica grants (design 4.2). Addresses are blocks of the data segments of the frame's epoch. A
  * grant is never taken back in its epoch: it is allocated on the disk. Figures in bytes.
@@ -98,7 +104,7 @@ struct msg_space {
 	uint64_t meta_seq,
 		meta_bytes; /* behind this applied seq so much metadata can be written down */
 	uint8_t data_full; /* no more comes: the disk is full */
-	uint8_t meta_full; /* only what makes room may still change metadata */
+	uint8_t meta_full; /* enum msg_meta_full */
 	uint64_t room; /* that the volume could still come to have, dead blocks included */
 	uint64_t promise; /* that data can surely get now */
 	uint64_t live, dead, allocated; /* of the data segments; informative */

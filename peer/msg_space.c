@@ -15,7 +15,7 @@ void encode_space(const struct msg *m, struct bytes *b)
 	bytes_put64(b, s->meta_seq);
 	bytes_put64(b, s->meta_bytes);
 	bytes_put8(b, s->data_full != 0);
-	bytes_put8(b, s->meta_full != 0);
+	bytes_put8(b, s->meta_full);
 	bytes_put_zero(b, 6);
 	bytes_put64(b, s->room);
 	bytes_put64(b, s->promise);
@@ -43,7 +43,7 @@ void decode_space(struct bytes *b, struct record *record, struct msg *m)
 	s->dead = bytes_get64(b);
 	s->allocated = bytes_get64(b);
 	/* Behind this the addresses are believed. */
-	if (s->data_full > 1 || s->meta_full > 1 || s->data_used > ADDRESS_MAX ||
+	if (s->data_full > 1 || s->meta_full > META_FULL_FOR_NOW || s->data_used > ADDRESS_MAX ||
 		s->data_want > ADDRESS_MAX || s->data_upto > ADDRESS_MAX)
 		b->bad = true;
 }

@@ -50,11 +50,15 @@ Test(msg_space, it_goes_through)
 	cr_assert_eq(decode(&out), 0);
 	cr_assert(epoch_equal(out.epoch, m.epoch));
 	cr_assert_eq(memcmp(&out.space, &m.space, sizeof(m.space)), 0);
-	m.space.meta_full = 1;
+	m.space.meta_full = META_FULL_FOR_NOW;
 	m.space.data_full = 0;
 	msg_encode(&m, buf, sizeof(buf));
 	cr_assert_eq(decode(&out), 0);
-	cr_assert(out.space.meta_full && !out.space.data_full);
+	cr_assert_eq(out.space.meta_full, META_FULL_FOR_NOW);
+	cr_assert(!out.space.data_full);
+	m.space.meta_full = META_FULL_FOR_NOW + 1;
+	msg_encode(&m, buf, sizeof(buf));
+	cr_assert_eq(decode(&out), -EBADMSG);
 }
 
 Test(msg_space, golden_bytes_of_protocol_1)
@@ -81,7 +85,7 @@ Test(msg_space, nonsense_is_refused)
 	for (unsigned at = 48; at < 56; at++) { /* flags and reserved bytes */
 		uint8_t was = buf[MSG_HEADER_SIZE + at];
 
-		buf[MSG_HEADER_SIZE + at] = 2;
+		buf[MSG_HEADER_SIZE + at] = META_FULL_FOR_NOW + 1;
 		cr_assert_eq(decode(&out), -EBADMSG, "byte %u", at);
 		buf[MSG_HEADER_SIZE + at] = was;
 	}
