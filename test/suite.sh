@@ -23,6 +23,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 B=${B:-build}
 MAKE_JOBS=${MAKE_JOBS:-$(nproc)}
+export JOBS=${JOBS:-$(nproc)} # system tests at once
 CRITERION_OPTS=${CRITERION_OPTS:-}
 SIM_STEPS=${SIM_STEPS:-100000}
 SIM_SEEDS=${SIM_SEEDS:-20}
