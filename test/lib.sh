@@ -82,13 +82,14 @@ expect_fail() {
 	[[ $STATUS -lt 124 ]] || fail "ended with status $STATUS: $* (said: $OUT)"
 }
 
-# Repeats a command quietly until it succeeds.
+# Repeats a command quietly until it succeeds: often at first, then less so, because asking takes a processor too.
 wait_for() { # seconds, what, command...
-	local end=$(($(date +%s%N) + $1 * 1000000000)) what=$2
+	local end=$(($(date +%s%N) + $1 * 1000000000)) what=$2 tries=0
 	shift 2
 	until "$@" >/dev/null 2>&1; do
 		[[ $(date +%s%N) -lt $end ]] || fail "did not happen in time: $what; $(sites_say)"
-		sleep 0.03
+		tries=$((tries + 1))
+		sleep "$(printf '0.%03d' $((tries < 10 ? 30 : tries < 40 ? 100 : 250)))"
 	done
 }
 
