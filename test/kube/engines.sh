@@ -19,12 +19,10 @@
 
 declare -A LEADER=() # SITE-NAME: process
 LEADER_MORE=()
-ENGINE_NS=tandem-system
 
 tctl() { # site, arguments
 	in_site "$1" "$BIN/tandemctl" --run-dir "$WORK/$1/run" "${@:2}"
 }
-kt() { kc "$1" -n "$ENGINE_NS" "${@:2}"; }
 kube_raw() { # site, method, path, arguments of curl... : as the administrator
 	local d
 	d=$(kube_dir "$1")
@@ -51,14 +49,14 @@ engine_announce() { # site, is it ready (True, False)
 		  automountServiceAccountToken: false
 		  containers: [{name: engine, image: none}]
 	END
-	kube_raw "$s" PATCH "/api/v1/namespaces/$ENGINE_NS/pods/engine-node/status" -o /dev/null \
+	kube_raw "$s" PATCH "/api/v1/namespaces/tandem-system/pods/engine-node/status" -o /dev/null \
 		-H 'Content-Type: application/merge-patch+json' -d "{\"status\":{\"phase\":\"Running\",\"hostIP\":\"$(kube_ip "$s")\",
 		\"podIP\":\"$(kube_ip "$s")\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"$ready\"}]}}"
 }
 
 engine_cluster() { # site: kinds, namespace, rights
 	local s=$1 k
-	kc "$s" create namespace "$ENGINE_NS" >/dev/null
+	kc "$s" create namespace tandem-system >/dev/null
 	kc "$s" apply -f "$ROOT/k8s-manifests/base/crds" >/dev/null
 	kt "$s" apply -f "$ROOT/k8s-manifests/base/rbac.yaml" >/dev/null
 	kube_certificate "$s" leader /CN=leader
@@ -83,7 +81,7 @@ engines_up() {
 		agent_config "$s"
 		agent_start "$s"
 		wait_for 10 "the agent of site $s answers" engine_answers "$s"
-		kc "$s" create serviceaccount default -n "$ENGINE_NS" >/dev/null 2>&1 || true # no controller makes it
+		kt "$s" create serviceaccount default >/dev/null 2>&1 || true # no controller makes it
 		engine_announce "$s"
 	done
 	step "engines run on both sites"

@@ -87,6 +87,8 @@ kc() { # site, arguments...
 	in_site "$s" env HOME="$(kube_dir "$s")" "$KUBE/kubectl" --kubeconfig "$(kube_dir "$s")/admin.kubeconfig" "$@"
 }
 
+kt() { kc "$1" -n tandem-system "${@:2}"; } # site, arguments...
+
 kube_ready() {
 	pid_alive "${KUBE_PID[$1-apiserver]}" || fail "the API server ended: $(tail -n 3 "$WORK/kube-$1-apiserver.out")"
 	kc "$1" get --raw /readyz
@@ -117,4 +119,18 @@ kube_servers() { # site, which has its keys: etcd and the API server
 		--kubelet-preferred-address-types InternalIP
 	wait_for 300 "the API of site $s is ready" kube_ready "$s"
 	step "site $s: the API is ready: $(kc "$s" version --short 2>/dev/null | tail -n 1)"
+}
+
+workloads_make() { # site: in namespace blue, a workload of each kind that is stopped by its count or suspended
+	kc "$1" -n blue apply -f - >/dev/null <<-END
+		---
+		{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 3, selector: {matchLabels: {app: web}},
+		  template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: x}]}}}}
+		---
+		{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db}, spec: {serviceName: db, replicas: 2, selector: {matchLabels: {app: db}},
+		  template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: x}]}}}}
+		---
+		{apiVersion: batch/v1beta1, kind: CronJob, metadata: {name: dump}, spec: {schedule: "0 * * * *", jobTemplate: {spec: {
+		  template: {spec: {restartPolicy: Never, containers: [{name: dump, image: x}]}}}}}}
+	END
 }

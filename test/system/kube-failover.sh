@@ -9,38 +9,7 @@
 . "$(dirname "$0")/../agents.sh"
 . "$(dirname "$0")/../kube/lib.sh"
 . "$(dirname "$0")/../kube/engines.sh"
-
-fo() { kc "$1" get failover "$2" -o "jsonpath=$3"; } # site, name, path
-failover() { # site, name, type, from, further lines of the spec...
-	{
-		printf 'apiVersion: tandemfs.dev/v1alpha1\nkind: Failover\nmetadata: {name: %s}\n' "$2"
-		printf 'spec:\n  type: %s\n  fromDomain: %s\n' "$3" "$4"
-		printf '  %s\n' "${@:5}"
-	} | kc "$1" create -f - >/dev/null
-}
-ended() { [[ $(fo "$1" "$2" '{.status.stage}') = Final ]]; }
-at_stage() { [[ $(fo "$1" "$2" '{.status.stage}') = "$3" ]]; }
-end_is() { # site, name, status [seconds]
-	wait_for "${4:-150}" "Failover $2 ends" ended "$1" "$2"
-	expect_eq "Failover $2: $(fo "$1" "$2" '{.status.reason}')" "$(fo "$1" "$2" '{.status.status}')" "$3"
-}
-steps_of() { # site, name: each with its time
-	kc "$1" get failover "$2" -o json | jq -r '
-		def ms: (.[0:19] + "Z" | fromdate) * 1000 + (.[20:23] | tonumber);
-		"\(.status.elapsedTime): " + ([.status.steps[] | select(.endTime) |
-			"\(.name) \(.state) \((.endTime | ms) - (.startTime | ms)) ms"] | join(", "))'
-}
-state() { # site: what runs, as the objects say
-	kc "$1" -n blue get deploy/web sts/db cronjob/dump -o json |
-		jq -r '[.items[] | if .kind == "CronJob" then .spec.suspend // false else .spec.replicas end | tostring] | join(" ")'
-}
-state_is() { [[ $(state "$1") = "$2" ]]; }
-running='3 2 false' stopped='0 0 true'
-has_file() { [[ $(cat "$WORK/$1/mounts/db/$2" 2>/dev/null) = "$2" ]]; } # site, name
-put_file() { echo "$2" >"$WORK/$1/mounts/db/$2" && sync "$WORK/$1/mounts/db/$2"; }
-volume() { rest "$1" GET /v1/volumes/db | head -n 1 | jq -r ".status | $2"; }
-in_sync() { [[ $(volume "$1" '"\(.in_sync | length) \(.peers[0].connected)"') = '2 true' ]]; }
-level() { wait_for 90 "both sites are in sync" in_sync "$1"; }
+. "$(dirname "$0")/../kube/failover.sh"
 
 work_new
 net_new
@@ -49,36 +18,8 @@ tctl a create volume db --size 256M >/dev/null
 level a
 put_file a one
 
-for s in a b; do
-	kc $s create namespace blue >/dev/null
-	kc $s -n blue create serviceaccount mover >/dev/null
-	kc $s -n blue create rolebinding mover --clusterrole tandem-migrator --serviceaccount blue:mover \
-		--user leader >/dev/null
-	kc $s create clusterrolebinding mover --clusterrole tandem-migrator-volumes --serviceaccount blue:mover >/dev/null
-	in_site $s "$BIN/tandemctl" generate clusterpair remotecluster -n blue --service-account mover \
-		--kubeconfig "$(kube_dir $s)/admin.kubeconfig" >"$WORK/pair-to-$s.yaml"
-done
-kc a apply -f "$WORK/pair-to-b.yaml" >/dev/null
-kc b apply -f "$WORK/pair-to-a.yaml" >/dev/null
-kc a apply -f - >/dev/null <<END
----
-{apiVersion: v1, kind: PersistentVolume, metadata: {name: db, labels: {tandemfs.dev/volume: db}}, spec: {capacity: {storage: 1Gi},
-  accessModes: [ReadWriteOnce], hostPath: {path: /mnt/db/data}, claimRef: {namespace: blue, name: db}}}
-END
-kc a -n blue apply -f - >/dev/null <<END
----
-{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: db}, spec: {volumeName: db, storageClassName: "",
-  accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}
----
-{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 3, selector: {matchLabels: {app: web}},
-  template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: x}]}}}}
----
-{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db}, spec: {serviceName: db, replicas: 2, selector: {matchLabels: {app: db}},
-  template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: x}]}}}}
----
-{apiVersion: batch/v1beta1, kind: CronJob, metadata: {name: dump}, spec: {schedule: "0 * * * *", jobTemplate: {spec: {
-  template: {spec: {restartPolicy: Never, containers: [{name: dump, image: x}]}}}}}}
-END
+blue_up
+blue_make a
 leader_start a
 leader_start b
 kc a apply -f "$ROOT/k8s-manifests/examples/schedulepolicy.yaml" -f "$ROOT/k8s-manifests/examples/migrationschedule.yaml" >/dev/null
@@ -104,14 +45,6 @@ state_is a "$running" || fail "a refused failover changed something: $(state a)"
 step "what is refused has changed nothing"
 
 # --- planned; a pod that uses the claim is waited for ---------------------------------------------------
-pod() { # site, name, node
-	kc "$1" -n blue create serviceaccount default >/dev/null 2>&1 || true
-	kc "$1" -n blue apply -f - >/dev/null <<-END
-		---
-		{apiVersion: v1, kind: Pod, metadata: {name: $2}, spec: {nodeName: $3, automountServiceAccountToken: false,
-		  containers: [{name: x, image: x}], volumes: [{name: v, persistentVolumeClaim: {claimName: db}}]}}
-	END
-}
 pod a lingers node-a
 failover b slow Planned site-a 'namespaces: [blue]' 'timeoutSeconds: 60'
 wait_for 90 "it waits for the pod" at_stage b slow WaitAfterScaleDown

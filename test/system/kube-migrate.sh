@@ -59,18 +59,10 @@ kc a -n blue apply -f - >/dev/null <<END
 ---
 {apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: reader}, rules: [{apiGroups: [""], resources: [configmaps], verbs: [get]}]}
 ---
-{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 3, selector: {matchLabels: {app: web}},
-  template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: x}]}}}}
----
-{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db}, spec: {serviceName: db, replicas: 2, selector: {matchLabels: {app: db}},
-  template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: x}]}}}}
----
 {apiVersion: apps/v1, kind: DaemonSet, metadata: {name: log}, spec: {selector: {matchLabels: {app: log}},
   template: {metadata: {labels: {app: log}}, spec: {containers: [{name: log, image: x}]}}}}
----
-{apiVersion: batch/v1beta1, kind: CronJob, metadata: {name: dump}, spec: {schedule: "0 * * * *", jobTemplate: {spec: {
-  template: {spec: {restartPolicy: Never, containers: [{name: dump, image: x}]}}}}}}
 END
+workloads_make a
 uid=$(kc a -n blue get deploy web -o 'jsonpath={.metadata.uid}')
 kc a -n blue apply -f - >/dev/null <<END
 ---

@@ -12,7 +12,6 @@
 . "$(dirname "$0")/../kube/node.sh"
 
 node_dir() { echo "$WORK/kube-$1/node/var/lib/tandemfs"; }
-kt() { kc "$1" -n tandem-system "${@:2}"; }
 engine_pod() { # site: the one that is not on its way out
 	kt "$1" get pods -l app.kubernetes.io/component=engine -o json |
 		jq -re '[.items[] | select(.metadata.deletionTimestamp == null)][0].metadata.name'

@@ -12,7 +12,6 @@
 . "$(dirname "$0")/../kube/node.sh"
 . "$(dirname "$0")/../kube/mariadb.sh"
 
-kt() { kc "$1" -n tandem-system "${@:2}"; }
 ctl() { # site, arguments: as an administrator of that cluster
 	in_site "$1" "$BIN/tandemctl" "${@:2}" --kubeconfig "$(kube_dir "$1")/admin.kubeconfig"
 }
