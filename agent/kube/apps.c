@@ -17,38 +17,15 @@
 #include "limits.h"
 #include "migrate.h"
 
+/* All that runs pods and is stopped and started; the only table of them. */
 static const struct kube_kind kinds[] = {
-	{.group = "apps",
-		.version = "v1",
-		.kind = "Deployment",
-		.plural = "deployments",
-		.namespaced = true},
-	{.group = "apps",
-		.version = "v1",
-		.kind = "StatefulSet",
-		.plural = "statefulsets",
-		.namespaced = true},
-	{.group = "apps",
-		.version = "v1",
-		.kind = "ReplicaSet",
-		.plural = "replicasets",
-		.namespaced = true},
-	{.group = "apps",
-		.version = "v1",
-		.kind = "DaemonSet",
-		.plural = "daemonsets",
-		.namespaced = true},
-	{.group = "batch",
-		.version = "v1",
-		.kind = "CronJob",
-		.plural = "cronjobs",
-		.namespaced = true},
-	{.group = "batch",
-		.version = "v1beta1",
-		.kind = "CronJob",
-		.plural = "cronjobs",
-		.namespaced = true},
-	{.group = "batch", .version = "v1", .kind = "Job", .plural = "jobs", .namespaced = true},
+	KUBE_KIND("apps", "v1", "Deployment", "deployments", true),
+	KUBE_KIND("apps", "v1", "StatefulSet", "statefulsets", true),
+	KUBE_KIND("apps", "v1", "ReplicaSet", "replicasets", true),
+	KUBE_KIND("apps", "v1", "DaemonSet", "daemonsets", true),
+	KUBE_KIND("batch", "v1", "CronJob", "cronjobs", true),
+	KUBE_KIND("batch", "v1beta1", "CronJob", "cronjobs", true),
+	KUBE_KIND("batch", "v1", "Job", "jobs", true),
 };
 static const struct kube_kind kind_pod = KUBE_KIND("", "v1", "Pod", "pods", true);
 static const struct kube_kind kind_node = KUBE_KIND("", "v1", "Node", "nodes", false);
@@ -65,11 +42,11 @@ static bool is_anothers(const struct json *obj)
 	       json_length(json_path(obj, "metadata", "ownerReferences")) > 0;
 }
 
-static int list_kind(struct kube *k, const struct kube_kind *kind, const char *ns, struct json *to,
-	struct err *e)
+static int list_kind(struct kube *k, const struct kube_kind *kind, const char *ns,
+	const char *selector, struct json *to, struct err *e)
 {
 	struct json *all = json_array();
-	int ret = kube_list(k, kind, ns, NULL, all, NULL, e);
+	int ret = kube_list(k, kind, ns, selector, all, NULL, e);
 
 	for (unsigned i = 0; i < json_length(all) && !ret; i++)
 		if (!is_anothers(json_at(all, i)))
@@ -78,19 +55,30 @@ static int list_kind(struct kube *k, const struct kube_kind *kind, const char *n
 	return ret;
 }
 
-int apps_list(struct kube *k, const char *ns, struct json *to, struct err *e)
+static int list_all(
+	struct kube *k, const char *ns, const char *selector, struct json *to, struct err *e)
 {
 	bool cron = false;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
 		bool is_cron = !strcmp(kinds[i].kind, "CronJob");
-		int ret = is_cron && cron ? 0 : list_kind(k, &kinds[i], ns, to, e);
+		int ret = is_cron && cron ? 0 : list_kind(k, &kinds[i], ns, selector, to, e);
 
 		if (ret && ret != -ENOENT)
 			return err_wrap(e, "namespace '%s'", ns);
 		cron |= is_cron && !ret;
 	}
 	return 0;
+}
+
+int apps_list(struct kube *k, const char *ns, struct json *to, struct err *e)
+{
+	return list_all(k, ns, NULL, to, e);
+}
+
+int apps_list_migrated(struct kube *k, const char *ns, struct json *to, struct err *e)
+{
+	return list_all(k, ns, KEY_MIGRATED "=true", to, e);
 }
 
 static const struct kube_kind *kind_of(const struct json *obj)
@@ -104,6 +92,22 @@ static const struct kube_kind *kind_of(const struct json *obj)
 			return &kinds[i];
 	}
 	return NULL;
+}
+
+int apps_running(struct kube *k, const char *ns, unsigned *ret_n, struct err *e)
+{
+	struct json *all = json_array();
+	int ret = apps_list(k, ns, all, e);
+
+	*ret_n = 0;
+	for (unsigned i = 0; i < json_length(all) && !ret; i++) {
+		struct json *patch = hold_stop(json_at(all, i));
+
+		*ret_n += patch != NULL;
+		json_free(patch);
+	}
+	json_free(all);
+	return ret;
 }
 
 static int change(struct kube *k, const char *ns, struct json *(*decide)(const struct json *live),
@@ -144,47 +148,6 @@ int apps_start(struct kube *k, const char *ns, unsigned *ret_n, struct err *e)
 }
 
 /* --- pods --- */
-
-bool apps_volume_of_path(const char *path, const char *mounts, char *ret)
-{
-	size_t n = strlen(mounts), len;
-
-	while (n > 1 && mounts[n - 1] == '/')
-		n--;
-	if (!n || strncmp(path, mounts, n) || path[n] != '/')
-		return false;
-	path += n;
-	while (*path == '/')
-		path++;
-	len = strcspn(path, "/");
-	if (!len || len > VOLUME_NAME_MAX || path[0] == '.')
-		return false;
-	memcpy(ret, path, len);
-	ret[len] = '\0';
-	return true;
-}
-
-static bool has_string(const struct json *list, const char *text)
-{
-	for (unsigned i = 0; i < json_length(list); i++)
-		if (!strcmp(json_string_at(list, i, ""), text))
-			return true;
-	return false;
-}
-
-void apps_volumes_of_pod(const struct json *pod_spec, const char *mounts, struct json *to)
-{
-	const struct json *volumes = json_get(pod_spec, "volumes");
-	char name[VOLUME_NAME_MAX + 1];
-
-	for (unsigned i = 0; i < json_length(volumes); i++) {
-		const char *path =
-			json_get_string(json_get(json_at(volumes, i), "hostPath"), "path", "");
-
-		if (apps_volume_of_path(path, mounts, name) && !has_string(to, name))
-			json_append_string(to, name);
-	}
-}
 
 bool apps_pod_writes(const struct json *pod, const char *mounts)
 {

@@ -12,6 +12,10 @@
 
 /* Workloads as they are, with apiVersion and kind; those that belong to another one are left out. Appends. */
 int apps_list(struct kube *k, const char *ns, struct json *to, struct err *e);
+/* The same of those that a migration brought. */
+int apps_list_migrated(struct kube *k, const char *ns, struct json *to, struct err *e);
+/* How many of them apps_stop() would stop. */
+int apps_running(struct kube *k, const char *ns, unsigned *ret_n, struct err *e);
 /* Stops or starts them all. ret_n: how many were changed. The first error ends it, with the object's name. */
 int apps_stop(struct kube *k, const char *ns, unsigned *ret_n, struct err *e);
 int apps_start(struct kube *k, const char *ns, unsigned *ret_n, struct err *e);
@@ -32,6 +36,16 @@ int apps_pods_release(struct kube *k, const char *ns, unsigned *ret_n, struct er
 bool apps_pod_is_stuck(const struct json *pod, const struct json *nodes, int64_t now_s);
 /* Pure: does it use a claim, or a directory below `mounts`, and has it not ended? */
 bool apps_pod_writes(const struct json *pod, const char *mounts);
+/* --- apps_volumes.c --- */
+
+/*
+ * The volumes of a namespace, each name once: those of its claims (by the provisioner's word on the claim or its
+ * volume, or by the path below `mounts`) and of the paths that its workloads name. Appends. `each` (may be NULL)
+ * sees every claim and workload that is read.
+ */
+int apps_volumes(struct kube *k, const char *ns, const char *mounts, struct json *to,
+	void (*each)(void *ctx, const struct json *obj), void *ctx, struct err *e);
+
 /* Pure: the volume of this path below `mounts`; false: it is not there. ret has room for VOLUME_NAME_MAX + 1. */
 bool apps_volume_of_path(const char *path, const char *mounts, char *ret);
 /* Pure: appends the volumes that a pod's spec names by a hostPath. */
