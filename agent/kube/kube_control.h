@@ -40,6 +40,8 @@ const char *meta_of(const struct json *obj, const char *key); /* NULL: absent */
 
 /* May this process act (any longer)? Cheap. */
 bool lease_hold(struct kube_control *c);
+/* One call that is made now may take so long: this worker is not stuck meanwhile. */
+void worker_busy(struct kube_control *c, unsigned ms);
 /* Ends early when *stop becomes true. */
 void kube_pause(const atomic_bool *stop, uint64_t ns);
 

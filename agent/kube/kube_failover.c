@@ -89,7 +89,9 @@ static void look_initial(struct failover *f, struct switch_seen *s)
 			own);
 		return;
 	}
-	ret = failover_collect(f, &e);
+	ret = f->run.type == SWITCH_UNPLANNED ? 0 : failover_check_webhook(f, &e);
+	if (!ret)
+		ret = failover_collect(f, &e);
 	if (!ret && f->run.source)
 		ret = failover_reach_source(f, &e);
 	if (ret == -ECONNREFUSED || ret == -ETIMEDOUT || ret == -ECONNRESET) {

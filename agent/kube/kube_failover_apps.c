@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "apps.h"
-#include "http.h"
 #include "kube_failover_impl.h"
 #include "kube_rule.h"
 
@@ -324,7 +323,7 @@ void failover_roll_back(struct failover *f, struct switch_seen *s)
 		seen_say(s, FOUND_DONE, "%u workloads started again at '%s'", n, failover_from(f));
 }
 
-/* --- rules and the webhook --- */
+/* --- rules --- */
 
 /* Before: in the pods of the source; afterwards in those that were started here. */
 void failover_rule(struct failover *f, bool pre, struct switch_seen *s)
@@ -344,40 +343,4 @@ void failover_rule(struct failover *f, bool pre, struct switch_seen *s)
 		return;
 	}
 	seen_say(s, FOUND_DONE, "Rule '%.200s' was followed", rule);
-}
-
-void failover_webhook(struct failover *f, struct switch_seen *s)
-{
-	const struct json *w = json_get(json_get(f->obj, "spec"), "webhook");
-	const char *url = json_get_string(w, "url", ""), *path = strstr(url, "://");
-	bool must = !strcmp(json_get_string(w, "onError", "Continue"), "Fail");
-	char *server = strdup(url);
-	struct http_server to = {.what = "the webhook", .url = server};
-	struct http_request r = {.method = "POST",
-		.body = json_text(f->obj, false),
-		.timeout_ms =
-			(unsigned)MIN(MAX(json_get_int(w, "timeoutSeconds", 10), 1), 600) * 1000,
-		.stop = f->c.stop};
-	struct http_answer a = {0};
-	struct http_client *h;
-	struct err e = {0};
-	int ret;
-
-	ensure(server);
-	path = path ? strchr(path + 3, '/') : NULL;
-	r.path = path ? path : "/";
-	if (path)
-		server[path - url] = '\0';
-	h = http_new(&to);
-	ret = http_call(h, &r, &a, &e);
-	if (!ret && (a.status < 200 || a.status > 299))
-		ret = err_set(&e, -EPROTO, "the webhook: HTTP status %u", a.status);
-	http_answer_free(&a);
-	http_free(h);
-	free(server);
-	if (!ret)
-		seen_say(s, FOUND_DONE, "called");
-	else
-		seen_say(s, must ? FOUND_REFUSED : FOUND_DONE, "%.300s%s", e.msg,
-			must ? "" : " (onError is Continue)");
 }

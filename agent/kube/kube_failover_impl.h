@@ -55,8 +55,16 @@ void failover_wait(struct failover *f, struct switch_seen *s);
 void failover_scale_up(struct failover *f, struct switch_seen *s);
 void failover_roll_back(struct failover *f, struct switch_seen *s);
 void failover_rule(struct failover *f, bool pre, struct switch_seen *s);
-void failover_webhook(struct failover *f, struct switch_seen *s);
 /* Does the source's cluster answer for each namespace? */
 int failover_reach_source(struct failover *f, struct err *e);
+
+/* kube_failover_webhook.c */
+void failover_webhook(struct failover *f, struct switch_seen *s);
+/* Can its caBundle be used? */
+int failover_check_webhook(const struct failover *f, struct err *e);
+/* Pure: scheme://host:port, and the path with the query; both to be freed. */
+void webhook_split(const char *url, char **ret_server, char **ret_path);
+/* Pure: the PEM text of a caBundle, to be freed. */
+int webhook_ca(const char *bundle, char **ret_pem, struct err *e);
 
 #endif

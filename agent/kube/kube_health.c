@@ -43,6 +43,13 @@ void health_beat(struct kube_health *h, unsigned worker)
 	pthread_mutex_unlock(&h->lock);
 }
 
+void health_busy(struct kube_health *h, unsigned worker, unsigned ms)
+{
+	pthread_mutex_lock(&h->lock);
+	h->beat_ns[worker] = clock_mono_ns() + ms * NS_PER_MS;
+	pthread_mutex_unlock(&h->lock);
+}
+
 void health_called(struct kube_health *h, int error)
 {
 	pthread_mutex_lock(&h->lock);

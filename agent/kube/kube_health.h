@@ -25,7 +25,7 @@ struct kube_health {
 	pthread_mutex_t lock; /* of all below; a leaf */
 	unsigned nworkers;
 	const char *names[HEALTH_WORKERS_MAX];
-	uint64_t beat_ns[HEALTH_WORKERS_MAX]; /* monotonic, as all here */
+	uint64_t beat_ns[HEALTH_WORKERS_MAX]; /* monotonic, as all here; may be to come */
 	uint64_t answered_ns; /* the API did; 0: never */
 	uint64_t looks, errors; /* of looks and renewals */
 	bool leads;
@@ -37,6 +37,8 @@ void health_clear(struct kube_health *h);
 /* One more worker, which beats from now on. `name` is static. For health_beat(). */
 unsigned health_worker(struct kube_health *h, const char *name);
 void health_beat(struct kube_health *h, unsigned worker);
+/* It makes a call of somebody's choice that may take so long; until then it is not called stuck. */
+void health_busy(struct kube_health *h, unsigned worker, unsigned ms);
 /* What a call to this cluster's API came to: 0, or as of kube.h. */
 void health_called(struct kube_health *h, int error);
 void health_leads(struct kube_health *h, bool leads);

@@ -72,6 +72,12 @@ bool lease_hold(struct kube_control *c)
 	return may_act(c);
 }
 
+void worker_busy(struct kube_control *c, unsigned ms)
+{
+	if (c->health)
+		health_busy(c->health, c->worker, ms);
+}
+
 static bool wake(void *ctx, const char *type, const struct json *obj)
 {
 	struct watcher *w = ctx;

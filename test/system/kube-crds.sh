@@ -143,6 +143,8 @@ bad Failover '' 'spec: {fromDomain: a}' 'spec\.type: Required'
 bad Failover '' 'spec: {type: Emergency, fromDomain: a}' 'spec\.type: Unsupported.*"Unplanned"'
 bad Failover '' 'spec: {type: Planned}' 'spec\.fromDomain: Required'
 bad Failover '' 'spec: {type: Planned, fromDomain: a, webhook: {url: "ftp://x"}}' 'spec\.webhook\.url: Invalid'
+bad Failover '' 'spec: {type: Planned, fromDomain: a, webhook: {url: "https://x", caBundle: "---"}}' \
+	'spec\.webhook\.caBundle.*Invalid.*byte'
 
 # --- status: a subresource, with stages and conditions that carry what they were set for ----------------
 kc a patch failover site-a-is-dead --type merge -p '{"status":{"stage":"Mount"}}' >/dev/null

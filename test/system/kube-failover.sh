@@ -10,6 +10,7 @@
 . "$(dirname "$0")/../kube/lib.sh"
 . "$(dirname "$0")/../kube/engines.sh"
 . "$(dirname "$0")/../kube/failover.sh"
+. "$(dirname "$0")/../kube/receiver.sh"
 
 work_new
 net_new
@@ -43,6 +44,40 @@ link_heal
 level a
 state_is a "$running" || fail "a refused failover changed something: $(state a)"
 step "what is refused has changed nothing"
+
+# --- the webhook ----------------------------------------------------------------------------------------
+hook() { # name, members of spec.webhook
+	failover a "$1" Planned site-b 'volumes: [db]' 'skipSourceOperations: true' "webhook: {$2}"
+}
+hook_said() { # name, status, extended regular expression
+	end_is a "$1" "$2" 40
+	expect_match "$1" "$(fo a "$1" '{.status.reason} {.status.steps[?(@.name=="Webhook")].message}')" "$3"
+}
+kube_certificate b hook /CN=hook "IP:$(kube_ip b)"
+receiver_start b
+receiver_tls b hook
+url=http://10.77.0.2:8080 tls=https://10.77.0.2:8443
+hook ok "url: \"$url/ok?a=b\", onError: Fail"
+hook bad "url: \"$url/bad\", onError: Fail"
+hook bad-told "url: \"$url/bad\""
+hook slow "url: \"$url/slow\", onError: Fail, timeoutSeconds: 1"
+hook nobody "url: \"http://10.77.0.2:8081\", onError: Fail"
+hook tls "url: \"$tls/a\", onError: Fail, caBundle: $(base64 -w0 <"$(kube_dir b)/ca.pem")"
+hook no-bundle "url: \"$tls\", caBundle: $(base64 -w0 <<<none)"
+hook_said ok Successful 'called$'
+hook_said bad Failed 'the rest runs here, but: the webhook: HTTP status 500'
+hook_said bad-told Successful 'HTTP status 500 .onError is Continue'
+hook_said slow Failed 'the webhook: .*timed out'
+hook_said nobody Failed 'the webhook: .*refused'
+hook_said tls Successful 'called$'
+hook_said no-bundle Failed 'nothing was changed: spec.webhook.caBundle'
+expect_eq "what is sent" "$(jq -r '.kind + " " + .metadata.name + " " + .status.stage' "$WORK/received-ok")" 'Failover ok Webhook'
+expect_match "over TLS" "$(cat "$WORK/received-tls")" '^POST /a HTTP'
+receiver_tls b hook
+hook other-ca "url: \"$tls/\", onError: Fail, caBundle: $(base64 -w0 <"$(kube_dir a)/ca.pem")"
+hook_said other-ca Failed 'the webhook: .*certificate'
+receiver_stop
+step "the webhook is called; what goes wrong with it is told"
 
 # --- planned; a pod that uses the claim is waited for ---------------------------------------------------
 pod a lingers node-a

@@ -38,6 +38,18 @@ Test(kube_health, a_worker_that_stands_still_for_long_is_not_alive)
 	cr_assert_eq(health_alive(&h, now + limit, &e), 0);
 }
 
+Test(kube_health, a_worker_that_announced_a_long_call_is_alive_meanwhile)
+{
+	unsigned one = health_worker(&h, "one");
+	uint64_t limit = (HEALTH_STILL_S + 25 + 2) * NS_PER_S;
+
+	health_busy(&h, one, 600000);
+	cr_assert_eq(health_alive(&h, clock_mono_ns() + 600 * NS_PER_S, &e), 0);
+	cr_assert_eq(health_alive(&h, clock_mono_ns() + 600 * NS_PER_S + limit, &e), -ETIMEDOUT);
+	health_beat(&h, one);
+	cr_assert_eq(health_alive(&h, clock_mono_ns() + limit, &e), -ETIMEDOUT);
+}
+
 Test(kube_health, the_absence_of_the_api_makes_it_unready_and_not_dead)
 {
 	uint64_t now = clock_mono_ns(), later = now + (HEALTH_SILENT_S + 5 + 2) * NS_PER_S;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "apps.h"
+#include "kube_failover_impl.h"
 #include "limits.h"
 #include "switch.h"
 
@@ -284,4 +285,47 @@ Test(apps, pods_that_have_ended_or_have_no_volume_write_nothing)
 	cr_assert(apps_pod_writes(pod, "/m"));
 	cr_assert_not(apps_pod_writes(pod, "/other"));
 	json_free(pod);
+}
+
+Test(switch, a_webhook_is_split_into_server_and_path)
+{
+	static const struct {
+		const char *url, *server, *path;
+	} cases[] = {
+		{"http://h", "http://h", "/"},
+		{"https://h:1/a/b?c=/d", "https://h:1", "/a/b?c=/d"},
+		{"https://h?c=/d", "https://h", "/?c=/d"},
+		{"http://[::1]:80/a#b", "http://[::1]:80", "/a"},
+		{"http://u:p@h/", "http://u:p@h", "/"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		char *server, *path;
+
+		webhook_split(cases[i].url, &server, &path);
+		cr_assert_str_eq(server, cases[i].server, "%u", i);
+		cr_assert_str_eq(path, cases[i].path, "%u", i);
+		free(server);
+		free(path);
+	}
+}
+
+Test(switch, a_webhooks_bundle_is_certificates_in_base64)
+{
+	static const char *const bad[] = {"", "x", "!!!!", "eA==", "LS0t"};
+	struct err e = {0};
+	char *pem = NULL, *text = kube_base64_of("-----BEGIN CERTIFICATE-----\nx\n");
+
+	cr_assert_eq(webhook_ca(text, &pem, &e), 0);
+	cr_assert_str_eq(pem, "-----BEGIN CERTIFICATE-----\nx\n");
+	free(pem);
+	text[8] =
+		'\n'; /* another digit than was there: the line's end is left out, and what is left is none */
+	cr_assert_eq(webhook_ca(text, &pem, &e), -EINVAL);
+	free(text);
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		cr_assert_eq(webhook_ca(bad[i], &pem, &e), -EINVAL, "%u", i);
+		cr_assert_null(pem);
+		cr_assert(strstr(e.msg, "base64"), "%s", e.msg);
+	}
 }
