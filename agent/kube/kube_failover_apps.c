@@ -68,7 +68,7 @@ int failover_reach_source(struct failover *f, struct err *e)
 
 		ret = source_of(f, i, &there, e);
 		if (!ret)
-			ret = apps_list(there, failover_namespace(f, i), apps, e);
+			ret = apps_list(there, failover_source(f, i), apps, e);
 		json_free(apps);
 	}
 	return ret;
@@ -107,7 +107,7 @@ static struct json *last_migration(
 /* 0: it has ended, or there is none; 1: not yet. */
 static int copy_namespace(struct failover *f, unsigned i, unsigned *copied, struct err *e)
 {
-	const char *ns = failover_namespace(f, i), *how;
+	const char *ns = failover_source(f, i), *how;
 	struct json *schedules = json_array(), *m = NULL, *now = NULL;
 	const struct json *schedule = NULL;
 	struct kube *there;
@@ -181,7 +181,7 @@ static int at_source(struct failover *f,
 
 		ret = source_of(f, i, &there, e);
 		if (!ret)
-			ret = what(there, failover_namespace(f, i), &n, e);
+			ret = what(there, failover_source(f, i), &n, e);
 		*ret_n += n;
 	}
 	return ret;
@@ -209,8 +209,8 @@ void failover_wait(struct failover *f, struct switch_seen *s)
 		int ret = source_of(f, i, &there, &e);
 
 		if (!ret)
-			ret = apps_pods(there, failover_namespace(f, i), f->c.config->mounts, &n,
-				one, sizeof(one), &e);
+			ret = apps_pods(there, failover_source(f, i), f->c.config->mounts, &n, one,
+				sizeof(one), &e);
 		if (ret) {
 			seen_error(s, ret, &e);
 			return;
@@ -336,7 +336,9 @@ void failover_rule(struct failover *f, bool pre, struct switch_seen *s)
 		int ret = pre ? source_of(f, i, &where, &e) : 0;
 
 		if (!ret)
-			ret = rules_run(&f->c, where, failover_namespace(f, i), rule, pre, &e);
+			ret = rules_run(&f->c, where, failover_namespace(f, i),
+				pre ? failover_source(f, i) : failover_namespace(f, i), rule, pre,
+				&e);
 		if (!ret)
 			continue;
 		seen_error(s, ret, &e);

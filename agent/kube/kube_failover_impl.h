@@ -16,7 +16,7 @@ struct failover {
 	struct json *obj;
 	struct switch_run run;
 	/* What the status keeps: */
-	struct json *summary; /* [{namespace, status, reason}] */
+	struct json *summary; /* [{namespace, sourceNamespace, status, reason}] */
 	struct json *volumes; /* [{volume, namespaces, node, operation, status, reason}] */
 	struct kube *there
 		[FAILOVER_NAMESPACES_MAX]; /* by summary: the source's cluster; NULL: not yet */
@@ -26,7 +26,7 @@ struct failover {
 uint64_t failover_now_ms(void);
 const char *failover_spec(const struct failover *f, const char *key); /* "" where it is left out */
 const char *failover_from(const struct failover *f);
-const char *failover_namespace(const struct failover *f, unsigned i);
+const char *failover_namespace(const struct failover *f, unsigned i); /* here */
 /* Marks its line in the summary; `reason` NULL: none. */
 void failover_namespace_set(struct failover *f, unsigned i, const char *status, const char *reason);
 
@@ -36,7 +36,17 @@ void seen_say(struct switch_seen *s, enum switch_found found, const char *fmt, .
 /* An error of a cluster's API: what may pass by waiting is not refused. */
 void seen_error(struct switch_seen *s, int error, const struct err *e);
 
-/* kube_failover_volumes.c: which volumes; each 0 or an error. */
+/* kube_failover_names.c: fills the summary by what the spec says. */
+int failover_take_namespaces(struct failover *f, bool only_volumes, struct err *e);
+/* What the namespace of a line is called at the source. */
+const char *failover_source(const struct failover *f, unsigned i);
+bool failover_is_excluded(const struct failover *f, unsigned i);
+/* Is it another one at the source than all lines before it? */
+int failover_check_sources(const struct failover *f, unsigned i, struct err *e);
+/* -ENOENT with words where there is none: lists of it would be empty, and no error. */
+int failover_check_namespace(struct failover *f, const char *ns, struct err *e);
+
+/* kube_failover_volumes.c: which namespaces and volumes; each 0 or an error. */
 int failover_collect(struct failover *f, struct err *e);
 /* The engines, looked at again when that was a while ago. */
 int failover_nodes(struct failover *f, unsigned age_ms, struct err *e);

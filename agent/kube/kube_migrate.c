@@ -210,8 +210,11 @@ static int follow_rule(struct migration_run *r, const char *key, struct err *e)
 	const char *rule = json_get_string(r->spec, key, "");
 	int ret = 0;
 
-	for (unsigned i = 0; *rule && i < json_length(r->namespaces) && !ret; i++)
-		ret = rules_run(r->c, NULL, json_string_at(r->namespaces, i, ""), rule, true, e);
+	for (unsigned i = 0; *rule && i < json_length(r->namespaces) && !ret; i++) {
+		const char *ns = json_string_at(r->namespaces, i, "");
+
+		ret = rules_run(r->c, NULL, ns, ns, rule, true, e);
+	}
 	return ret ? err_wrap(e, "spec.%s", key) : 0;
 }
 

@@ -26,6 +26,7 @@ struct background {
 };
 
 struct rule_run {
+	struct kube_control *c;
 	struct kube *k;
 	const char *ns;
 	unsigned n;
@@ -68,6 +69,7 @@ static int run_in(struct rule_run *r, const struct json *action, const char *pod
 	struct background *b = &r->left[r->n];
 	int ret;
 
+	worker_busy(r->c, ms);
 	if (!json_get_bool(action, "background", false)) {
 		ret = kube_exec(r->k, r->ns, pod, container, command, ms, e);
 	} else if (r->n == BACKGROUND_MAX) {
@@ -140,10 +142,10 @@ static int find_pods(
 	return ret;
 }
 
-int rules_run(struct kube_control *c, struct kube *where, const char *ns, const char *rule,
-	bool pre, struct err *e)
+int rules_run(struct kube_control *c, struct kube *where, const char *ns, const char *pods_ns,
+	const char *rule, bool pre, struct err *e)
 {
-	struct rule_run r = {.k = where ? where : c->kube, .ns = ns};
+	struct rule_run r = {.c = c, .k = where ? where : c->kube, .ns = pods_ns};
 	struct json *obj = NULL, *pods = json_array();
 	const struct json *rules;
 	int ret = kube_get(c->kube, &kind_rule, ns, rule, &obj, e);

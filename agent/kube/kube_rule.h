@@ -6,12 +6,13 @@
 #include "kube_control.h"
 
 /*
- * Follows the Rule of this name in the namespace of this cluster, in the pods of `where` (NULL: this cluster, too).
+ * Follows the Rule of this name in the namespace `ns` of this cluster, in the pods of namespace `pods_ns` of `where`
+ * (NULL: this cluster, too).
  * Blocking, for as long as its commands take. 0; -EAGAIN: before something (`pre`) never, after it: a pod that is
  * named does not run yet, and nothing was done; -ENOENT: there is no such Rule; else the first command's error that
  * counts, with the pod's name.
  */
-int rules_run(struct kube_control *c, struct kube *where, const char *ns, const char *rule,
-	bool pre, struct err *e);
+int rules_run(struct kube_control *c, struct kube *where, const char *ns, const char *pods_ns,
+	const char *rule, bool pre, struct err *e);
 
 #endif

@@ -21,7 +21,7 @@ static const char *const own_annotations[] = {"kubectl.kubernetes.io/last-applie
 	"volume.kubernetes.io/storage-provisioner", "control-plane.alpha.kubernetes.io/leader",
 	"deprecated.daemonset.template.generation",
 	"endpoints.kubernetes.io/last-change-trigger-time", "kubernetes.io/service-account.uid",
-	KEY_HASH, TANDEM_KEY "selected-node"};
+	KEY_HASH, KEY_SOURCE, TANDEM_KEY "selected-node"};
 
 static const char *there(const struct migrate_options *o, const char *ns)
 {
@@ -45,16 +45,19 @@ static void map_namespace(const struct migrate_options *o, struct json *j)
 static struct json *new_metadata(const struct migrate_options *o, const struct json *old)
 {
 	struct json *m = json_object(), *annotations = json_copy(json_get(old, "annotations"));
+	const char *ns = json_get_string(old, "namespace", NULL);
 
 	json_set_string(m, "name", json_get_string(old, "name", ""));
-	if (json_get(old, "namespace"))
-		json_set_string(m, "namespace", there(o, json_get_string(old, "namespace", "")));
+	if (ns)
+		json_set_string(m, "namespace", there(o, ns));
 	if (json_get(old, "labels"))
 		json_set(m, "labels", json_copy(json_get(old, "labels")));
 	if (!annotations)
 		annotations = json_object();
 	for (unsigned i = 0; i < ARRAY_SIZE(own_annotations); i++)
 		json_remove(annotations, own_annotations[i]);
+	if (ns && strcmp(there(o, ns), ns) != 0)
+		json_set_string(annotations, KEY_SOURCE, ns);
 	json_set(m, "annotations", annotations);
 	return m;
 }

@@ -25,6 +25,8 @@
 #define KEY_MIGRATED TANDEM_KEY "migrated"
 #define KEY_HASH TANDEM_KEY "resource-hash"
 #define KEY_RECLAIM TANDEM_KEY "reclaimPolicy"
+#define KEY_SOURCE TANDEM_KEY "source-namespace" /* of what was mapped to another one */
+#define KEY_STATIC TANDEM_KEY "static-copy" /* of a schedule that the other cluster runs */
 #define KEY_SKIP TANDEM_KEY "skip-resource"
 #define KEY_HELD TANDEM_KEY "held-back" /* a label that no node has */
 

@@ -146,7 +146,7 @@ Test(migrate, volumes_stay_bound_by_name_in_the_mapped_namespace_and_are_retaine
 		"'spec':{'volumeName':'pv','dataSource':{'name':'snap'},'storageClassName':'"
 		"tandemfs'}}",
 		"{'kind':'PersistentVolumeClaim','metadata':{'name':'data','namespace':'green','"
-		"annotations':{}},"
+		"annotations':{'tandemfs.dev/source-namespace':'blue'}},"
 		"'spec':{'volumeName':'pv','storageClassName':'tandemfs'}}");
 }
 
