@@ -76,13 +76,21 @@ int failover_reach_source(struct failover *f, struct err *e)
 
 /* --- the last copy --- */
 
+/* The copy of a schedule of ours copies nothing back until somebody resumes it there, or means it by name. */
+static bool may_run(const struct json *schedule, const char *name)
+{
+	return name ? !strcmp(meta_of(schedule, "name"), name)
+		    : !annotation_of(schedule, KEY_STATIC) ||
+			       !json_get_bool(json_get(schedule, "spec"), "suspend", false);
+}
+
 static const struct json *schedule_of(const struct failover *f, const struct json *schedules)
 {
 	const char *name = json_get_string(
 		json_get(json_get(f->obj, "spec"), "migrationScheduleReference"), "name", NULL);
 
 	for (unsigned i = 0; i < json_length(schedules); i++)
-		if (!name || !strcmp(meta_of(json_at(schedules, i), "name"), name))
+		if (may_run(json_at(schedules, i), name))
 			return json_at(schedules, i);
 	return NULL;
 }

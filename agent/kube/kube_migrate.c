@@ -313,6 +313,8 @@ static int run(struct migration_run *r, const struct json *obj, struct err *e)
 		ret = run_namespace(r, json_string_at(r->namespaces, i, ""), e);
 	if (!ret && !r->dry)
 		ret = follow_rule(r, "postExecRule", e);
+	if (!ret && !r->dry)
+		ret = run_static_copies(r, obj, e);
 	return ret;
 }
 

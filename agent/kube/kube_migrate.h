@@ -70,6 +70,11 @@ int run_send_cluster(struct migration_run *r, struct err *e);
 int run_send(struct migration_run *r, struct err *e);
 int run_purge(struct migration_run *r, struct err *e);
 
+/* kube_migrate_static.c: of the schedule that made this Migration, and of its policy. */
+int run_static_copies(struct migration_run *r, const struct json *migration, struct err *e);
+/* Pure: the copy of a schedule in the words of there, without `suspend`; for r->spec and r->namespaces. */
+struct json *static_copy(const struct migration_run *r, const struct json *schedule);
+
 /* --- sending, kube_migrate_apply.c --- */
 
 /* What is to be sent, in a batch of any order. */

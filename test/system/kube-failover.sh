@@ -118,6 +118,50 @@ has_file a two || fail "a file is missing at site a"
 level a
 step "failback: at site a again"
 
+# --- a namespace that has another name here; the copy of the schedule says so ---------------------------
+expect_eq "the schedule's copy" "$(kc b -n blue get ms blueschedule -o 'jsonpath={.spec.suspend} {.metadata.annotations.tandemfs\.dev/static-copy}')" \
+	'true true'
+expect_eq "its policy's" "$(kc b get sp bluepolicy -o 'jsonpath={.policy.interval.intervalMinutes}')" 1
+expect_eq "and not one of a copy" "$(kc a -n blue get ms blueschedule -o 'jsonpath={.metadata.annotations.tandemfs\.dev/static-copy}')" ''
+blue_allow a green
+blue_allow b red
+sed 's/namespace: blue/namespace: green/' "$WORK/pair-to-b.yaml" | kc a apply -f - >/dev/null
+sed 's/namespace: blue/namespace: red/' "$WORK/pair-to-a.yaml" | kc b apply -f - >/dev/null
+kc a -n green create deployment web --image x --replicas 2 >/dev/null
+kc a -n green apply -f - >/dev/null <<END
+---
+{apiVersion: tandemfs.dev/v1alpha1, kind: MigrationSchedule, metadata: {name: greenschedule}, spec: {schedulePolicyName: bluepolicy,
+  template: {spec: {clusterPair: remotecluster, includeVolumes: false, namespaceMapping: {green: red}}}}}
+END
+web() { kc "$1" -n "$2" get deploy web -o 'jsonpath={.spec.replicas}'; } # site, namespace
+web_is() { [[ $(web "$1" "$2") = "$3" ]]; }
+schedule_is_there() { kc b -n red get ms greenschedule; }
+wait_for 90 "the schedule's copy in the other namespace" schedule_is_there
+expect_eq "the mapping, as seen from there" \
+	"$(kc b -n red get ms greenschedule -o 'jsonpath={.spec.template.spec.namespaceMapping} {.spec.suspend}')" '{"red":"green"} true'
+expect_eq "where it is from" "$(kc b -n red get deploy web -o 'jsonpath={.metadata.annotations.tandemfs\.dev/source-namespace}')" green
+failover b no-schedule Planned site-a 'migrationScheduleReference: {name: none}'
+failover b no-namespace Planned site-a 'namespaces: [nowhere]'
+failover b by-schedule Planned site-a 'migrationScheduleReference: {name: greenschedule}' 'dryRun: true'
+failover b by-word Planned site-a 'namespaces: [nowhere]' 'namespaceMapping: {nowhere: red}' 'dryRun: true'
+end_is b no-schedule Failed
+expect_match "why" "$(fo b no-schedule '{.status.reason}')" "no MigrationSchedule 'none' here.*named by namespaces"
+end_is b no-namespace Failed
+expect_match "why" "$(fo b no-namespace '{.status.reason}')" "no namespace 'nowhere'.*namespaceMapping"
+end_is b by-schedule Successful
+expect_eq "what it copies" "$(fo b by-schedule '{.status.summary[*].namespace} {.status.summary[*].sourceNamespace}')" 'red green'
+end_is b by-word Successful
+expect_eq "what is said" "$(fo b by-word '{.status.summary[*].namespace} {.status.summary[*].sourceNamespace}')" 'red nowhere'
+failover b mapped Planned site-a 'namespaces: [green]'
+end_is b mapped Successful
+web_is b red 2 || fail "not started in the other namespace: $(web b red)"
+web_is a green 0 || fail "runs at both: $(web a green)"
+failover a unmapped Failback site-b 'namespaces: [green]'
+end_is a unmapped Successful
+web_is a green 2 || fail "not started: $(web a green)"
+web_is b red 0 || fail "runs at both: $(web b red)"
+step "a namespace that was mapped goes to its other name, and back"
+
 # --- the leader is killed at several stages -------------------------------------------------------------
 here=a
 for at in ScaleDownSource:after HandOver:after ScaleUpDestination; do

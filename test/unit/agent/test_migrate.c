@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kube_migrate.h"
 #include "migrate.h"
 
 static struct json *parse(const char *text)
@@ -448,4 +449,61 @@ Test(migrate, the_hash_is_of_what_is_applied_and_of_nothing_else)
 	json_free(a);
 	json_free(b);
 	json_free(c);
+}
+
+static const char *to_red(void *ctx, const char *ns)
+{
+	return strcmp(ns, "blue") ? NULL : "red";
+}
+
+Test(migrate, what_is_mapped_says_where_it_is_from)
+{
+	const struct migrate_options o = {.namespace_to = to_red};
+
+	arrives(&o, "{'kind':'ConfigMap','metadata':{'name':'c','namespace':'blue'}}",
+		"{'kind':'ConfigMap','metadata':{'name':'c','namespace':'red',"
+		"'annotations':{'tandemfs.dev/source-namespace':'blue'}}}");
+	/* On its way back it has its old name, and no more to say. */
+	arrives(&o,
+		"{'kind':'ConfigMap','metadata':{'name':'c','namespace':'green',"
+		"'annotations':{'tandemfs.dev/source-namespace':'x'}}}",
+		"{'kind':'ConfigMap','metadata':{'name':'c','namespace':'green','annotations':{}}"
+		"}");
+}
+
+static void copies(const char *namespaces, const char *run, const char *meta, const char *run_there)
+{
+	char text[512];
+	struct migration_run r = {.namespaces = parse(namespaces)};
+	struct json *schedule, *copy;
+
+	snprintf(text, sizeof(text),
+		"{'metadata':{'name':'s','namespace':'blue','uid':'u'},'spec':{'suspend':true,"
+		"'schedulePolicyName':'p','template':{'spec':%s}}}",
+		run);
+	schedule = parse(text);
+	r.spec = json_path(schedule, "spec", "template", "spec");
+	copy = static_copy(&r, schedule);
+	cr_assert_eq(strlen(annotation_of(copy, KEY_HASH)), 16);
+	json_remove(json_path(copy, "metadata", "annotations"), KEY_HASH);
+	snprintf(text, sizeof(text),
+		"{'apiVersion':'tandemfs.dev/v1alpha1','metadata':{'annotations':{"
+		"'tandemfs.dev/static-copy':'true'},'name':'s','namespace':'%s'},'spec':{"
+		"'schedulePolicyName':'p','template':{'spec':%s}}}",
+		meta, run_there);
+	same(copy, text);
+	json_free(copy);
+	json_free(schedule);
+	json_free(r.namespaces);
+}
+
+Test(migrate, a_schedules_copy_is_in_the_words_of_there)
+{
+	copies("['blue']", "{'clusterPair':'c'}", "blue", "{'clusterPair':'c'}");
+	copies("['blue']", "{'namespaceMapping':{'blue':'red','x':'y'}}", "red",
+		"{'namespaceMapping':{'red':'blue'}}");
+	copies("['blue','green']",
+		"{'namespaces':['blue'],'namespaceSelectors':{'a':'b'},'namespaceMapping':{'blue':'"
+		"red'}}",
+		"red", "{'namespaces':['red','green'],'namespaceMapping':{'red':'blue'}}");
 }
