@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "kube_control.h"
 #include "kube_domain.h"
+#include "kube_return.h"
 #include "kube_volume.h"
 #include "kube_worker.h"
 #include "log.h"
@@ -89,10 +90,17 @@ static int look_copying(struct kube_control *c, struct err *e)
 	return ret;
 }
 
+static int look_switching(struct kube_control *c, struct err *e)
+{
+	int ret = failovers_look(c, e);
+
+	return ret || !lease_hold(c) ? ret : returned_look(c, e);
+}
+
 static const struct worker_work works[] = {
 	{"copying", look_copying, {&kind_migration, &kind_schedule, &kind_pair}},
 	{"domains", domains_look, {&kind_domain_update}},
-	{"switching", failovers_look, {&kind_failover}},
+	{"switching", look_switching, {&kind_failover}},
 	{"provisioning", provisioning_look, {&kind_claim, &kind_volume, &kind_class, &kind_pair}},
 	{"volumes", volumes_look, {&kind_tandem_volume}},
 };

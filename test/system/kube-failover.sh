@@ -210,3 +210,25 @@ step "site a is dead: from the object to the applications' start at site b $rto 
 failover b again Unplanned site-a 'namespaces: [blue]'
 end_is b again Successful
 step "the same once more finds it done"
+
+# --- site-a is here again -------------------------------------------------------------------------------
+kube_servers a
+state_is a "$running" || fail "it is not as it died: $(state a)"
+agent_start a
+wait_for 20 "the agent of site a answers" engine_answers a
+leader_start a
+wait_for 60 "the applications of the site that was left behind are stopped" state_is a "$stopped"
+expect_match "told" "$(kc a get events)" 'StoppedInInactiveDomain.*namespace/blue'
+expect_eq "what has no volume there is left alone" "$(web a green)" 2
+kc a -n blue scale deploy/web --replicas 3 >/dev/null
+wait_for 60 "and stay stopped" state_is a "$stopped"
+state_is b "$running" || fail "the active site was stopped: $(state b)"
+tctl b activate clusterdomain site-a --yes >"$WORK/activate.out" 2>&1 || fail "$(cat "$WORK/activate.out")"
+level b
+kctl a perform failback -n blue >"$WORK/perform.out" 2>&1 || fail "$(cat "$WORK/perform.out")"
+state_is a "$running" || fail "not started: $(state a)"
+state_is b "$stopped" || fail "runs at both: $(state b)"
+has_file a four || fail "a file is missing at site a"
+sleep 6
+state_is a "$running" || fail "stopped at the active site: $(state a)"
+step "a site that was left behind is stopped, and takes over again"

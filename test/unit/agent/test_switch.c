@@ -8,6 +8,7 @@
 
 #include "apps.h"
 #include "kube_failover_impl.h"
+#include "kube_return.h"
 #include "limits.h"
 #include "switch.h"
 
@@ -327,5 +328,32 @@ Test(switch, a_webhooks_bundle_is_certificates_in_base64)
 		cr_assert_eq(webhook_ca(bad[i], &pem, &e), -EINVAL, "%u", i);
 		cr_assert_null(pem);
 		cr_assert(strstr(e.msg, "base64"), "%s", e.msg);
+	}
+}
+
+Test(switch, a_returned_site_is_stopped_only_where_its_own_record_says_so)
+{
+#define LEFT "{\"active_domain\":\"b\",\"inactive\":[\"a\"]}"
+#define HERE "{\"active_domain\":\"a\",\"inactive\":[]}"
+	static const struct {
+		const char *statuses;
+		enum return_word word;
+	} cases[] = {
+		{"[]", RETURN_LEAVE}, {"[" LEFT "]", RETURN_STOP}, {"[" HERE "]", RETURN_LEAVE},
+		{"[" LEFT "," HERE "]", RETURN_MIXED}, {"[" HERE "," LEFT "]", RETURN_MIXED},
+		{"[" LEFT ",{}]", RETURN_LEAVE}, /* one does not answer */
+		{"[{}," LEFT "]", RETURN_LEAVE},
+		{"[{\"active_domain\":\"b\",\"inactive\":[]}]", RETURN_LEAVE}, /* a hand-over */
+		{"[" LEFT ",{\"active_domain\":\"b\",\"inactive\":[]}]", RETURN_STOP},
+		{"[{\"active_domain\":\"a\",\"inactive\":[\"a\"]}]", RETURN_LEAVE},
+		{"[{\"active_domain\":\"a\",\"inactive\":[\"b\"]}]", RETURN_LEAVE}, /* it went on */
+		{"[{\"active_domain\":\"\",\"inactive\":[\"a\"]}]", RETURN_LEAVE}, /* nobody is */
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct json *statuses = parse(cases[i].statuses);
+
+		cr_assert_eq(return_judge(statuses, "a"), cases[i].word, "%u", i);
+		json_free(statuses);
 	}
 }
