@@ -14,8 +14,14 @@ static int domain_command(struct ctl *c, const char *verb, unsigned nargs, const
 	struct json *request;
 	int status;
 
-	if (nargs == 1 && (!strcmp(args[0], "migration") || !strcmp(args[0], "migrations")))
-		return cmd_migration(c, !strcmp(verb, "activate"));
+	if (!strcmp(args[0], "migration") || !strcmp(args[0], "migrations")) {
+		if (nargs == 1)
+			return cmd_migration(c, !strcmp(verb, "activate"));
+		return ctl_usage_error(c, verb,
+			"'%s migration' takes no name: it is about all applications of a "
+			"--namespace",
+			verb);
+	}
 	if (strcmp(args[0], "clusterdomain") != 0)
 		return ctl_usage_error(c, verb,
 			"'%s' what? A 'clusterdomain' or a namespace's 'migration', not '%s'", verb,

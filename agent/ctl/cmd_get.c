@@ -168,6 +168,6 @@ int cmd_get(struct ctl *c, unsigned nargs, const char *const *args)
 	return ctl_usage_error(c, "get",
 		"there is no '%s' here: clusterdomainsstatus (cds), operations; of a cluster: "
 		"failovers (fo), migrations (mig), migrationschedules (ms), clusterpairs (cp), "
-		"schedulepolicies (sp), clusterdomainupdates (cdu), rules",
+		"schedulepolicies (sp), clusterdomainupdates (cdu), rules, volumes (tvol)",
 		args[0]);
 }

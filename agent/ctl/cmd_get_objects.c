@@ -28,6 +28,7 @@ static const struct {
 		KUBE_KIND("tandemfs.dev", "v1alpha1", "ClusterDomainUpdate", "clusterdomainupdates",
 			false)},
 	{"rule", "rule", KUBE_KIND("tandemfs.dev", "v1alpha1", "Rule", "rules", true)},
+	{"volume", "tvol", KUBE_KIND("tandemfs.dev", "v1alpha1", "Volume", "volumes", false)},
 };
 
 static const struct kube_kind *kind_find(const char *what)
@@ -132,9 +133,12 @@ static int get_once(struct ctl *c, struct kube *k, const struct kube_kind *kind,
 	} else {
 		ret = kube_table(k, kind, ns, &j, e);
 		if (!ret && !json_length(json_get(j, "rows")))
-			fprintf(f, "No %s found.\n", kind->plural);
+			fprintf(f, "No %s found%s%s%s.\n", kind->plural,
+				ns ? " in namespace '" : "", ns ? ns : "", ns ? "'" : "");
 		else if (!ret)
 			print_table(c, f, j, kind->namespaced && !ns);
+		if (!ret && *json_get_string(json_get(j, "metadata"), "continue", ""))
+			fprintf(f, "... there are more; '-o json' has them all.\n");
 	}
 	json_free(j);
 	return ret;

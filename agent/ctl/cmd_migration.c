@@ -4,6 +4,7 @@
  * annotations that the migration left, or stops them and leaves such; suspend|resume migrationschedule. In the
  * cluster that the kubeconfig names.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,20 @@
 
 static const struct kube_kind kind_schedule =
 	KUBE_KIND("tandemfs.dev", "v1alpha1", "MigrationSchedule", "migrationschedules", true);
+static const struct kube_kind kind_namespace =
+	KUBE_KIND("", "v1", "Namespace", "namespaces", false);
+
+/* Lists of a namespace that is not there are empty, and no error. Who may not look has them all the same. */
+static int check_namespace(struct kube *k, const char *ns, struct err *e)
+{
+	struct json *obj = NULL;
+	int ret = kube_get(k, &kind_namespace, NULL, ns, &obj, e);
+
+	json_free(obj);
+	if (ret == -ENOENT)
+		return err_set(e, ret, "there is no namespace '%s' in this cluster", ns);
+	return ret == -EPERM ? 0 : ret;
+}
 
 int cmd_migration(struct ctl *c, bool activate)
 {
@@ -27,9 +42,13 @@ int cmd_migration(struct ctl *c, bool activate)
 	ret = ctl_kube_open(c, &k, NULL);
 	if (ret)
 		return ret;
-	ret = activate ? apps_start(k, c->ns, &n, &e) : apps_stop(k, c->ns, &n, &e);
+	ret = check_namespace(k, c->ns, &e);
+	if (!ret)
+		ret = activate ? apps_start(k, c->ns, &n, &e) : apps_stop(k, c->ns, &n, &e);
 	kube_free(k);
-	fprintf(c->out, "%s: %u workloads %s\n", c->ns, n, activate ? "started" : "stopped");
+	if (!ret || n)
+		fprintf(c->out, "%s: %u workloads %s\n", c->ns, n,
+			activate ? "started" : "stopped");
 	return ret ? ctl_fail(c, "%s", e.msg) : CTL_OK;
 }
 

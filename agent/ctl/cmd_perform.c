@@ -4,6 +4,7 @@
  * tells of its steps until it has ended. The object is all that counts: who is interrupted here looks at it with
  * 'tandemctl get failovers'.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,17 +31,16 @@ static void on_signal(int sig)
 	interrupted = 1;
 }
 
-/* The one other domain, by what the leader there keeps; to be freed. NULL: it is not clear which. */
-static char *other_domain(struct kube *k)
+/* The one other domain, by what the leader there keeps; to be freed. NULL: it is not clear which, or an error. */
+static char *other_domain(struct kube *k, struct err *e)
 {
 	struct json *all = json_array();
 	const struct json *status, *infos;
 	const char *other = NULL;
-	struct err e = {0};
 	unsigned n = 0;
 	char *ret;
 
-	kube_list(k, &kind_domains, NULL, NULL, all, NULL, &e);
+	kube_list(k, &kind_domains, NULL, NULL, all, NULL, e);
 	status = json_get(json_at(all, 0), "status");
 	infos = json_get(status, "clusterDomainInfos");
 	for (unsigned i = 0; i < json_length(infos); i++) {
@@ -109,10 +109,10 @@ static struct json *object_of(const char *what, struct json *spec)
 
 	gmtime_r(&now, &tm);
 	strftime(at, sizeof(at), "%Y-%m-%d-%H%M%S", &tm);
-	snprintf(name, sizeof(name), "%.20s-%s", what, at);
+	snprintf(name, sizeof(name), "%.20s-%s-", what, at);
 	json_set_string(obj, "apiVersion", "tandemfs.dev/v1alpha1");
 	json_set_string(obj, "kind", "Failover");
-	json_set_string(meta, "name", name);
+	json_set_string(meta, "generateName", name); /* there may be two in one second */
 	json_set(obj, "metadata", meta);
 	json_set(obj, "spec", spec);
 	return obj;
@@ -175,8 +175,12 @@ static int follow(struct ctl *c, struct kube *k, struct json *obj)
 
 		usleep(FOLLOW_US);
 		ret = kube_get(k, &kind_failover, NULL, name, &now, &e);
-		if (ret ? !kube_is_away(ret) || clock_mono_ns() - answered_ns > AWAY_NS
-			: interrupted != 0)
+		if (ret == -ENOENT)
+			status = ctl_fail(c,
+				"Failover '%s' was deleted: what it had not done is not done",
+				name);
+		else if (ret ? !kube_is_away(ret) || clock_mono_ns() - answered_ns > AWAY_NS
+			     : interrupted != 0)
 			status = ctl_fail(c,
 				"%s: %s; it goes on: 'tandemctl get failovers' tells of its end",
 				name, ret ? e.msg : "interrupted");
@@ -244,17 +248,24 @@ static int perform(struct ctl *c, struct kube *k, const char *what, const char *
 int cmd_perform(struct ctl *c, unsigned nargs, const char *const *args)
 {
 	struct kube *k = NULL;
+	struct err e = {0};
 	char *from;
 	int ret;
 
 	if (strcmp(args[0], "failover") != 0 && strcmp(args[0], "failback") != 0)
 		return ctl_usage_error(c, "perform",
 			"'perform' what? A 'failover' or a 'failback', not '%s'", args[0]);
+	if (!strcmp(args[0], "failback") && c->unplanned)
+		return ctl_usage_error(c, "perform",
+			"--unplanned is for a 'failover': a failback needs both sites");
 	ret = ctl_kube_open(c, &k, NULL);
 	if (ret)
 		return ret;
-	from = c->from ? strdup(c->from) : other_domain(k);
-	if (!from)
+	from = c->from ? strdup(c->from) : other_domain(k, &e);
+	if (!from && e.code)
+		ret = ctl_fail(
+			c, "which domain they leave is not known (--from names it): %s", e.msg);
+	else if (!from)
 		ret = ctl_usage_error(c, "perform",
 			"--from DOMAIN is missing: the domain that the applications leave");
 	if (!ret)

@@ -31,7 +31,7 @@ static const struct ctl_command commands[] = {
 		"[--kubeconfig FILE] [-o table|wide|json|yaml] [-w]",
 		"the domains: active or not, and how much in sync (short: cds); this agent's "
 		"operations; or a cluster's failovers, migrations, migrationschedules, "
-		"clusterpairs, schedulepolicies, clusterdomainupdates, rules"},
+		"clusterpairs, schedulepolicies, clusterdomainupdates, rules, volumes"},
 	{"deactivate", 1, 2, CTL_OPTION_YES | CTL_OPTION_DATA_LOSS | CTL_OPTION_KUBE,
 		cmd_deactivate,
 		"clusterdomain DOMAIN [--yes] [--accept-data-loss], or deactivate migration -n "

@@ -85,7 +85,7 @@ _tandemctl() {
 	generate:1) words=(clusterpair spec) ;;
 	get:1)
 		words=(clusterdomainsstatus operations failovers migrations migrationschedules clusterpairs schedulepolicies
-			clusterdomainupdates rules)
+			clusterdomainupdates rules volumes)
 		;;
 	cancel:1) words=(operation) ;;
 	cancel:2)
@@ -95,7 +95,13 @@ _tandemctl() {
 	failover:2 | failback:2)
 		[[ ${words[1]} != clusterdomain ]] || mapfile -t words < <(_tandemctl_domains "$run_dir")
 		;;
-	activate:2 | deactivate:2) mapfile -t words < <(_tandemctl_domains "$run_dir") ;;
+	activate:2 | deactivate:2)
+		if [[ ${words[1]} = clusterdomain ]]; then
+			mapfile -t words < <(_tandemctl_domains "$run_dir")
+		else
+			words=()
+		fi
+		;;
 	status:1 | promote:1 | demote:1 | failover:1 | failback:1 | resync:1 | resize:1)
 		mapfile -t words < <(
 			[[ $command != fail* ]] || echo clusterdomain

@@ -27,6 +27,70 @@ kc a apply -f "$ROOT/k8s-manifests/examples/schedulepolicy.yaml" -f "$ROOT/k8s-m
 wait_for 150 "the applications are at site b, stopped" state_is b "$stopped"
 step "volume and applications are on both sites"
 
+# --- tandemctl of a cluster's objects --------------------------------------------------------------------
+wrong() { # status, extended regular expression, site, arguments of tandemctl...
+	expect_fail kctl "${@:3}"
+	expect_eq "status of: ${*:4}" "$STATUS" "$1"
+	expect_match "${*:4}" "$OUT" "$2"
+}
+for s in a b; do
+	kube_certificate $s nobody /CN=nobody
+	kube_config $s nobody
+done
+nobody() { KCTL_USER=nobody wrong "$@"; }
+migration_of() { kc a -n blue get mig -o 'jsonpath={.items[0].metadata.name}'; }
+expect_match "a table" "$(kctl a get migrations -n blue)" '^NAME +CLUSTERPAIR +STAGE +STATUS +VOLUMES'
+expect_match "of all namespaces" "$(kctl a get mig -A | tail -n 1)" "^blue +$(migration_of) +remotecluster"
+expect_eq "as kubectl has it" "$(kctl a get ms -n blue | tail -n 1 | tr -s ' ' | cut -d' ' -f1-4)" \
+	'blueschedule bluepolicy remotecluster false'
+expect_eq "for programs" "$(kctl a get mig -n blue -o json | jq -r '.[0] | .kind + " " + .spec.clusterPair')" 'Migration remotecluster'
+expect_match "in YAML" "$(kctl a get clusterpair -n blue -o yaml)" 'name: "?remotecluster'
+expect_match "none yet" "$(kctl a get fo)" 'No failovers found\.'
+expect_match "in a namespace that is not there" "$(kctl a get mig -n nowhere)" "No migrations found in namespace 'nowhere'"
+wrong 2 "there is no 'pods' here: .*failovers" a get pods
+nobody 1 'forbidden' a get mig -n blue
+nobody 1 'forbidden' a get mig -n blue -o json
+nsenter --net="/run/netns/$TAG-a" -- "$BIN/tandemctl" get ms -n blue -w --kubeconfig "$(kube_dir a)/admin.kubeconfig" >"$WORK/watch.out" &
+watch=$!
+wait_for 20 "what is watched" grep -q 'remotecluster *false' "$WORK/watch.out"
+expect_match "suspended" "$(kctl a suspend migrationschedule blueschedule -n blue)" 'blue/blueschedule: suspended'
+expect_eq "it is" "$(kc a -n blue get ms blueschedule -o 'jsonpath={.spec.suspend}')" true
+wait_for 20 "its change" grep -q 'remotecluster *true' "$WORK/watch.out"
+kill "$watch"
+wait "$watch" 2>/dev/null || true
+wrong 1 'migrationschedules.* "none" not found' a suspend migrationschedule none -n blue
+wrong 1 'migrationschedules.* "blueschedule" not found' a resume migrationschedule blueschedule -n nowhere
+wrong 1 "no MigrationSchedule of ClusterPair 'none' in namespace 'blue'" a suspend migrationschedule -c none -n blue
+wrong 2 "A 'migrationschedule', not 'migration'" a suspend migration blueschedule -n blue
+wrong 2 'its name, or all of a --cluster-pair' a suspend migrationschedule -n blue
+nobody 1 'forbidden' a suspend migrationschedule blueschedule -n blue
+nobody 1 'forbidden' a resume migrationschedule -c remotecluster -n blue
+
+expect_match "started" "$(kctl b activate migration -n blue)" 'blue: 3 workloads started'
+state_is b "$running" || fail "not started: $(state b)"
+expect_match "once" "$(kctl b activate migrations -n blue)" 'blue: 0 workloads started'
+expect_match "stopped" "$(kctl b deactivate migration -n blue)" 'blue: 3 workloads stopped'
+state_is b "$stopped" || fail "not stopped: $(state b)"
+wrong 1 "there is no namespace 'nowhere'" b activate migration -n nowhere
+wrong 2 'takes no name' b activate migration web -n blue
+wrong 2 'namespace is missing' b deactivate migration
+wrong 2 "not 'failover'" b activate failover x
+nobody 1 'forbidden' b deactivate migration -n blue
+expect_match "resumed" "$(kctl a resume migrationschedule -c remotecluster -n blue)" 'blue/blueschedule: resumed'
+
+wrong 1 "nothing was changed: .*there is no namespace 'nowhere'" b perform failover -n nowhere
+wrong 1 "active at 'site-a' and not at 'site-x'" b perform failover -n blue --from site-x
+wrong 1 'apply this on the other one' b perform failover -n blue --from site-b
+wrong 3 'needs --yes' b perform failover -n blue --unplanned
+wrong 2 "not 'switch'" b perform switch -n blue
+nobody 1 'from names it.*forbidden' b perform failover -n blue
+nobody 1 'forbidden' b perform failover -n blue --from site-a
+expect_eq "a dry run" "$(kctl b perform failover -n blue --dry-run -o json | jq -r '.spec.fromDomain + " " + .status.status')" \
+	'site-a Successful'
+expect_match "not waited for" "$(kctl b perform failover -n blue --dry-run --no-wait)" "Failover 'failover-.*' .Planned. from 'site-a'"
+expect_match "all columns" "$(kctl b get failovers -o wide)" 'MORE INFO +TYPE +ELAPSED'
+step "tandemctl: what is right is done, what is wrong is told"
+
 # --- what is refused has changed nothing ----------------------------------------------------------------
 failover b wrong-side Planned site-b 'namespaces: [blue]'
 end_is b wrong-side Failed
@@ -109,9 +173,9 @@ step "planned: the applications and the volume are at site b"
 
 # --- and back -------------------------------------------------------------------------------------------
 level b
-failover a back Failback site-b 'namespaces: [blue]'
-end_is a back Successful
-steps_of a back
+kctl a perform failback -n blue >"$WORK/perform.out" 2>&1 || fail "$(cat "$WORK/perform.out")"
+expect_match "its steps" "$(cat "$WORK/perform.out")" '^  ScaleUpDestination +Done +[0-9.]+ s  3 workloads'
+expect_match "its end" "$(tail -n 1 "$WORK/perform.out")" 'failback-.*: the applications were started here; .* in all'
 state_is a "$running" || fail "not started: $(state a)"
 state_is b "$stopped" || fail "runs at both: $(state b)"
 has_file a two || fail "a file is missing at site a"

@@ -189,6 +189,8 @@ Test(ctl, a_wrong_command_line_is_status_2_with_the_usage)
 		{"activate", "migration", "-n", ""},
 		{"perform", "dance"},
 		{"perform", "failover", "-A"},
+		{"perform", "failback", "--unplanned", "--yes"},
+		{"activate", "migration", "web", "-n", "blue"},
 		{"suspend", "migrationschedule"},
 		{"suspend", "migrationschedule", "x", "-c", "y"},
 		{"resume", "clusterpair", "x"},
