@@ -20,7 +20,6 @@
 #include "log.h"
 #include "resync.h"
 
-
 static uint64_t chance(struct volume *v) /* splitmix64, seeded from the kernel at start */
 {
 	uint64_t z = v->random += 0x9e3779b97f4a7c15ull;
