@@ -188,41 +188,55 @@ run_sim() {
 	record "$group" "$seeds-x-$3-steps" $p $f 0 $(($(now_ms) - t))
 }
 
+run_program() {
+	local group=$1 prog=$2 name log rc t0
+	name=$(basename "$prog")
+	log=$out/$group-$name.log
+	t0=$(now_ms)
+	if [ "$group" = race ]; then
+		rm -rf "$out/tsan"
+		mkdir -p "$out/tsan"
+		TSAN_OPTIONS="exitcode=66:second_deadlock_stack=1$([ ! -f test/tsan.supp ] ||
+			echo ":suppressions=$PWD/test/tsan.supp")" "${fixed[@]}" \
+			timeout -k 10 "${RACE_TIMEOUT:-180}" "$prog" >"$log" 2>&1 </dev/null
+		rc=$?
+		if [ $rc = 0 ] && grep -q 'WARNING: ThreadSanitizer' "$log"; then
+			rc=66
+		fi
+	else
+		mkdir -p "$out/corpus/$name" "$out/artifacts"
+		local seeds=()
+		[ ! -d "test/fuzz/corpus/$name" ] || seeds=("test/fuzz/corpus/$name")
+		ASAN_OPTIONS=detect_leaks=1 "${fixed[@]}" timeout -k 10 $((FUZZ_SECONDS + 120)) "$prog" \
+			-max_total_time="$FUZZ_SECONDS" -timeout=20 -rss_limit_mb=3000 -print_final_stats=1 \
+			-error_exitcode=1 \
+			-artifact_prefix="$out/artifacts/$name-" "$out/corpus/$name" "${seeds[@]}" \
+			>"$log" 2>&1 </dev/null
+		rc=$?
+	fi
+	if [ $rc = 0 ]; then
+		record "$group" "$name" 1 0 0 $(($(now_ms) - t0))
+	else
+		record "$group" "$name" 0 1 0 $(($(now_ms) - t0))
+		show_tail "$log"
+	fi
+}
+
+# run_programs GROUP PROGRAM...: fuzzers have one thread, and run as many at once as there are processors.
 run_programs() {
-	local group=$1 prog name log rc t0
+	local group=$1 prog
 	shift
 	for prog in "$@"; do
-		name=$(basename "$prog")
-		log=$out/$group-$name.log
-		t0=$(now_ms)
-		if [ "$group" = race ]; then
-			rm -rf "$out/tsan"
-			mkdir -p "$out/tsan"
-			TSAN_OPTIONS="exitcode=66:second_deadlock_stack=1$([ ! -f test/tsan.supp ] ||
-				echo ":suppressions=$PWD/test/tsan.supp")" "${fixed[@]}" \
-				timeout -k 10 "${RACE_TIMEOUT:-180}" "$prog" >"$log" 2>&1 </dev/null
-			rc=$?
-			if [ $rc = 0 ] && grep -q 'WARNING: ThreadSanitizer' "$log"; then
-				rc=66
-			fi
+		if [ "$group" = fuzz ]; then
+			while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+				wait -n
+			done
+			run_program "$group" "$prog" &
 		else
-			mkdir -p "$out/corpus/$name" "$out/artifacts"
-			local seeds=()
-			[ ! -d "test/fuzz/corpus/$name" ] || seeds=("test/fuzz/corpus/$name")
-			ASAN_OPTIONS=detect_leaks=1 "${fixed[@]}" timeout -k 10 $((FUZZ_SECONDS + 120)) "$prog" \
-				-max_total_time="$FUZZ_SECONDS" -timeout=20 -rss_limit_mb=3000 -print_final_stats=1 \
-				-error_exitcode=1 \
-				-artifact_prefix="$out/artifacts/$name-" "$out/corpus/$name" "${seeds[@]}" \
-				>"$log" 2>&1 </dev/null
-			rc=$?
-		fi
-		if [ $rc = 0 ]; then
-			record "$group" "$name" 1 0 0 $(($(now_ms) - t0))
-		else
-			record "$group" "$name" 0 1 0 $(($(now_ms) - t0))
-			show_tail "$log"
+			run_program "$group" "$prog"
 		fi
 	done
+	wait
 }
 
 # run_counted GROUP NAME COMMAND...: a command that prints its own counts and its own progress.
