@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * tandemctl against daemons made by hand: real sockets in a directory of the test, answered by a
- * thread with what the test wants, and the output read back.
- */
+/* tandemctl against daemons made by hand: real sockets, the test's answers, output read back. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
