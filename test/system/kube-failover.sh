@@ -207,7 +207,7 @@ expect_eq "where it is from" "$(kc b -n red get deploy web -o 'jsonpath={.metada
 failover b no-schedule Planned site-a 'migrationScheduleReference: {name: none}'
 failover b no-namespace Planned site-a 'namespaces: [nowhere]'
 failover b by-schedule Planned site-a 'migrationScheduleReference: {name: greenschedule}' 'dryRun: true'
-failover b by-word Planned site-a 'namespaces: [nowhere]' 'namespaceMapping: {nowhere: red}' 'dryRun: true'
+failover b by-word Planned site-a 'namespaces: [blue]' 'namespaceMapping: {blue: red}' 'dryRun: true'
 end_is b no-schedule Failed
 expect_match "why" "$(fo b no-schedule '{.status.reason}')" "no MigrationSchedule 'none' here.*named by namespaces"
 end_is b no-namespace Failed
@@ -215,7 +215,7 @@ expect_match "why" "$(fo b no-namespace '{.status.reason}')" "no namespace 'nowh
 end_is b by-schedule Successful
 expect_eq "what it copies" "$(fo b by-schedule '{.status.summary[*].namespace} {.status.summary[*].sourceNamespace}')" 'red green'
 end_is b by-word Successful
-expect_eq "what is said" "$(fo b by-word '{.status.summary[*].namespace} {.status.summary[*].sourceNamespace}')" 'red nowhere'
+expect_eq "what is said" "$(fo b by-word '{.status.summary[*].namespace} {.status.summary[*].sourceNamespace}')" 'red blue'
 failover b mapped Planned site-a 'namespaces: [green]'
 end_is b mapped Successful
 web_is b red 2 || fail "not started in the other namespace: $(web b red)"
