@@ -36,6 +36,7 @@ steps_of() { # site, name: each with its time
 			"\(.name) \(.state) \((.endTime | ms) - (.startTime | ms)) ms"] | join(", "))'
 }
 
+# shellcheck disable=SC2034 # what state says; for tests
 running='3 2 false' stopped='0 0 true'
 state() { # site [, namespace]: what runs, as the objects say
 	kc "$1" -n "${2:-blue}" get deploy/web sts/db cronjob/dump -o json |
