@@ -64,14 +64,16 @@ static void decide_running(const struct decide_observed *o, uint64_t now_ns, str
 		say(ret_d, DECIDE_RUNNING, "");
 }
 
-/* When the next start is due after so many ends in a row. */
+/* When the next start is due after so many ends in a row. At once after the first: applications may wait for it. */
 static uint64_t due_ns(const struct decide_history *h, uint64_t restart_max_ns)
 {
 	uint64_t delay = DECIDE_RESTART_MIN_NS;
 
 	if (!h->failures)
 		return 0;
-	for (unsigned i = 1; i < h->failures && delay < restart_max_ns; i++)
+	if (h->failures == 1)
+		return h->ended_ns;
+	for (unsigned i = 2; i < h->failures && delay < restart_max_ns; i++)
 		delay *= 2;
 	return h->ended_ns + MIN(delay, restart_max_ns);
 }

@@ -4,8 +4,8 @@
  * clock: supervise.c observes and acts, a dry run prints, a test needs neither.
  *
  *   nothing runs                          -> start
- *   it ended                              -> start again, later each time: 250 ms, doubled up to the
- *                                            limit; a daemon that lived for a minute begins anew
+ *   it ended                              -> start again: at once, then later each time: 250 ms, doubled
+ *                                            up to the limit; a daemon that lived for a minute begins anew
  *   it ended with 78 or 2 (configuration,
  *   usage): a person has to look          -> not started until its file changes; the reason is kept
  *   it answers on its socket              -> running, whoever started it
