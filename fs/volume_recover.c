@@ -7,6 +7,9 @@
  * entries after F and up to the highest commit index found are applied. What is above it may be
  * uncommitted: it stays in the ring, and is applied at promotion or when a handshake confirms it.
  *
+ * Applications may be waiting (volume_held.c), so the ring is read, by a thread of its own, while RocksDB opens: each of
+ * them waits for the disk most of the time, and neither needs the other.
+ *
  * Failure modes: a torn tail ends the history (ring.h); damage below the commit index, a history that
  * does not reach F, a damaged record or store: an error that says what it is and that the replica has
  * to be made anew from the other side; nothing is changed then. A second daemon on the same directory
@@ -16,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -259,6 +263,48 @@ static int open_parts(
 	return r ? err_wrap(e, "data") : 0;
 }
 
+struct reading {
+	struct volume *v;
+	struct ring_scan *scan;
+	int code;
+	struct err error;
+};
+
+static void *read_ring(void *arg)
+{
+	struct reading *rd = arg;
+	char path[4200];
+
+	pthread_setname_np(pthread_self(), "ring-reader");
+	volume_path(rd->v, "ring", path, sizeof(path));
+	rd->code = ring_scan(path, &rd->v->desc.volume, rd->v->uring, &rd->scan, &rd->error);
+	return NULL;
+}
+
+/* What is wrong with metadata or data is said first. */
+static int open_all(struct volume *v, struct pos *ret_flushed, uint64_t *ret_data_seq,
+	struct ring_scan **ret_scan, struct err *e)
+{
+	struct reading rd = {.v = v};
+	pthread_t thread;
+	int r = -pthread_create(&thread, NULL, read_ring, &rd);
+
+	if (r)
+		return err_set(e, r, "a thread: %s", strerror(-r));
+	r = open_parts(v, ret_flushed, ret_data_seq, e);
+	pthread_join(thread, NULL);
+	if (r) {
+		ring_scan_free(rd.scan);
+		return r;
+	}
+	if (rd.code) {
+		*e = rd.error;
+		return err_wrap(e, "journal");
+	}
+	*ret_scan = rd.scan;
+	return 0;
+}
+
 static int open_record(struct volume *v, struct err *e)
 {
 	char path[4200];
@@ -306,9 +352,9 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 {
 	struct replay rp = {.v = v};
 	struct ring_recovered rec;
+	struct ring_scan *scan = NULL;
 	struct pos flushed;
 	uint64_t data_seq, commit, start = clock_mono_ns();
-	char path[4200];
 	int r;
 
 	r = recovering_start(v, e);
@@ -321,14 +367,12 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 	if (!r)
 		r = pull_recover(v->cfg->directory, recorded_in_sync(v), e);
 	if (!r)
-		r = open_parts(v, &flushed, &data_seq, e);
-	if (!r)
 		r = uring_open(v->cfg->io, 256, &v->uring, e);
+	if (!r)
+		r = open_all(v, &flushed, &data_seq, &scan, e);
 	if (r)
 		return r;
-	volume_path(v, "ring", path, sizeof(path));
-	r = ring_open(
-		path, &v->desc.volume, flushed, volume_verify_tail, v, v->uring, &v->ring, &rec, e);
+	r = ring_recover(scan, flushed, volume_verify_tail, v, &v->ring, &rec, e);
 	if (!r)
 		r = ring_trim_end(v->ring, e);
 	if (r)

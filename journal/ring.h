@@ -79,6 +79,15 @@ struct ring_recovered {
 int ring_open(const char *dir, const struct uuid *volume, struct pos from,
 	int (*verify_tail)(void *ctx, const void *batch, const struct batch_header *h), void *ctx,
 	struct uring *u, struct ring **ret_ring, struct ring_recovered *ret_rec, struct err *e);
+/* The same in two steps. The first one reads the whole ring, needs no `from`, and may be done on another thread than
+ * the rest; what it found is the caller's, until ring_recover() takes it, which frees it in any case. */
+struct ring_scan;
+int ring_scan(const char *dir, const struct uuid *volume, struct uring *u, struct ring_scan **ret_s,
+	struct err *e);
+int ring_recover(struct ring_scan *s, struct pos from,
+	int (*verify_tail)(void *ctx, const void *batch, const struct batch_header *h), void *ctx,
+	struct ring **ret_ring, struct ring_recovered *ret_rec, struct err *e);
+void ring_scan_free(struct ring_scan *s); /* NULL is fine */
 /* No write may be in flight, or the uring is closed already. */
 void ring_close(struct ring *r);
 

@@ -20,7 +20,8 @@
  * 6. Backward, from the anchor: older batches that lead to it without a gap are kept for peers that
  *    lag behind. A gap there is no error; they are flushed.
  *
- * Nothing is written. Memory is one segment, and 48 bytes a batch.
+ * Nothing is written. Memory is one segment, and 48 bytes a batch. The scan needs nothing of the rest, and may be done
+ * ahead, on any thread (ring_scan()).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -30,7 +31,7 @@
 
 #define NONE SIZE_MAX
 
-struct scan {
+struct ring_scan {
 	struct ring *r;
 	struct ring_batch *batches; /* intact, of this volume, by place */
 	size_t count, room;
@@ -46,7 +47,7 @@ struct scan {
 
 /* --- 1. scan ------------------------------------------------------------------------------------ */
 
-static int scan_add(struct scan *s, const struct batch_header *h, uint32_t block)
+static int scan_add(struct ring_scan *s, const struct batch_header *h, uint32_t block)
 {
 	if (s->count == s->room) {
 		size_t room = MAX(2 * s->room, 1024);
@@ -61,7 +62,7 @@ static int scan_add(struct scan *s, const struct batch_header *h, uint32_t block
 	return 0;
 }
 
-static int scan_segment(struct scan *s, unsigned seg)
+static int scan_segment(struct ring_scan *s, unsigned seg)
 {
 	struct ring *r = s->r;
 	uint32_t base = seg * r->seg_blocks;
@@ -102,7 +103,7 @@ static int scan_segment(struct scan *s, unsigned seg)
 }
 
 /* The intact batch at a place, or NONE. */
-static size_t batch_at(const struct scan *s, uint32_t block)
+static size_t batch_at(const struct ring_scan *s, uint32_t block)
 {
 	size_t low = 0, high = s->count;
 
@@ -117,7 +118,7 @@ static size_t batch_at(const struct scan *s, uint32_t block)
 	return low < s->count && s->batches[low].block == block ? low : NONE;
 }
 
-static unsigned seg_of(const struct scan *s, size_t i)
+static unsigned seg_of(const struct ring_scan *s, size_t i)
 {
 	return s->batches[i].block / s->r->seg_blocks;
 }
@@ -130,7 +131,7 @@ static bool continues(const struct ring_batch *b, struct pos end, struct epoch e
 }
 
 /* The batch after i in the history, whose last entry is of `epoch`; or NONE. */
-static size_t next_of(const struct scan *s, size_t i, struct epoch epoch)
+static size_t next_of(const struct ring_scan *s, size_t i, struct epoch epoch)
 {
 	const struct ring *r = s->r;
 	const struct ring_batch *b = &s->batches[i];
@@ -148,7 +149,7 @@ static size_t next_of(const struct scan *s, size_t i, struct epoch epoch)
 }
 
 /* The batch before i, where `epoch` is that of the first entry from i on; or NONE. */
-static size_t previous_of(const struct scan *s, size_t i, struct epoch epoch)
+static size_t previous_of(const struct ring_scan *s, size_t i, struct epoch epoch)
 {
 	const struct ring *r = s->r;
 	const struct ring_batch *b = &s->batches[i];
@@ -178,7 +179,7 @@ static size_t previous_of(const struct scan *s, size_t i, struct epoch epoch)
 }
 
 /* Follows the history from batch i; fills path (unless NULL) and returns its length. */
-static size_t walk_forward(const struct scan *s, size_t i, size_t *path, struct pos *ret_end)
+static size_t walk_forward(const struct ring_scan *s, size_t i, size_t *path, struct pos *ret_end)
 {
 	struct epoch epoch = {0};
 	size_t n = 0;
@@ -213,7 +214,7 @@ static bool is_anchor(const struct ring_batch *b, struct pos from, enum anchor k
  * which the history goes on farthest: others are empty batches behind it, or copies in what a torn
  * batch had for its payload.
  */
-static size_t find_anchor(const struct scan *s, struct pos from, enum anchor kind)
+static size_t find_anchor(const struct ring_scan *s, struct pos from, enum anchor kind)
 {
 	size_t best = NONE, best_len = 0, any = NONE;
 	struct pos best_end = {0};
@@ -240,13 +241,13 @@ static size_t find_anchor(const struct scan *s, struct pos from, enum anchor kin
 }
 
 /* Keeps the path from the n-th batch on only. */
-static void drop_front(struct scan *s, size_t n)
+static void drop_front(struct ring_scan *s, size_t n)
 {
 	s->path_len -= n;
 	memmove(s->path, s->path + n, s->path_len * sizeof(*s->path));
 }
 
-static int find_history(struct scan *s, struct pos from)
+static int find_history(struct ring_scan *s, struct pos from)
 {
 	struct pos end = {0};
 	size_t anchor = find_anchor(s, from, ENTRIES_END);
@@ -284,7 +285,7 @@ static int find_history(struct scan *s, struct pos from)
 
 /* --- 4., 5. the end ----------------------------------------------------------------------------- */
 
-static struct pos path_end(const struct scan *s, struct pos from)
+static struct pos path_end(const struct ring_scan *s, struct pos from)
 {
 	return s->path_len ? ring_batch_end(&s->batches[s->path[s->path_len - 1]]) : from;
 }
@@ -303,7 +304,7 @@ static bool within_run(const struct ring *r, struct pos end, uint64_t commit)
 }
 
 /* Marks the history, and looks at what everything else says about its end. */
-static int check_end(struct scan *s, struct pos from)
+static int check_end(struct ring_scan *s, struct pos from)
 {
 	struct ring *r = s->r;
 	struct pos end = path_end(s, from);
@@ -331,7 +332,7 @@ static int check_end(struct scan *s, struct pos from)
 	return 0;
 }
 
-static int verify_window(struct scan *s,
+static int verify_window(struct ring_scan *s,
 	int (*verify_tail)(void *ctx, const void *batch, const struct batch_header *h), void *ctx)
 {
 	struct ring *r = s->r;
@@ -382,7 +383,7 @@ static int verify_window(struct scan *s,
  * A segment that is being overwritten may still hold older batches of the history behind the new
  * ones. Space is accounted for by segments, so those are given up.
  */
-static void leave_current_segment(struct scan *s)
+static void leave_current_segment(struct ring_scan *s)
 {
 	unsigned cur = seg_of(s, s->path[s->path_len - 1]);
 	size_t first = s->path_len - 1; /* of the last stay in cur */
@@ -401,7 +402,7 @@ static void leave_current_segment(struct scan *s)
 }
 
 /* Puts what leads to the first batch of the path before it. */
-static int walk_backward(struct scan *s)
+static int walk_backward(struct ring_scan *s)
 {
 	size_t first = s->path[0], n = 0, *path;
 	unsigned cur = seg_of(s, s->path[s->path_len - 1]);
@@ -439,7 +440,7 @@ static int walk_backward(struct scan *s)
 /* --- together ----------------------------------------------------------------------------------- */
 
 /* Looks at a place where the next batch would be: one that is torn is to be zeroed as well. */
-static void check_torn(struct scan *s, uint32_t block, struct ring_recovered *rec)
+static void check_torn(struct ring_scan *s, uint32_t block, struct ring_recovered *rec)
 {
 	struct ring *r = s->r;
 	struct batch_header h;
@@ -453,7 +454,7 @@ static void check_torn(struct scan *s, uint32_t block, struct ring_recovered *re
 	rec->dropped++;
 }
 
-static int fill_ring(struct scan *s, struct pos from, struct ring_recovered *rec)
+static int fill_ring(struct ring_scan *s, struct pos from, struct ring_recovered *rec)
 {
 	struct ring *r = s->r;
 	const struct ring_batch *last;
@@ -497,20 +498,13 @@ static int fill_ring(struct scan *s, struct pos from, struct ring_recovered *rec
 	return 0;
 }
 
-static int recover(struct scan *s, struct pos from,
+/* 2. to 6. */
+static int recover(struct ring_scan *s, struct pos from,
 	int (*verify_tail)(void *ctx, const void *batch, const struct batch_header *h), void *ctx,
 	struct ring_recovered *rec)
 {
-	int ret = 0;
+	int ret = find_history(s, from);
 
-	s->buf_size = (size_t)s->r->seg_blocks * BLOCK_SIZE;
-	s->buf = ring_buffer(s->buf_size);
-	if (!s->buf)
-		return err_set(s->e, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < s->r->nsegs && !ret; i++)
-		ret = scan_segment(s, i);
-	if (!ret)
-		ret = find_history(s, from);
 	if (!ret)
 		ret = check_end(s, from);
 	if (!ret && verify_tail)
@@ -530,34 +524,75 @@ static int recover(struct scan *s, struct pos from,
 	return ret;
 }
 
-int ring_open(const char *dir, const struct uuid *volume, struct pos from,
-	int (*verify_tail)(void *ctx, const void *batch, const struct batch_header *h), void *ctx,
-	struct uring *u, struct ring **ret_ring, struct ring_recovered *ret_rec, struct err *e)
+void ring_scan_free(struct ring_scan *s)
+{
+	if (!s)
+		return;
+	free(s->path);
+	free(s->batches);
+	ring_buffer_free(s->buf, s->buf_size);
+	if (s->r)
+		ring_close(s->r);
+	free(s);
+}
+
+int ring_scan(const char *dir, const struct uuid *volume, struct uring *u, struct ring_scan **ret_s,
+	struct err *e)
 {
 	struct ring *r = calloc(1, sizeof(*r));
-	struct ring_recovered rec;
-	struct scan s = {.r = r, .e = e};
+	struct ring_scan *s = calloc(1, sizeof(*s));
 	int ret;
 
-	if (!r)
-		return err_set(e, -ENOMEM, "out of memory");
+	ensure(r && s);
+	s->r = r;
+	s->e = e;
 	pthread_mutex_init(&r->lock, NULL);
 	r->uring = u;
 	r->volume = *volume;
 	r->dir = strdup(dir);
-	ret = r->dir ? ring_open_segments(r, e) : err_set(e, -ENOMEM, "out of memory");
+	ensure(r->dir);
+	ret = ring_open_segments(r, e);
 	if (!ret)
 		ret = ring_behind_load(r, e);
-	if (!ret)
-		ret = recover(&s, from, verify_tail, ctx, &rec);
-	free(s.path);
-	free(s.batches);
-	ring_buffer_free(s.buf, s.buf_size);
-	if (ret) {
-		ring_close(r);
-		return ret;
+	if (!ret) {
+		s->buf_size = (size_t)r->seg_blocks * BLOCK_SIZE;
+		s->buf = ring_buffer(s->buf_size);
+		if (!s->buf)
+			ret = err_set(e, -ENOMEM, "out of memory");
 	}
-	*ret_ring = r;
-	*ret_rec = rec;
-	return 0;
+	for (unsigned i = 0; i < r->nsegs && !ret; i++)
+		ret = scan_segment(s, i);
+	if (ret)
+		ring_scan_free(s);
+	else
+		*ret_s = s;
+	return ret;
+}
+
+int ring_recover(struct ring_scan *s, struct pos from,
+	int (*verify_tail)(void *ctx, const void *batch, const struct batch_header *h), void *ctx,
+	struct ring **ret_ring, struct ring_recovered *ret_rec, struct err *e)
+{
+	struct ring_recovered rec;
+	int ret;
+
+	s->e = e;
+	ret = recover(s, from, verify_tail, ctx, &rec);
+	if (!ret) {
+		*ret_ring = s->r;
+		*ret_rec = rec;
+		s->r = NULL;
+	}
+	ring_scan_free(s);
+	return ret;
+}
+
+int ring_open(const char *dir, const struct uuid *volume, struct pos from,
+	int (*verify_tail)(void *ctx, const void *batch, const struct batch_header *h), void *ctx,
+	struct uring *u, struct ring **ret_ring, struct ring_recovered *ret_rec, struct err *e)
+{
+	struct ring_scan *s;
+	int ret = ring_scan(dir, volume, u, &s, e);
+
+	return ret ? ret : ring_recover(s, from, verify_tail, ctx, ret_ring, ret_rec, e);
 }
