@@ -29,6 +29,10 @@
 #define DEPTH_MAX 4096u
 #define THREADS_MAX 8u
 #define STALLS_MAX 16u /* short writes without a whole block more, in a row */
+/* The registered buffer goes to the kernel in pieces, each when it is first written from: what is registered is pinned,
+ * all of it, and a volume that is never busy uses the first piece only. Each reaches as far into the next one, so that
+ * what begins in a piece and is no longer than this is inside of it. */
+#define PIECE (1u << 20)
 
 struct list { /* of requests, in order */
 	struct uring_req *first, *last;
@@ -54,6 +58,7 @@ struct uring {
 	struct list finished; /* `done` is still to be called */
 	const uint8_t *fixed; /* the registered buffer, or NULL */
 	size_t fixed_len;
+	enum { PIECE_UNUSED, PIECE_PINNED, PIECE_REFUSED } * pieces;
 	int *files; /* by descriptor: its registered place, or -1; NULL before the first */
 	unsigned nfiles, files_used; /* descriptors in the table; places taken */
 	unsigned inject_at, inject_repeat; /* inject_at 0: disarmed */
@@ -322,11 +327,33 @@ static void use_registered(const struct uring *u, struct io_uring_sqe *sqe, int 
 	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 }
 
+/* The piece of the registered buffer that [p, p + n) is in, or -1. */
+static int find_piece(struct uring *u, const uint8_t *p, size_t n)
+{
+	size_t at, i;
+
+	if (!u->fixed || p < u->fixed || p + n > u->fixed + u->fixed_len || n > PIECE)
+		return -1;
+	i = (size_t)(p - u->fixed) / PIECE;
+	at = i * PIECE;
+	if (u->pieces[i] == PIECE_UNUSED) {
+		struct iovec iov = {.iov_base = (uint8_t *)u->fixed + at,
+			.iov_len = MIN(2 * (size_t)PIECE, u->fixed_len - at)};
+
+		u->pieces[i] = io_uring_register_buffers_update_tag(
+				       &u->ring, (unsigned)i, &iov, NULL, 1) == 1
+				       ? PIECE_PINNED
+				       : PIECE_REFUSED;
+	}
+	return u->pieces[i] == PIECE_PINNED ? (int)i : -1;
+}
+
 static void ring_prepare(struct uring *u, struct uring_req *r)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 	const uint8_t *p = (const uint8_t *)r->buf + r->written;
 	size_t n;
+	int piece;
 
 	ensure(sqe); /* no more than `depth` are in flight */
 	inject_next(u, r);
@@ -338,9 +365,10 @@ static void ring_prepare(struct uring *u, struct uring_req *r)
 	} else {
 		n = attempt_len(r);
 		ensure(n <= INT32_MAX);
-		if (u->fixed && p >= u->fixed && p + n <= u->fixed + u->fixed_len)
+		piece = find_piece(u, p, n);
+		if (piece >= 0)
 			io_uring_prep_write_fixed(
-				sqe, r->fd, p, (unsigned)n, r->off + r->written, 0);
+				sqe, r->fd, p, (unsigned)n, r->off + r->written, piece);
 		else
 			io_uring_prep_write(sqe, r->fd, p, (unsigned)n, r->off + r->written);
 		sqe->rw_flags = r->rwf_flags;
@@ -444,6 +472,7 @@ void uring_close(struct uring *u)
 		}
 		io_uring_queue_exit(&u->ring);
 	}
+	free(u->pieces);
 	free(u->files);
 	free(u);
 }
@@ -455,15 +484,17 @@ const char *uring_mode_name(const struct uring *u)
 
 int uring_register_buffer(struct uring *u, void *base, size_t len)
 {
-	struct iovec iov = {.iov_base = base, .iov_len = len};
+	size_t n = (len + PIECE - 1) / PIECE;
 	int ret;
 
 	ensure(!u->fixed);
 	if (u->threads)
 		return 0;
-	ret = io_uring_register_buffers(&u->ring, &iov, 1);
+	ret = io_uring_register_buffers_sparse(&u->ring, (unsigned)n);
 	if (ret)
 		return ret;
+	u->pieces = calloc(n, sizeof(*u->pieces));
+	ensure(u->pieces);
 	u->fixed = base;
 	u->fixed_len = len;
 	return 0;

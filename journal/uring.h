@@ -48,7 +48,8 @@ int uring_open(enum uring_mode mode, unsigned depth, struct uring **ret_u, struc
 void uring_close(struct uring *u);
 /* "io_uring" or "pwritev2". */
 const char *uring_mode_name(const struct uring *u);
-/* Registers [base, base + len) so that writes from it need no page pinning. Optional; once. */
+/* Registers [base, base + len) so that writes from it, up to 1 MiB each, need no page pinning. Memory of it that was
+ * never written from, a MiB or more away from what was, stays untouched. Optional; once. */
 int uring_register_buffer(struct uring *u, void *base, size_t len);
 /* Registers a descriptor that is written often and stays open until uring_close(), so that a write
  * needs no look-up of it. Optional: 0, or -errno and writes go on without. */

@@ -32,6 +32,13 @@ site_wait_active a
 site_wait_in_sync a
 step "both agents have started their daemons"
 
+# There may be a hundred volumes on a node, most of them idle. (A sanitizer takes its own.)
+for s in a b; do
+	kib=$(awk '/^VmRSS:/ { print $2 }' "/proc/$(daemon_of $s)/status")
+	step "the daemon of site $s takes $kib KiB"
+	[[ $kib -lt 40000 || ${SLOWER:-1} != 1 ]] || fail "an idle volume takes $kib KiB at site $s"
+done
+
 out=$(in_site a "$BIN/tandemctl" preflight "$WORK/a/conf") || fail "preflight: $out"
 expect_match "preflight" "$out" "^  ok +peer +site-b at 10.77.0.2:7400: round trip"
 expect_match "preflight" "$out" "^  ok +port +10.77.0.1:7400 is taken"

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -253,6 +254,43 @@ BOTH(a_registered_buffer_is_written_from_like_any_other)
 	free(other);
 	check_file(SIZE * 3 / 4);
 	end();
+}
+
+/* Whole buffer, in pieces of a MiB: writes at its ends and across a border, and nothing else of it is touched. */
+BOTH(a_large_registered_buffer_takes_memory_where_it_was_written_from)
+{
+	const size_t len = 16u << 20;
+	const size_t at[] = {(5u << 20) - BLOCK_SIZE, 0, len - 2 * BLOCK_SIZE};
+	uint8_t *base = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned char there[(16u << 20) / BLOCK_SIZE];
+	size_t touched = 0;
+	struct uring_req r;
+
+	cr_assert(base != MAP_FAILED);
+	start(m, 4);
+	cr_assert(zero(int, uring_register_buffer(u, base, len)));
+	for (unsigned i = 0; i < ARRAY_SIZE(at); i++) {
+		memset(base + at[i], (int)i + 1, 2 * BLOCK_SIZE);
+		r = (struct uring_req){.fd = fd,
+			.buf = base + at[i],
+			.len = 2 * BLOCK_SIZE,
+			.off = i * 2 * BLOCK_SIZE,
+			.rwf_flags = RWF_DSYNC,
+			.done = done};
+		uring_write(u, &r);
+		uring_submit(u);
+		wait_done(i + 1);
+		cr_assert(zero(int, r.res));
+		cr_assert(eq(
+			int, (int)pread(fd, back, 2 * BLOCK_SIZE, (off_t)r.off), 2 * BLOCK_SIZE));
+		cr_assert(zero(int, memcmp(back, base + at[i], 2 * BLOCK_SIZE)));
+	}
+	cr_assert(zero(int, mincore(base, len, there)));
+	for (size_t i = 0; i < sizeof(there); i++)
+		touched += there[i] & 1;
+	cr_assert(le(sz, touched * BLOCK_SIZE, 5u << 20));
+	end();
+	munmap(base, len);
 }
 
 BOTH(closing_waits_for_what_is_in_flight_and_calls_nobody)
