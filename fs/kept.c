@@ -81,11 +81,24 @@ uint8_t *kept_arena(const struct kept *k)
 	return (uint8_t *)k->h + STAGED_AT;
 }
 
+static bool is_newer(int fd)
+{
+	struct kept_header h;
+
+	return pread(fd, &h, SUMMED_AT, 0) == (ssize_t)SUMMED_AT && h.magic == KEPT_MAGIC &&
+	       h.version > KEPT_VERSION;
+}
+
 int kept_map(int fd, struct kept *ret_k, struct err *e)
 {
 	struct stat st;
 	struct kept k;
 	int r = fstat(fd, &st) < 0 ? -errno : 0;
+
+	if (!r && is_newer(fd)) {
+		close(fd);
+		return err_set(e, -EPROTONOSUPPORT, "what the holder kept is of a newer version");
+	}
 
 	if (!r && (uint64_t)st.st_size < STAGED_AT)
 		r = -EBADMSG;

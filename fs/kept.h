@@ -21,8 +21,10 @@
  * be too high: then the space of a removed file comes back with the next new mount. It is never too low: a
  * removed file would lose its data under the process that has it open.
  *
- * Failure modes: a memfd that is not ours, of another mount or volume, of another version, or with a header that
- * is damaged is refused (kept_check()): the mount is aborted with errors. A mount that was taken over
+ * Failure modes: a memfd that is not ours, of another mount or volume, of an older version, or with a header that
+ * is damaged is refused (kept_check()): the mount is aborted with errors. One of a newer version was left by a newer
+ * build, which may come back: the daemon does not start and the mount waits (volume_held.c). For that each version has
+ * magic and version where they are now. A mount that was taken over
  * KEPT_TAKEOVERS_MAX times in a row without an answer to a new request is refused, too: a request that the
  * daemon dies of would otherwise be sent again for ever.
  *
@@ -108,7 +110,8 @@ struct kept {
 int kept_new(uint64_t pool_area, struct kept *ret_k);
 /* As new, but for what lies in the batch buffers and the pool. */
 void kept_reset(struct kept *k);
-/* Maps what the holder gave; takes the descriptor in any case. -EBADMSG: it is no kept state of this form. */
+/* Maps what the holder gave; takes the descriptor in any case. -EBADMSG: it is no kept state of this form;
+ * -EPROTONOSUPPORT: of a newer one. */
 int kept_map(int fd, struct kept *ret_k, struct err *e);
 void kept_close(struct kept *k);
 /* Before it goes to the holder. */

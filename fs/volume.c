@@ -396,16 +396,17 @@ int volume_run(const struct config *cfg, char **argv)
 	spare_from_oom();
 	r = volume_open(v, &e);
 	if (r) {
+		bool waits = r == -EPROTONOSUPPORT && v->held_newer;
 		char advice[1500];
 
 		recovering_stop(v);
-		if (v->mount_held && v->lock_fd >= 0 && !v->recovered) {
+		if (v->mount_held && v->lock_fd >= 0 && !v->recovered && !waits) {
 			log_error("everything on the mount that the holder kept fails now");
 			volume_held_close(v);
 		}
 		control_close(v->control);
 		log_error("%s", e.code ? e.msg : strerror(-r));
-		if (cfg->holder && !v->mount_held && r != -EWOULDBLOCK)
+		if (cfg->holder && (!v->mount_held || waits) && r != -EWOULDBLOCK)
 			volume_held_waits(v);
 		volume_advise(v, r, advice, sizeof(advice));
 		if (advice[0])

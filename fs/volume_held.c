@@ -25,7 +25,8 @@
  * so everything on the mount fails, as with a fence; so, too, where this replica is suspect, or its recovery
  * fails, because nobody would answer for a long time; and where the history that was recovered lacks something that
  * was answered. A start that fails before this process has the replica leaves the mount waiting, and says so each
- * time. The stop of a standby concerns no holder. What the dead
+ * time; so does one that finds what a newer build kept while this replica is the active one: put back, that build goes
+ * on with it, and nothing is lost. The stop of a standby concerns no holder. What the dead
  * daemon had staged and what reached neither journal is executed when it is sent again; a reader that looked
  * past the page cache in that moment sees it go and come.
  */
@@ -83,7 +84,7 @@ int volume_held_find(struct volume *v, struct err *e)
 	v->mount_held = m.fd >= 0;
 	v->held_id = m.mount_id;
 	if (m.kept_fd >= 0) /* what is wrong with it is said once this process has the replica */
-		kept_map(m.kept_fd, &v->held_kept, NULL);
+		v->held_newer = kept_map(m.kept_fd, &v->held_kept, NULL) == -EPROTONOSUPPORT;
 	m.kept_fd = -1;
 	holder_mount_close(&m);
 	if (!v->mount_held)
@@ -149,6 +150,16 @@ static bool active_by_record(const struct volume *v)
 {
 	return v->facts.bad_starts < 3 && uuid_equal(&v->record.active, &v->self) &&
 	       !v->facts.demoted;
+}
+
+int volume_held_version(const struct volume *v, struct err *e)
+{
+	if (!v->held_newer || !active_by_record(v))
+		return 0;
+	return err_set(e, -EPROTONOSUPPORT,
+		"a newer build of tandemfs left '%.80s' mounted, and this one does not understand "
+		"what it kept: start that build again. Nothing was changed",
+		v->cfg->mount);
 }
 
 bool volume_held_usable(const struct volume *v, struct err *e)

@@ -223,6 +223,7 @@ struct volume {
 	struct kept
 		kept; /* h NULL: not under ack=fsync with a holder. Holds arena and pool, and is lent to ll */
 	uint64_t held_id; /* that mount's */
+	bool held_newer; /* what it kept is of a newer build */
 	uint64_t commit_found; /* by recovery: what is not above it was answered */
 	bool mount_held; /* it has a mount that an earlier process left there, and that is not taken over yet */
 	struct payload_pool *pool; /* of FUSE writes */
@@ -542,6 +543,9 @@ int volume_held_executed(struct volume *v, struct op *op);
 /* At the stop: true when the mount is left with the holder, whatever waits; nothing may be answered any more. */
 bool volume_hand_over(struct volume *v);
 
+/* -EPROTONOSUPPORT: a newer build left it, and this replica is the one that would go on with it. Once the record is
+ * loaded, before anything is changed. */
+int volume_held_version(const struct volume *v, struct err *e);
 /* Whether what an earlier daemon left may be believed and this replica is the one that goes on with it. */
 bool volume_held_usable(const struct volume *v, struct err *e);
 /* Up to where the history is brought into the tree at once: what is committed, and under ack=fsync what was

@@ -365,6 +365,8 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 	if (!r)
 		r = open_record(v, e);
 	if (!r)
+		r = volume_held_version(v, e);
+	if (!r)
 		r = pull_recover(v->cfg->directory, recorded_in_sync(v), e);
 	if (!r)
 		r = uring_open(v->cfg->io, 256, &v->uring, e);

@@ -68,6 +68,23 @@ Test(kept, another_descriptor_is_refused)
 	cr_expect(eq(int, kept_map(memfd_create("x", MFD_CLOEXEC), &k, &e), -EBADMSG));
 }
 
+Test(kept, of_a_newer_version_it_is_known_as_such_whatever_its_form)
+{
+	struct err e = {0};
+	struct kept k, seen;
+
+	cr_assert(eq(int, kept_new(0, &k), 0));
+	kept_seal(&k, 7, 0, &volume);
+	cr_assert(eq(int, kept_map(dup(k.fd), &seen, &e), 0));
+	kept_close(&seen);
+	k.h->version++;
+	cr_assert(eq(int, ftruncate(k.fd, 8192), 0));
+	cr_expect(eq(int, kept_map(dup(k.fd), &seen, &e), -EPROTONOSUPPORT));
+	k.h->magic++;
+	cr_expect(eq(int, kept_map(dup(k.fd), &seen, &e), -EBADMSG));
+	kept_close(&k);
+}
+
 Test(kept, a_window_that_is_full_is_refused_and_a_copy_keeps_the_newest)
 {
 	struct kept k, copy;
