@@ -52,7 +52,7 @@ agent_kill() { # site, signal
 	unset "AGENT[$1]"
 }
 said() { # site, extended regular expression: something that its agent logged
-	cat "$WORK/agent-$1.out" "$WORK/bg-$1.out" 2>/dev/null | grep -qE -- "$2"
+	grep -qsE -- "$2" "$WORK/agent-$1.out" "$WORK/bg-$1.out"
 }
 daemon_of() { # site
 	local p
@@ -67,4 +67,24 @@ rest() { # site, method, path, arguments of curl...
 rest_says() { # what, answer of rest, status, extended regular expression
 	expect_eq "status of $1" "$(tail -n 1 <<<"$2")" "$3"
 	expect_match "$1" "$2" "$4"
+}
+# The state of the last operation at the agent of a site.
+operation_state() { rest "$1" GET /v1/operations | head -n 1 | jq -r '.operations[-1].state'; }
+operation_ended() { [[ $(operation_state "$1" 2>/dev/null) =~ ^(done|failed)$ ]]; }
+
+# Two sites whose daemons two agents start: A is active, B in sync.
+agents_up() { # size
+	local s
+	echo "seed $SEED"
+	work_new
+	net_new
+	sites_format "$1"
+	for s in a b; do
+		agent_config $s
+		cp "$WORK/$s/conf" "$WORK/$s/volumes/$VOLUME.conf"
+	done
+	agent_start a
+	agent_start b
+	site_wait_active a
+	site_wait_in_sync a
 }

@@ -6,22 +6,7 @@
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agents.sh"
 
-echo "seed $SEED"
-work_new
-net_new
-sites_format 256M
-for s in a b; do
-	agent_config $s
-	cp "$WORK/$s/conf" "$WORK/$s/volumes/$VOLUME.conf"
-done
-agent_start a
-agent_start b
-site_wait_active a
-site_wait_in_sync a
-
-# The operation's state at the agent of a site.
-operation_state() { rest "$1" GET /v1/operations | head -n 1 | jq -r '.operations[-1].state'; }
-operation_ended() { [[ $(operation_state "$1" 2>/dev/null) =~ ^(done|failed)$ ]]; }
+agents_up 256M
 
 out=$(ctl a failover $VOLUME --to site-b --dry-run) || fail "a dry run: $out"
 expect_match "a dry run" "$out" "demote .*would be done at 'site-a'"

@@ -7,22 +7,7 @@
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agents.sh"
 
-echo "seed $SEED"
-work_new
-net_new
-sites_format 128M
-for s in a b; do
-	agent_config $s
-	cp "$WORK/$s/conf" "$WORK/$s/volumes/$VOLUME.conf"
-done
-agent_start a
-agent_start b
-site_wait_active a
-site_wait_in_sync a
-
-# The operation's state at the agent of a site.
-operation_state() { rest "$1" GET /v1/operations | head -n 1 | jq -r '.operations[-1].state'; }
-operation_ended() { [[ $(operation_state "$1" 2>/dev/null) =~ ^(done|failed)$ ]]; }
+agents_up 128M
 
 # A target that lags is refused; when it has caught up it can go.
 link_cut a
