@@ -6,18 +6,16 @@
 # what was answered: the journal lacks something, the recovery fails, the replica is suspect. Under ack=fsync what the
 # journal lacks comes from memory.
 . "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../held.sh"
 
-CONF_VOLUME="holder = yes"
-[[ $(uname -r | awk -F. '{ print ($1 * 1000 + $2 >= 6009) }') = 1 ]] || skip "this kernel cannot resend"
 sites_up
 m=$(mnt a)
-connection() { awk -v m="$m" '$5 == m { print $3 }' /proc/self/mountinfo; }
 user=
 hold() { # a process that has a file on this mount open
 	echo kept >"$m/kept"
 	sleep 1000 7<"$m/kept" &
 	user=$!
-	wait_for 5 "the file is open" test -e /proc/$user/fd/7
+	opened $user 7
 }
 expect_errors() { # what
 	expect_fail timeout 20 cat /proc/$user/fd/7
@@ -39,7 +37,7 @@ site_wait_in_sync a
 hold
 site_kill9 a
 mv "$(replica_of a)/record" "$WORK/record"
-expect_fail nsenter --net="/run/netns/$TAG-a" -- "$BIN/tandemfs" run --config "$WORK/a/conf" --run-dir "$WORK/a/run"
+start_fails
 expect_match "a recovery that fails" "$OUT" "everything on the mount that the holder kept fails now"
 expect_errors "the recovery fails"
 expect_fail timeout 20 stat "$m/kept"

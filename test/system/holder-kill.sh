@@ -8,78 +8,14 @@
 # only reads is answered. What cannot be taken over ends with errors, not with a hang.
 # holder-kill-fsync runs the same under ack=fsync, where what was answered may be in the dead daemon's memory only.
 . "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../held.sh"
 
 ACK=${ACK:-op}
-CONF_VOLUME=$'holder = yes\n'"ack = $ACK"
-[[ $(uname -r | awk -F. '{ print ($1 * 1000 + $2 >= 6009) }') = 1 ]] || skip "this kernel cannot resend"
+CONF_VOLUME+=$'\n'"ack = $ACK"
 sites_up
 m=$(mnt a)
-connection() { awk -v m="$m" '$5 == m { print $3 }' /proc/self/mountinfo; }
 
-# Each name is made once and removed once, each byte appended once; executed twice, or lost, one of the commands
-# fails or the count is wrong.
-once() { # directory
-	local n=0 d
-	mkdir "$1"
-	while [[ ! -e $WORK/stop ]]; do
-		n=$((n + 1)) d=$1/d.$n
-		mkdir "$d" || return 1
-		(set -C && : >"$d/f") || return 1
-		printf x >>"$1/appended" || return 1
-		mv -T "$d/f" "$d/g" || return 1
-		ln "$d/g" "$d/h" || return 1
-		chmod 640 "$d/g" || return 1
-		ln -s target "$d/s" || return 1
-		mkfifo "$d/p" || return 1
-		rm "$d/g" || return 1
-		[[ $(stat -c '%h %a' "$d/h") = "1 640" ]] || return 1
-		rm "$d/h" "$d/s" "$d/p" || return 1
-		rmdir "$d" || return 1
-	done
-	[[ $(stat -c %s "$1/appended") = "$n" ]] || return 1
-	echo "$n operations of each kind"
-}
-# Lines in order; a reader follows them.
-follow() {
-	local n=0
-	while [[ ! -e $WORK/stop ]]; do
-		n=$((n + 1))
-		echo "line $n" >>"$m/followed" || return 1
-		sleep 0.01
-	done
-	echo last >>"$m/followed"
-}
-
-longest=0
-again() { # what
-	local begin
-	site_kill9 a
-	is_mounted a || fail "$1: the mount is gone"
-	begin=$(now_ns)
-	site_start a
-	site_wait_active a
-	ms=$((($(now_ns) - begin) / 1000000))
-	longest=$((ms > longest ? ms : longest))
-	[[ $ms -lt $((20000 * ${SLOWER:-1})) ]] || fail "$1: a pause of $ms ms"
-}
-
-workers=()
-workers_start() { # name
-	rm -f "$WORK/stop"
-	workers=()
-	for i in 1 2 3 4; do
-		once "$m/$1.$i" >"$WORK/$1.$i.out" 2>&1 &
-		workers+=($!)
-	done
-}
-workers_end() { # name
-	local pid
-	: >"$WORK/stop"
-	for pid in "${workers[@]}"; do
-		wait_for 30 "each operation returns" eval "! pid_alive $pid"
-		wait "$pid" || fail "$1: an application met an error: $(cat "$WORK/$1".*.out "$WORK/follow.out")"
-	done
-}
+again() { replaced "$1" site_kill9; } # what
 
 first=$(connection)
 echo kept >"$m/kept"
@@ -87,14 +23,14 @@ head -c 300000 /dev/zero >"$m/removed"
 # By a process of their own: what is open in this shell is open in the daemons that it starts.
 sleep 1000 7<"$m/removed" 8<"$m/kept" &
 keeper=$!
-wait_for 5 "the files are open" test -e /proc/$keeper/fd/8
+opened $keeper 8
 rm "$m/removed"
 : >"$m/followed"
 tail -n +1 -F --pid=$$ "$m/followed" >"$WORK/followed.out" 2>"$WORK/tail.out" &
 mix_start a
 "$TOOLS/mapped" run "$m" "$WORK/mapped.acked" "$SEED" $((ROUNDS + 5)) >"$WORK/mapped.out" 2>&1 &
 LOAD[mapped]=$!
-workers_start once
+workers_start once 4
 follow 2>"$WORK/follow.out" &
 workers+=($!)
 for ((round = 1; round <= (ROUNDS + 1) / 2; round++)); do
@@ -221,7 +157,7 @@ site_wait_in_sync a
 # Alone in the set.
 order a deactivate clusterdomain site-b
 site_stop b
-workers_start alone
+workers_start alone 4
 for round in 1 2 3; do
 	pause_ms "$(random_ms 50 600)"
 	again "alone, round $round"

@@ -3,11 +3,12 @@
 # group: programs
 # budget: 240
 # PostgreSQL under pgbench with full_page_writes=off, and fio, which verifies what it wrote, go on while the active's
-# daemon is killed (kill -9) and started again, again and again: no error at either, nothing lost, no torn page.
+# daemon is killed (kill -9) and started again, again and again, and then upgraded to another build by its agent: no error
+# at either, nothing lost, no torn page. And a build that is too old for what a newer one left refuses to start.
 . "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../agents.sh"
+. "$(dirname "$0")/../held.sh"
 
-CONF_VOLUME="holder = yes"
-[[ $(uname -r | awk -F. '{ print ($1 * 1000 + $2 >= 6009) }') = 1 ]] || skip "this kernel cannot resend"
 for PGBIN in /usr/lib/postgresql/*/bin; do :; done
 [[ -x $PGBIN/postgres && -x $PGBIN/pgbench ]] || skip "PostgreSQL is not installed"
 id postgres >/dev/null 2>&1 || skip "there is no user postgres"
@@ -54,16 +55,39 @@ verified large --rw=write --bs=512k --direct=1 --ioengine=libaio --iodepth=4 &
 large=$!
 verified synced --rw=randwrite --bsrange=1k-16k --fsync=4 &
 synced=$!
-longest=0
 for ((round = 1; round <= 5; round++)); do
 	pause_ms "$(random_ms 300 1800)"
-	site_kill9 a
-	begin=$(now_ns)
-	site_start a
-	site_wait_active a
-	ms=$((($(now_ns) - begin) / 1000000))
-	longest=$((ms > longest ? ms : longest))
+	replaced "round $round" site_kill9
 done
+step "killed: the longest pause took $longest ms"
+
+# The agent finds the daemon; a package replaces the program; the daemon is told to stop.
+first=$(connection)
+is_pending() { rest a GET /v1/volumes/$VOLUME | head -n 1 | jq -e ".supervision.upgrade_pending == $1" >/dev/null; }
+exe_version() { "/proc/$(daemon_of a)/exe" version; }
+agent_config a
+cp "$BIN/tandem-holder" "$WORK/a/"
+cp "$WORK/a/conf" "$WORK/a/volumes/$VOLUME.conf"
+old=$("$BIN/tandemfs" version)
+LC_ALL=C sed "s/$old/${old%?}x/" "$BIN/tandemfs" >"$WORK/a/tandemfs.new" # as long, or nothing would start
+chmod 755 "$WORK/a/tandemfs.new"
+agent_start a
+wait_for 10 "the agent finds the daemon" said a "$VOLUME: found running, process ${PID[a]}"
+mv "$WORK/a/tandemfs.new" "$WORK/a/tandemfs"
+agent_kill a TERM # the service is restarted
+agent_start a
+wait_for 10 "the upgrade is pending" is_pending true
+begin=$(now_ns)
+kill -TERM "${PID[a]}"
+wait "${PID[a]}" || fail "the daemon's status after SIGTERM: $?"
+unset "PID[a]"
+timeout 60 touch "$m/upgraded" || fail "an operation met an error in an upgrade"
+paused "upgrade" "$begin"
+site_wait_active a
+wait_for 10 "no upgrade is pending" is_pending false
+expect_eq "the new build" "$(exe_version)" "${old%?}x"
+expect_eq "the connection" "$(connection)" "$first"
+step "upgraded: a pause of $ms ms"
 for name in direct large synced; do
 	wait "${!name}" || fail "fio ($name) met an error: $(tail -n 5 "$WORK/fio.$name")"
 done
@@ -78,4 +102,33 @@ expect_eq "rows" "$(sql -c 'select count(*), max(n) from t')" "$n|$n"
 pg pg_ctl -D "$m/data" -m fast -w stop >"$WORK/pg.out" 2>&1
 pg pg_checksums -D "$m/data" --check >"$WORK/pg.out" 2>&1 || fail "checksums: $(tail -n 3 "$WORK/pg.out")"
 step "no error in all rounds; the longest took $longest ms; $n commits"
+
+# A daemon that is older than what was left, as after a downgrade.
+kept_version() { # of what the holder keeps
+	local fd
+	for fd in "/proc/$(holder)"/fd/*; do
+		[[ $(readlink "$fd") != *tandemfs-kept* ]] ||
+			printf '%b' "\\x$1" | dd of="$fd" bs=1 seek=8 conv=notrunc status=none
+	done
+}
+agent_kill a TERM
+daemon=$(daemon_of a)
+kill -9 "$daemon"
+wait_for 10 "the daemon ends" eval "! pid_alive $daemon"
+kept_version 63
+touch "$m/waits" &
+waits=$!
+start_fails
+expect_match "what an older build says" "$OUT" "a newer build of tandemfs left .* mounted.*: start that build again"
+expect_match "what an older build says" "$OUT" "still mounted: what is asked of it waits"
+expect_eq "the connection" "$(connection)" "$first"
+pid_alive $waits || fail "an operation ended while nobody served"
+kept_version 02
+site_start a
+wait_for 30 "what waited ends" eval "! pid_alive $waits"
+wait $waits || fail "what waited failed"
+site_wait_active a
+expect_eq "the connection" "$(connection)" "$first"
+expect_eq "a file of before" "$(stat -c %s "$m/upgraded")" 0
+step "an older build refuses, and nothing is lost"
 sites_stop_and_compare

@@ -7,59 +7,17 @@
 # reader that follows a file, files that are open and removed; what waits for a silent peer goes on waiting. A
 # replica that is not the active one any more ends the mount with errors, not with a hang. Kills: holder-kill.
 . "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../held.sh"
 
-CONF_VOLUME="holder = yes"
-[[ $(uname -r | awk -F. '{ print ($1 * 1000 + $2 >= 6009) }') = 1 ]] || skip "this kernel cannot resend"
 sites_up
 m=$(mnt a)
 
-holders() { # how many of ours
-	{ pgrep -f "^[^ ]*tandem-holder $WORK/" || true; } | wc -l
-}
+holders() { { holder || true; } | wc -l; } # how many of ours
 mounts() { grep -c " $m " /proc/self/mountinfo; }
-connection() { awk -v m="$m" '$5 == m { print $3 }' /proc/self/mountinfo; }
-
-# Each name is made once and removed once, each byte appended once; executed twice, or lost, one of the commands
-# fails or the count is wrong.
-once() { # directory
-	local n=0 d
-	mkdir "$1"
-	while [[ ! -e $WORK/stop ]]; do
-		n=$((n + 1)) d=$1/d.$n
-		mkdir "$d" || return 1
-		(set -C && : >"$d/f") || return 1
-		printf x >>"$1/appended" || return 1
-		mv -T "$d/f" "$d/g" || return 1
-		ln "$d/g" "$d/h" || return 1
-		rm "$d/g" || return 1
-		[[ $(stat -c %h "$d/h") = 1 ]] || return 1
-		rm "$d/h" || return 1
-		rmdir "$d" || return 1
-	done
-	[[ $(stat -c %s "$1/appended") = "$n" ]] || return 1
-	echo "$n operations of each kind"
-}
-# Lines in order; a reader follows them.
-follow() {
-	local n=0
-	while [[ ! -e $WORK/stop ]]; do
-		n=$((n + 1))
-		echo "line $n" >>"$m/followed" || return 1
-		sleep 0.01
-	done
-	echo last >>"$m/followed"
-}
 
 again() { # what
-	local begin
-	begin=$(now_ns)
-	site_stop a
-	is_mounted a || fail "$1: the mount is gone"
+	replaced "$1" site_stop
 	expect_eq "$1: holders" "$(holders)" 1
-	site_start a
-	site_wait_active a
-	ms=$((($(now_ns) - begin) / 1000000))
-	[[ $ms -lt $((20000 * ${SLOWER:-1})) ]] || fail "$1: a pause of $ms ms"
 }
 
 expect_eq "holders" "$(holders)" 1
@@ -69,7 +27,7 @@ head -c 300000 /dev/zero >"$m/removed"
 # By a process of their own: what is open in this shell is open in the daemons that it starts.
 sleep 1000 7<"$m/removed" 8<"$m/kept" &
 keeper=$!
-wait_for 5 "the files are open" test -e /proc/$keeper/fd/8
+opened $keeper 8
 rm "$m/removed"
 : >"$m/followed"
 tail -n +1 -F --pid=$$ "$m/followed" >"$WORK/followed.out" 2>"$WORK/tail.out" &
@@ -77,11 +35,7 @@ follower=$!
 mix_start a
 "$TOOLS/mapped" run "$m" "$WORK/mapped.acked" "$SEED" $((ROUNDS + 5)) >"$WORK/mapped.out" 2>&1 &
 LOAD[mapped]=$!
-workers=()
-for i in 1 2 3; do
-	once "$m/once.$i" >"$WORK/once.$i.out" 2>&1 &
-	workers+=($!)
-done
+workers_start once 3
 follow 2>"$WORK/follow.out" &
 workers+=($!)
 for ((round = 1; round <= (ROUNDS + 1) / 2; round++)); do
@@ -89,11 +43,7 @@ for ((round = 1; round <= (ROUNDS + 1) / 2; round++)); do
 	again "round $round"
 	step "round $round: answered again after $ms ms"
 done
-: >"$WORK/stop"
-for pid in "${workers[@]}"; do
-	wait_for 30 "each operation returns" eval "! pid_alive $pid"
-	wait "$pid" || fail "an application met an error: $(cat "$WORK"/once.*.out "$WORK"/follow.out)"
-done
+workers_end once
 mix_stop
 mix_verify a
 load_wait mapped 0
@@ -111,7 +61,7 @@ used() { df --output=used -B1 "$m" | tail -n 1; }
 dd if=/dev/urandom of="$m/big" bs=1M count=64 status=none
 sleep 1000 9<"$m/big" &
 orphan=$!
-wait_for 5 "the file is open" test -e /proc/$orphan/fd/9
+opened $orphan 9
 rm "$m/big"
 again "with an orphan"
 [[ $(head -c 1000000 /proc/$orphan/fd/9 | wc -c) = 1000000 ]] || fail "the removed file cannot be read"
@@ -151,7 +101,7 @@ expect_eq "what was answered" "$(cat "$m/answered")" again
 expect_eq "mounts" "$(mounts)" 1
 
 # A second daemon by mistake is refused, and the first keeps its holder.
-expect_fail nsenter --net="/run/netns/$TAG-a" -- "$BIN/tandemfs" run --config "$WORK/a/conf" --run-dir "$WORK/a/run"
+start_fails
 expect_match "the second daemon" "$OUT" "another tandemfs uses .* already"
 again "after a second daemon"
 expect_eq "the connection" "$(connection)" "$first"
@@ -161,7 +111,7 @@ site_stop a
 mv "$WORK/a/replica" "$WORK/a/replica.aside"
 stat "$m/late" >/dev/null &
 late=$!
-expect_fail nsenter --net="/run/netns/$TAG-a" -- "$BIN/tandemfs" run --config "$WORK/a/conf" --run-dir "$WORK/a/run"
+start_fails
 expect_match "the start" "$OUT" "still mounted: what is asked of it waits"
 mv "$WORK/a/replica.aside" "$WORK/a/replica"
 site_start a
@@ -172,7 +122,7 @@ expect_eq "the connection" "$(connection)" "$first"
 # Somebody takes the mount away while it has no daemon, but a process still uses it: a new mount, and errors there.
 sleep 1000 7<"$m/kept" &
 user=$!
-wait_for 5 "the file is open" test -e /proc/$user/fd/7
+opened $user 7
 site_kill9 a
 umount -l "$m"
 site_start a
