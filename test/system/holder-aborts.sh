@@ -51,8 +51,15 @@ site_start a
 site_wait_active a
 first=$(connection)
 hold
-echo answered again >"$m/answered"
-site_kill9 a
+# Within the time in which the answer is in memory alone: a tenth of a second later the journal has it.
+for ((i = 0; i < 20; i++)); do
+	begin=$(now_ns)
+	echo answered again >"$m/answered"
+	site_kill9 a
+	[[ $(($(now_ns) - begin)) -gt 80000000 ]] || break
+	site_start a
+	site_wait_active a
+done
 "$TOOLS/spoil" tail "$(replica_of a)/ring" || fail "the ring has no batch"
 site_start a
 site_wait_active a
