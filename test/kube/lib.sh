@@ -95,19 +95,35 @@ kube_ready() {
 }
 
 kube_up() { # site
+	kube_begin "$1"
+	kube_api_wait "$1"
+}
+kube_begin() { # site: its keys; its servers start, kube_api_wait is to follow
 	[[ -n $KUBE ]] || kube_programs
 	kube_keys "$1"
 	mkdir -m 700 "$(kube_dir "$1")/etcd"
-	kube_servers "$1"
+	kube_servers_begin "$1"
+}
+kube_api_wait() { # site
+	wait_for 300 "the API of site $1 is ready" kube_ready "$1"
+	step "site $1: the API is ready"
 }
 
 kube_servers() { # site, which has its keys: etcd and the API server
-	local s=$1 d ip
-	d=$(kube_dir "$s") ip=$(kube_ip "$s")
-	kube_start "$s" etcd etcd --name "$s" --data-dir "$d/etcd" --logger zap \
+	kube_servers_begin "$1"
+	kube_api_wait "$1"
+}
+kube_servers_begin() { # site
+	local s=$1
+	kube_start "$s" etcd etcd --name "$s" --data-dir "$(kube_dir "$s")/etcd" --logger zap \
 		--listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
 		--listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 \
 		--initial-cluster "$s=http://127.0.0.1:2380"
+	kube_apiserver "$s"
+}
+kube_apiserver() { # site
+	local s=$1 d ip
+	d=$(kube_dir "$s") ip=$(kube_ip "$s")
 	kube_start "$s" apiserver "$KUBE/kube-apiserver" --etcd-servers http://127.0.0.1:2379 \
 		--bind-address "$ip" --advertise-address "$ip" --secure-port 6443 --insecure-port 0 \
 		--tls-cert-file "$d/apiserver.pem" --tls-private-key-file "$d/apiserver.key" \
@@ -117,8 +133,14 @@ kube_servers() { # site, which has its keys: etcd and the API server
 		--service-cluster-ip-range "$(kube_services "$s").0/24" --enable-admission-plugins NodeRestriction \
 		--kubelet-client-certificate "$d/admin.pem" --kubelet-client-key "$d/admin.key" \
 		--kubelet-preferred-address-types InternalIP
-	wait_for 300 "the API of site $s is ready" kube_ready "$s"
-	step "site $s: the API is ready: $(kc "$s" version --short 2>/dev/null | tail -n 1)"
+}
+kube_kill() { # site, name... : kill -9, all at once
+	local n pids=()
+	for n in "${@:2}"; do
+		pids+=("${KUBE_PID[$1-$n]}")
+	done
+	kill -9 "${pids[@]}"
+	wait "${pids[@]}" 2>/dev/null || true
 }
 
 workloads_make() { # site: in namespace blue, a workload of each kind that is stopped by its count or suspended

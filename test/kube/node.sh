@@ -9,7 +9,7 @@
 #	. "$(dirname "$0")/../kube/node.sh"
 #	work_new
 #	net_new
-#	kube_cluster_up a
+#	kube_clusters_up a b         # at the same time
 #	kube_import a FILE           # an image; busybox is there as site.local/busybox:1
 #	in_node a COMMAND...         # as the node sees files, mounts and processes
 #	kube_crash a                 # kill -9 of everything of the site at once
@@ -205,7 +205,7 @@ kube_masters() { # site
 	kube_start "$s" manager "$KUBE/kube-controller-manager" --kubeconfig "$d/manager.kubeconfig" \
 		--bind-address 127.0.0.1 --port 0 --leader-elect=false --use-service-account-credentials \
 		--service-account-private-key-file "$d/accounts.key" --root-ca-file "$d/ca.pem" \
-		--kube-api-qps 200 --kube-api-burst 400 --node-monitor-period 1s --node-monitor-grace-period 8s \
+		--kube-api-qps 200 --kube-api-burst 400 --node-monitor-period 1s \
 		--pvclaimbinder-sync-period 2s
 	kube_start "$s" scheduler "$KUBE/kube-scheduler" --kubeconfig "$d/scheduler.kubeconfig" \
 		--bind-address 127.0.0.1 --port 0 --leader-elect=false
@@ -221,21 +221,28 @@ kube_node_ready() { # site
 		kc "$1" wait --for=condition=Ready "node/node-$1" --timeout=1s && kc "$1" get serviceaccount default
 }
 
-kube_cluster_up() { # site
-	local s=$1
+kube_clusters_up() { # site...
+	local s
 	[[ -n $KUBE ]] || kube_programs "${KUBE_CLUSTER[@]}"
 	kube_busybox
-	kube_routes "$s"
-	kube_up "$s"
-	kube_cluster_keys "$s"
-	kube_containerd_config "$s"
-	kube_node_config "$s"
-	kube_host_prepare "$s"
-	kube_node_init "$s"
-	kube_masters "$s"
-	kube_node "$s"
-	wait_for 90 "the node of site $s is ready" kube_node_ready "$s"
-	step "site $s: its node is ready"
+	for s in "$@"; do
+		kube_routes "$s"
+		kube_begin "$s"
+		kube_cluster_keys "$s"
+		kube_containerd_config "$s"
+		kube_node_config "$s"
+		kube_host_prepare "$s"
+		kube_node_init "$s"
+		kube_node "$s"
+	done
+	for s in "$@"; do
+		kube_api_wait "$s"
+		kube_masters "$s"
+	done
+	for s in "$@"; do
+		wait_for 90 "the node of site $s is ready" kube_node_ready "$s"
+	done
+	step "the nodes are ready"
 }
 
 kube_node_pid() { cat "/proc/${KUBE_PID[$1-node]}/task/${KUBE_PID[$1-node]}/children"; }
@@ -249,20 +256,16 @@ kube_import() { # site, file
 }
 
 kube_crash() { # site: control plane, kubelet, pods, volume daemons, all at once
-	local k pids=()
-	for k in node manager scheduler apiserver etcd; do
-		pids+=("${KUBE_PID[$1-$k]}")
-	done
-	kill -9 "${pids[@]}"
-	wait "${pids[@]}" 2>/dev/null || true
+	kube_kill "$1" node manager scheduler apiserver etcd
 	# The bridge and what hangs on it do not outlive a power cut.
 	ip -n "$TAG-$1" link del cni0 2>/dev/null || true
 }
 
 kube_resume() { # site
-	kube_servers "$1"
-	kube_masters "$1"
+	kube_servers_begin "$1"
 	kube_node "$1"
+	kube_api_wait "$1"
+	kube_masters "$1"
 	wait_for 120 "the node of site $1 is back" kube_node_ready "$1"
 }
 

@@ -139,9 +139,12 @@ mkdir "$WORK/pki"
 authority "$WORK/pki"
 certificate "$WORK/pki" site-a "$WORK/pki"
 certificate "$WORK/pki" site-b "$WORK/pki"
-"$ROOT/k8s-manifests/image.sh" build "$WORK/tandemfs.tar" localhost/tandemfs:latest "$BIN"
+kube_programs "${KUBE_CLUSTER[@]}"
+"$ROOT/k8s-manifests/image.sh" build "$WORK/tandemfs.tar" localhost/tandemfs:latest "$BIN" >"$WORK/image.out" 2>&1 &
+image=$!
+kube_clusters_up a b
+wait $image || fail "the image: $(tail -n 3 "$WORK/image.out")"
 for s in a b; do
-	kube_cluster_up "$s"
 	deploy "$s"
 done
 for s in a b; do

@@ -35,17 +35,23 @@ echo "seed $SEED"
 command -v containerd >/dev/null || fail "no containerd here (make setup)"
 work_new
 net_new
-"$ROOT/k8s-manifests/image.sh" build "$WORK/tandemfs.tar" localhost/tandemfs:latest "$BIN"
-mariadb_image
+kube_programs "${KUBE_CLUSTER[@]}"
+{
+	"$ROOT/k8s-manifests/image.sh" build "$WORK/tandemfs.tar" localhost/tandemfs:latest "$BIN"
+	mariadb_image
+} >"$WORK/images.out" 2>&1 &
+images=$!
+kube_clusters_up a b
+wait $images || fail "the images: $(tail -n 3 "$WORK/images.out")"
 
 # --- install ----------------------------------------------------------------------------------------------
 "$BIN/tandemctl" generate spec site-a="$(kube_ip a)" site-b="$(kube_ip b)" --config-dir "$WORK/spec" >/dev/null
 for s in a b; do
-	kube_cluster_up "$s"
 	kube_import "$s" "$WORK/tandemfs.tar"
 	kube_import "$s" "$WORK/mariadb.tar"
+	# What the pods want to mount is there before them: a mount that failed is tried again ever later.
+	kc "$s" apply -f "$ROOT/k8s-manifests/base/namespace.yaml" -f "$WORK/spec/site-$s.yaml" >/dev/null
 	kc "$s" apply -k "$ROOT/k8s-manifests/base" >/dev/null
-	kc "$s" apply -f "$WORK/spec/site-$s.yaml" >/dev/null
 done
 for s in a b; do
 	wait_for 120 "tandemfs is ready on site $s" pods_ready "$s"
