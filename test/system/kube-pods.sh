@@ -45,7 +45,7 @@ deploy() { # site
 agents_ready() { # site: both pods of the Deployment
 	kt "$1" get deployment tandem-agent -o json | jq -e '.status | .readyReplicas == 2 and .updatedReplicas == 2'
 }
-restarts() { kt "$1" get pods -l app.kubernetes.io/component=agent -o json | jq '[.items[].status.containerStatuses[].restartCount] | add'; }
+restarts() { kt "$1" get pods -l "app.kubernetes.io/component=$2" -o json | jq '[.items[].status.containerStatuses[].restartCount] | add'; }
 agent_metrics() { # site: of both, one after the other
 	local ip
 	for ip in $(kt "$1" get pods -l app.kubernetes.io/component=agent -o 'jsonpath={.items[*].status.podIP}'); do
@@ -55,6 +55,15 @@ agent_metrics() { # site: of both, one after the other
 node_is_free() { # site: the taint is off, and the label on
 	kc "$1" get node "node-$1" -o json | jq -e '.metadata.labels["tandemfs.dev/ready"] == "true" and
 		([.spec.taints // [] | .[].key] | index("tandemfs.dev/not-ready") | not)'
+}
+processes_of_engine() { # site: agent and daemons, by their numbers on the node
+	local id
+	id=$(kt "$1" get pod "$(engine_pod "$1")" -o 'jsonpath={.status.containerStatuses[0].containerID}')
+	# shellcheck disable=SC2016 # for the node's shell
+	in_node "$1" sh -c 'grep -l "$0" /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3' "${id##*/}"
+}
+kill_processes() { # site, numbers on the node: kill -9; a probe's may have ended by itself
+	in_node "$1" kill -9 "${@:2}" 2>/dev/null || true
 }
 domains_are() { # site, active, inactive
 	[[ $(kc "$1" get cds tandemfs -o 'jsonpath={.status.active}/{.status.inactive}' 2>/dev/null) = "$2/$3" ]]
@@ -200,6 +209,23 @@ wait_for 30 "the application writes on" writes_on a "$(acks a)"
 wait_for 30 "the sites are level again" is_level_with_peer a
 step "the engine's pod was replaced under $(acks a) lines, without an error"
 
+# --- its processes are killed: the daemons, and then all of the container, on either site ------------------------
+daemons=$(in_node a pgrep -x tandemfs)
+# shellcheck disable=SC2086 # several
+kill_processes a $daemons
+wait_for 30 "another daemon runs" eval 'now=$(in_node a pgrep -x tandemfs) && [[ $now != "$daemons" ]]'
+wait_for 60 "the application writes on" writes_on a "$(acks a)"
+expect_eq "restarts of the engine whose daemons were killed" "$(restarts a engine)" 0
+for s in a b; do
+	# shellcheck disable=SC2046 # several
+	kill_processes "$s" $(processes_of_engine "$s")
+	wait_for 90 "the engine of site $s is started again" eval '[[ $(restarts '"$s"' engine) = 1 ]] && pods_ready '"$s"
+	wait_for 60 "the application writes on" writes_on a "$(acks a)"
+done
+[[ ! -e $(node_dir a)/acks/errors ]] || fail "the application saw errors: $(head -n 3 "$(node_dir a)/acks/errors")"
+wait_for 30 "the sites are level again" is_level_with_peer a
+step "daemons and agents were killed under $(acks a) lines, without an error"
+
 # --- the site crashes: what was acknowledged is on the other one -----------------------------------------------
 kube_crash a
 acked=$(acks a)
@@ -224,4 +250,4 @@ expect_eq "what was acknowledged on site a since" "$(acks a)" "$acked"
 root_disk_is_clean a || fail "the pod of the standby wrote into the bare directory"
 [[ ! -e $(node_dir b)/acks/errors ]] || fail "the application of site b saw errors"
 step "site a is back as a standby, and its pod waits"
-expect_eq "restarts of the agents of site b" "$(restarts b)" 0
+expect_eq "restarts of the agents of site b" "$(restarts b agent)" 0
