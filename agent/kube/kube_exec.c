@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Commands in pods. Closing the connection ends nothing in the container, so that a command begins by saying the
- * number of its process, by which it is ended when its time is over.
+ * number of its process, by which it is ended when its time is over: with its children, where it leads a group, as what
+ * is run in a container does.
  */
 #include "kube_exec.h"
 
@@ -98,7 +99,8 @@ int kube_exec_end(struct kube *k, const char *ns, const char *pod, const char *c
 	int ret;
 
 	snprintf(number, sizeof(number), "%ld", pid);
-	path = path_of(ns, pod, container, "kill \"$0\" 2>/dev/null || :", number);
+	path = path_of(ns, pod, container,
+		"kill -- \"-$0\" 2>/dev/null || kill \"$0\" 2>/dev/null || :", number);
 	ret = run(k, path, END_MS, &c, e);
 	return ret ? ret : ws_channels_exit(&c, e);
 }

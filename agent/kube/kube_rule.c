@@ -90,9 +90,9 @@ static int run_in(struct rule_run *r, const struct json *action, const char *pod
 		log_warn("rule: %s; going on", e->msg);
 		return 0;
 	}
-	if (ret == -ETIMEDOUT) /* of the command, which waiting does not mend */
-		return -ETIME;
-	return ret > 0 ? -EPROTO : ret;
+	/* The time of a command is over: that is no cluster that is away, and waiting does not mend it. */
+	e->code = ret == -ETIMEDOUT ? -ETIME : ret > 0 ? -EPROTO : ret;
+	return e->code;
 }
 
 static int run_rule(

@@ -58,6 +58,17 @@ static void keep(char *text, size_t size, size_t *n, const uint8_t *data, size_t
 	text[*n] = '\0';
 }
 
+/* The end of it all. */
+static void keep_last(char *text, size_t size, size_t *n, const uint8_t *data, size_t len)
+{
+	size_t skip = len > size - 1 ? len - (size - 1) : 0;
+	size_t over = *n + (len - skip) > size - 1 ? *n + (len - skip) - (size - 1) : 0;
+
+	memmove(text, text + over, *n - over);
+	*n -= over;
+	keep(text, size, n, data + skip, len - skip);
+}
+
 int ws_channels_take(struct ws_channels *c, const struct ws_frame *f, struct err *e)
 {
 	const uint8_t *data = f->data;
@@ -80,7 +91,7 @@ int ws_channels_take(struct ws_channels *c, const struct ws_frame *f, struct err
 		keep(c->out, sizeof(c->out), &c->nout, data, len);
 		return 0;
 	case 2:
-		keep(c->errors, sizeof(c->errors), &c->nerrors, data, len);
+		keep_last(c->errors, sizeof(c->errors), &c->nerrors, data, len);
 		return 0;
 	case 3:
 		keep(c->status, sizeof(c->status), &c->nstatus, data, len);

@@ -73,6 +73,29 @@ Test(ws, channels_are_kept_apart_and_in_their_room)
 	cr_assert_eq(ws_channels_take(&c, &f, &e), -EBADMSG);
 }
 
+/* What a command said last is what is told of one that failed. */
+Test(ws, of_errors_the_last_ones_are_kept)
+{
+	static struct ws_channels c;
+	static uint8_t long_[5000];
+	struct ws_frame f = {.opcode = WS_BINARY, .last = true, .data = long_, .len = 5000};
+	struct err e = {0};
+
+	memset(long_, 'x', sizeof(long_));
+	long_[0] = 2;
+	long_[4999] = 'y';
+	cr_assert_eq(ws_channels_take(&c, &f, &e), 0);
+	cr_assert_eq(c.nerrors, sizeof(c.errors) - 1);
+	cr_assert_eq(c.errors[c.nerrors - 1], 'y');
+	f = (struct ws_frame){.opcode = WS_BINARY,
+		.last = true,
+		.data = (const uint8_t *)"\002 the end",
+		.len = 9};
+	cr_assert_eq(ws_channels_take(&c, &f, &e), 0);
+	cr_assert_eq(strlen(c.errors), sizeof(c.errors) - 1);
+	cr_assert_str_eq(c.errors + sizeof(c.errors) - 1 - 9, "y the end");
+}
+
 /* --- a server --- */
 
 struct server {
