@@ -64,7 +64,7 @@ mariadb_query() { # site, statement
 	mariadb_client "$1" app -e "$2" 2>/dev/null
 }
 
-# One answered row after the other: "N ROW" of each writer N. A lost connection ends it.
+# One answered row after the other, some 50 a second: "N ROW" of each writer N. A lost connection ends it.
 mariadb_load() { # site, writers
 	local s=$1 n
 	mariadb_query "$s" "CREATE TABLE IF NOT EXISTS written (site CHAR(1), writer INT, line INT, text CHAR(200),
@@ -74,7 +74,7 @@ mariadb_load() { # site, writers
 		(
 			trap - ERR
 			first=$(($(mariadb_query "$s" "SELECT COALESCE(MAX(line), 0) FROM written WHERE site = '$s' AND writer = $n") + 1))
-			seq "$first" 1000000 | sed "s/.*/INSERT INTO written VALUES ('$s', $n, &, REPEAT('x', 200)); SELECT $n, &;/" |
+			seq "$first" 1000000 | sed "s/.*/INSERT INTO written VALUES ('$s', $n, &, REPEAT('x', 200)); SELECT $n, &; DO SLEEP(0.02);/" |
 				mariadb_client "$s" app --unbuffered >>"$WORK/acked-$s-$n" 2>>"$WORK/load-$s.err"
 		) &
 		MARIADB_LOAD[$s]+=" $!"

@@ -3,32 +3,33 @@
 # group: kube
 # budget: 1500
 # alone
-# The whole walk-through with two clusters and a database: installed, provisioned, copied, the site killed under load, switched
-# over, and back; nothing that was answered is lost. Its commands are those of the README.
+# Two whole clusters with tandemfs in their pods: the walk-through of the manifests' README with a database under load, and on the way
+# a partition, replaced and killed engines, rules, APIs that are away, a site that dies, agents that are killed.
 #
 # Nearly all of the budget is for the first test on a machine, which builds the programs of Kubernetes.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../kube/lib.sh"
 . "$(dirname "$0")/../kube/node.sh"
 . "$(dirname "$0")/../kube/mariadb.sh"
+. "$(dirname "$0")/../kube/pods.sh"
+. "$(dirname "$0")/../kube/walk.sh"
 
-ctl() { # site, arguments: as an administrator of that cluster
-	in_site "$1" "$BIN/tandemctl" "${@:2}" --kubeconfig "$(kube_dir "$1")/admin.kubeconfig"
-}
-pods_ready() { # site
-	kt "$1" get daemonsets -o json | jq -e '[.items[].status |
-		.numberReady == 1 and .desiredNumberScheduled == 1 and .updatedNumberScheduled == 1] == [true, true]' &&
-		kt "$1" get deployment tandem-agent -o json | jq -e '.status.readyReplicas >= 1'
-}
 is() { # site, namespace, object, path, value
 	[[ $(kc "$1" -n "$2" get "$3" -o "jsonpath={$4}") = "$5" ]]
 }
-ended() { # site, failover
-	[[ $(kc "$1" get failover "$2" -o 'jsonpath={.status.stage}') = Final ]]
-}
 answers() { mariadb_query "$1" "SELECT 1"; } # site
-writes_on() { # site, acked before
+rows_after() { # site, rows before
 	[[ $(mariadb_acked "$1") -gt $(($2 + 20)) ]]
+}
+all_go_on() { # site: both applications
+	wait_for 60 "the application of site $1 writes on" lines_after "$1" "$(acks "$1")"
+	wait_for 60 "the database of site $1 writes on" rows_after "$1" "$(mariadb_acked "$1")"
+}
+steps_of() { # site, failover: each with its time
+	kc "$1" get failover "$2" -o json | jq -r '
+		def ms: (.[0:19] + "Z" | fromdate) * 1000 + (.[20:23] | tonumber);
+		"\(.status.elapsedTime): " + ([.status.steps[] | select(.endTime) |
+			"\(.name) \(.state) \((.endTime | ms) - (.startTime | ms)) ms"] | join(", "))'
 }
 
 echo "seed $SEED"
@@ -44,80 +45,232 @@ images=$!
 kube_clusters_up a b
 wait $images || fail "the images: $(tail -n 3 "$WORK/images.out")"
 
-# --- install ----------------------------------------------------------------------------------------------
-"$BIN/tandemctl" generate spec site-a="$(kube_ip a)" site-b="$(kube_ip b)" --config-dir "$WORK/spec" >/dev/null
+# --- install; the nodes keep pods off until their engine is ready --------------------------------------------
 for s in a b; do
 	kube_import "$s" "$WORK/tandemfs.tar"
-	kube_import "$s" "$WORK/mariadb.tar"
-	# What the pods want to mount is there before them: a mount that failed is tried again ever later.
-	kc "$s" apply -f "$ROOT/k8s-manifests/base/namespace.yaml" -f "$WORK/spec/site-$s.yaml" >/dev/null
-	kc "$s" apply -k "$ROOT/k8s-manifests/base" >/dev/null
+	kc "$s" taint node "node-$s" tandemfs.dev/not-ready=:NoSchedule >/dev/null
 done
+walk_begin
+walk "Install"
+kube_import a "$WORK/mariadb.tar" &
+imports=$!
+kube_import b "$WORK/mariadb.tar" &
+imports+=" $!"
 for s in a b; do
 	wait_for 120 "tandemfs is ready on site $s" pods_ready "$s"
+	wait_for 30 "the node of site $s is open" node_is_free "$s"
+	wait_for 30 "one agent of site $s leads" has_leader "$s"
 done
-step "installed on both clusters"
+step "installed on both clusters; the nodes are open"
 
-# --- namespace blue on both, and a way from each to the other ---------------------------------------------
-kc a apply -f "$ROOT/k8s-manifests/examples/mariadb.yaml" >/dev/null
-kc b create namespace blue >/dev/null
+# --- a pod waits for its mount, and writes nothing beside it; meanwhile a database comes up ----------------------
 for s in a b; do
-	o=$(other "$s")
-	kc "$s" -n blue create serviceaccount "site-$o" >/dev/null
-	kc "$s" -n blue create rolebinding "site-$o" --clusterrole tandem-migrator --serviceaccount "blue:site-$o" >/dev/null
-	kc "$s" create clusterrolebinding "tandem-site-$o" --clusterrole tandem-migrator-volumes \
-		--serviceaccount "blue:site-$o" >/dev/null
-	kc "$s" -n blue create rolebinding tandem --clusterrole tandem-migrator \
-		--serviceaccount tandem-system:tandem-agent >/dev/null
-	ctl "$s" generate clusterpair remotecluster -n blue --service-account "site-$o" >"$WORK/pair-$o.yaml"
+	hand_volume_conf "$s"
 done
+application a
+walk "A namespace on both clusters"
+in_conf=(--config /var/lib/tandemfs/data/db.conf)
+engine a tandemfs format "${in_conf[@]}" --size 256M --descriptor /var/lib/tandemfs/data/db.desc >"$WORK/format.out" 2>&1
+cp "$(node_dir a)/data/db.desc" "$(node_dir b)/data/db.desc"
+engine b tandemfs format --join /var/lib/tandemfs/data/db.desc "${in_conf[@]}" >>"$WORK/format.out" 2>&1
+pod_waits a || fail "a pod runs without its volume"
+root_disk_is_clean a || fail "something was written into the bare directory: $(ls -R "$(node_dir a)/mnt")"
+for s in b a; do
+	mv "$(node_dir "$s")/data/db.conf" "$(node_dir "$s")/volumes/db.conf"
+done
+wait_for 30 "the volume is mounted on the node of site a" is_mounted_on_node a
+wait_for 30 "the sites are level" is_level a
+in_node a mkdir /var/lib/tandemfs/mnt/db/app
 for s in a b; do
-	kc "$s" apply -f "$WORK/pair-$s.yaml" >/dev/null
 	wait_for 30 "the pair of site $s is ready" is "$s" blue clusterpair/remotecluster .status.schedulerStatus Ready
 done
-step "paired"
-
-# --- the database, and its objects on the other site -----------------------------------------------------
-wait_for 90 "the claim is bound" is a blue pvc/mariadb .status.phase Bound
-wait_for 120 "the database runs" is a blue deployment/mariadb .status.readyReplicas 1
+for p in $imports; do
+	wait "$p" || fail "the database's image is not taken"
+done
+walk "A database"
 wait_for 60 "the claim is bound on site b, too" is b blue pvc/mariadb .status.phase Bound
-kc a apply -f "$ROOT/k8s-manifests/examples/schedulepolicy.yaml" -f "$ROOT/k8s-manifests/examples/migrationschedule.yaml" >/dev/null
 wait_for 90 "the Deployment is on site b, held back" is b blue deployment/mariadb .spec.replicas 0
-step "a database runs on site a; what it needs is on site b"
+wait_for 130 "the pod that waited writes" lines_after a 0
+root_disk_is_clean a || fail "something was written beside the mount"
+wait_for 30 "the domains are known" domains_are a "site-a (InSync), site-b (InSync)" ""
+wait_for 30 "the database answers" answers a
+mariadb_load a 2
+wait_for 60 "rows are answered" rows_after a 200
+step "a pod that waited for its volume writes, and so does a database; what it needs is on site b"
+
+# --- the sites lose sight of each other: writes wait, and go on --------------------------------------------------
+kube_cut
+sleep 1
+before=$(acks a)
+sleep 3
+expect_eq "lines answered while the other site is away" "$(acks a)" "$before"
+kube_heal
+all_go_on a
+pods_ready a >/dev/null || fail "a partition makes an engine unready"
+step "a partition: writes waited"
+
+# --- the engine's pod is replaced -------------------------------------------------------------------------
+before=$(engine_pod a)
+kt a delete pod "$before" >/dev/null
+wait_for 90 "another engine is ready" eval '[[ $(engine_pod a) != '"$before"' ]] && pods_ready a'
+all_go_on a
+no_errors a
+wait_for 30 "the sites are level again" is_level a
+step "the engine's pod was replaced under $(acks a) lines and $(mariadb_acked a) rows, without an error"
+
+# --- its processes are killed -------------------------------------------------------------------------------
+before=$(restarts a engine)
+# shellcheck disable=SC2046 # several
+kill_processes a $(in_node a pgrep -x tandemfs)
+all_go_on a
+expect_eq "restarts of the engine, whose daemons were killed" "$(restarts a engine)" "$before"
+for s in a b; do
+	before=$(restarts "$s" engine)
+	# shellcheck disable=SC2046 # agent and daemons
+	kill_processes "$s" $(processes_of "$s" "$(engine_pod "$s")")
+	wait_for 90 "the engine of site $s is started again" eval '[[ $(restarts '"$s"' engine) = '$((before + 1))' ]] && pods_ready '"$s"
+	all_go_on a
+done
+no_errors a
+wait_for 30 "the sites are level again" is_level a
+step "daemons and agents were killed under $(acks a) lines and $(mariadb_acked a) rows, without an error"
+
+# --- both APIs are away: all goes on, and a volume is switched without them ------------------------------------
+begin=$(date +%s)
+kube_kill a apiserver
+kube_kill b apiserver
+all_go_on a
+no_errors a
+plain b failover db --to site-b >"$WORK/failover.out" 2>&1 || fail "the switch: $(cat "$WORK/failover.out")"
+wait_for 30 "site b is active and mounted" eval "is_role b active && is_mounted_on_node b"
+expect_eq "answered lines that site b lacks" "$(lines_missing a b)" 0
+while [[ $(date +%s) -lt $((begin + (ROUNDS > 20 ? 60 : 20))) ]]; do
+	before=$(mariadb_acked a)
+	wait_for 30 "the database writes on" rows_after a "$before"
+	sleep 0.5
+done
+step "both APIs were away for $(($(date +%s) - begin)) s: $(mariadb_acked a) rows, and a volume was switched"
+kube_apiserver a
+kube_apiserver b
+kube_api_wait a
+kube_api_wait b
+kc a delete pod application --wait=false >/dev/null
+application b
+for s in a b; do
+	wait_for 60 "tandemfs is ready on site $s" pods_ready "$s"
+	wait_for 30 "one agent of site $s leads" has_leader "$s"
+	wait_for 30 "site $s knows the domains" domains_are "$s" "site-$s (InSync), site-$(other "$s") (InSync)" ""
+done
+wait_for 60 "the application of site b writes" lines_after b 0
+no_errors b
+wait_for 30 "the pod of site a is gone" eval '! kc a get pod application'
+acked=$(acks a)
+application a
+expect_eq "agents' restarts" "$(restarts a agent) $(restarts b agent)" "0 0"
+wait_for 30 "the database writes on" rows_after a "$(mariadb_acked a)"
+step "both APIs are back, and what is in them is true"
+
+# --- rules, in the database's pod ------------------------------------------------------------------------------
+rule() { # site, name, command, further lines of the action...
+	{
+		printf 'apiVersion: tandemfs.dev/v1alpha1\nkind: Rule\nmetadata: {name: %s, namespace: blue}\n' "$2"
+		printf 'rules:\n- podSelector: {app: mariadb}\n  actions:\n  - type: command\n    value: |\n      %s\n' "$3"
+		printf '    %s\n' "${@:4}"
+	} | kc "$1" apply -f - >/dev/null
+}
+migration() { # name, further lines of the spec... : from site a, without the volumes
+	{
+		printf 'apiVersion: tandemfs.dev/v1alpha1\nkind: Migration\nmetadata: {name: %s, namespace: blue}\n' "$1"
+		printf 'spec:\n  clusterPair: remotecluster\n  namespaces: [blue]\n  includeVolumes: false\n'
+		printf '  %s\n' "${@:2}"
+	} | kc a apply -f - >/dev/null
+}
+migration_is() { # name, status, why
+	wait_for 60 "Migration $1 ends" eval '[[ $(kc a -n blue get migration '"$1"' -o "jsonpath={.status.finishTimestamp}") ]]'
+	expect_eq "Migration $1" "$(kc a -n blue get migration "$1" -o 'jsonpath={.status.status}')" "$2"
+	expect_match "Migration $1" "$(kc a -n blue get migration "$1" -o 'jsonpath={.status.conditions[*].message}')" "$3"
+}
+mariadb='mariadb -h 127.0.0.1 -uroot -p"$MARIADB_ROOT_PASSWORD" app -e'
+rule a mark "$mariadb \"CREATE TABLE marks (name CHAR(9)); INSERT INTO marks VALUES ('before')\""
+rule a mark-again "sleep 1; echo said; echo more >&2; $mariadb \"INSERT INTO marks VALUES ('after')\""
+rule a refuses 'echo on the one; echo the last word >&2; exit 7'
+rule a hangs 'sleep 1234' 'timeoutSeconds: 2'
+rule a in-vain 'exit 9' 'onError: Continue'
+schedule() { # true or false: the copying of each minute is suspended
+	kc a -n blue patch migrationschedule blueschedule --type merge -p "{\"spec\": {\"suspend\": $1}}" >/dev/null
+}
+schedule true
+kc a -n blue create configmap refused >/dev/null
+migration refused 'preExecRule: refuses'
+migration_is refused Failed "spec.preExecRule: Rule 'refuses': pod 'blue/mariadb-.*exit status 7: the last word"
+! kc b -n blue get configmap refused >/dev/null 2>&1 || fail "a refused Migration copied something"
+migration ruled 'preExecRule: mark' 'postExecRule: mark-again'
+migration hung 'preExecRule: in-vain' 'postExecRule: hangs'
+migration_is ruled Successful .
+migration_is hung Failed "spec.postExecRule: Rule 'hangs': .*"
+expect_eq "what the rules did" "$(mariadb_query a 'SELECT name FROM marks' | xargs)" "before after"
+kc b -n blue get configmap refused >/dev/null || fail "a rule before kept a Migration from copying"
+wait_for 10 "the command that hung is ended" eval '! in_node a pgrep -f "sleep 1234"'
+schedule false
+step "rules ran in a pod, and ended what they had to end"
 
 # --- the site dies under load ------------------------------------------------------------------------------
-wait_for 30 "the database answers" answers a
-mariadb_load a 4
-wait_for 60 "rows are answered" writes_on a 200
 kube_crash a
 mariadb_unload a
 t0=$(date +%s%3N)
-sed '/^---/,$d' "$ROOT/k8s-manifests/examples/failover.yaml" | kc b apply -f - >/dev/null
-wait_for 60 "the switch ends" ended b site-a-is-dead
-t1=$(date +%s%3N)
-expect_eq "the switch" "$(kc b get failover site-a-is-dead -o 'jsonpath={.status.status}')" Successful
+walk "Site-a dies" &
+walk=$!
 wait_for 60 "the database answers on site b" answers b
 mariadb_load b 1
 wait_for 30 "a row is written on site b" eval '[[ $(mariadb_acked b) -gt 0 ]]'
-t2=$(date +%s%3N)
+t1=$(date +%s%3N)
+wait $walk || exit 1
+plain b deactivate clusterdomain site-a --yes >"$WORK/deactivate.out" 2>&1
 expect_eq "answered rows of site a that site b lacks" "$(mariadb_missing a b)" 0
-[[ $((t2 - t0)) -lt 60000 ]] || fail "it took $((t2 - t0)) ms to the first row"
-step "site a died: $(mariadb_acked a) answered rows, none lost; switched in $((t1 - t0)) ms, first row after $((t2 - t0)) ms"
-kc b get failover site-a-is-dead -o json | jq -r '.status.steps[]? | "  \(.name) \(.state) \(.startTime // "") \(.endTime // "")"'
+expect_match "what the rules did" "$(mariadb_query b 'SELECT name FROM marks' | xargs)" "before after"
+step "site a died: $(mariadb_acked a) answered rows, none lost; first row after $((t1 - t0)) ms: $(steps_of b site-a-is-dead)"
+[[ $((t1 - t0)) -lt 60000 ]] || fail "it took $((t1 - t0)) ms to the first row"
+wait_for 30 "the application of site b writes on" lines_after b "$(acks b)"
+no_errors b
+wait_for 30 "the state of the domains says so" domains_are b "site-b (InSync)" "site-a (NotInSync)"
 
-# --- it returns, stays out until it is let in, and takes over again ------------------------------------------
+# --- it returns, and stays out until it is let in ----------------------------------------------------------------
 kube_resume a
-wait_for 120 "tandemfs is ready on site a" pods_ready a
-sleep 5
-expect_match "site a waits" "$(kc b get clusterdomainsstatus -o 'jsonpath={.items[*].status.inactive}')" 'site-a'
-sed '1,/^---/d' "$ROOT/k8s-manifests/examples/clusterdomainupdate.yaml" | kc b apply -f - >/dev/null
-in_sync() { kc b get clusterdomainsstatus -o json | jq -e '[.items[].status.clusterDomainInfos[]? | select(.syncStatus == "InSync")] | length == 2'; }
-wait_for 90 "both sites are in sync" in_sync
-sed '1,/^---/d; /^  webhook:/,$d' "$ROOT/k8s-manifests/examples/failover.yaml" | kc a apply -f - >/dev/null
-wait_for 120 "the way back ends" ended a back-to-site-a
-expect_eq "the way back" "$(kc a get failover back-to-site-a -o 'jsonpath={.status.status}')" Successful
+wait_for 90 "holder and engine of site a are back" pods_ready a
+wait_for 60 "site a is a standby" is_role a standby
+wait_for 30 "site a waits" domains_are b "site-b (InSync)" "site-a (NotInSync)"
+walk "Site-a is back"
+wait_for 90 "both sites are in sync" domains_are b "site-b (InSync), site-a (InSync)" ""
+expect_eq "what was answered on site a since" "$(acks a)" "$acked"
+root_disk_is_clean a || fail "the pod of the standby wrote into the bare directory"
+step "site a is back as a standby, and its pod waits"
+
+# --- and takes over again, while the agents of both sites are killed ------------------------------------------------
+kill_leaders() { # where the Failover is, and then there
+	local s
+	for s in a b; do
+		# shellcheck disable=SC2046
+		kill_processes "$s" $(processes_of "$s" "$(leader_pod "$s")")
+	done
+	echo "$1" >>"$WORK/killed"
+}
+kill_at_steps() {
+	local stage last=
+	while read -r stage; do
+		case $stage in
+		"$last") ;;
+		WaitAfterScaleDown | HandOver | ScaleUpDestination) kill_leaders "$stage" ;;
+		esac
+		last=$stage
+	done < <(kc a get failovers --watch -o 'jsonpath={.status.stage}{"\n"}')
+}
+kill_at_steps >"$WORK/kill.out" 2>&1 &
+walk "Home again"
 mariadb_unload b
+expect_match "agents killed" "$(xargs <"$WORK/killed")" '^WaitAfterScaleDown HandOver ScaleUpDestination$'
 wait_for 60 "the database answers on site a" answers a
 expect_eq "answered rows of site a that are lost" "$(mariadb_missing a a)" 0
 expect_eq "answered rows of site b that are lost" "$(mariadb_missing b a)" 0
-step "site a is back, with everything: $(mariadb_acked a) and $(mariadb_acked b) rows"
+expect_eq "workloads left on site b" "$(kc b -n blue get deployment mariadb -o 'jsonpath={.spec.replicas}')" 0
+walk_end
+step "site a is back, with everything: $(mariadb_acked a) and $(mariadb_acked b) rows; $(steps_of a back-to-site-a)"
