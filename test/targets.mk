@@ -73,8 +73,9 @@ test-system:
 	$(SUITE) system
 
 TEST_GROUPS := build lint units sim san-units san-sim san-system race fuzz system
+# As many rounds as fit into the time of a continuous integration.
 test: setup
-	$(SUITE) $(TEST_GROUPS)
+	$(SUITE:test/suite.sh=ROUNDS=$(or $(ROUNDS),12) test/suite.sh) $(TEST_GROUPS)
 test-long: setup
 	+@B=$(B) SIM_STEPS=1000000 SIM_SEEDS=100 SIM_SEED=$$(date +%s) SAN_SIM_STEPS=200000 SAN_ROUNDS=40 FUZZ_SECONDS=$(or $(FUZZ_LONG),120) \
 		ROUNDS=$(or $(ROUNDS),200) SEEDS=$(or $(SEEDS),1000) SOAK=$(or $(SOAK),3600) CI_LONG=1 \

@@ -67,6 +67,7 @@ snatch_start() { # site
 			n=$((n + 1))
 			dd if=/dev/zero of="$WORK/$1/disk/other/s$n" bs=$((n > 3 ? 4 : 1024))k
 			sync -f "$WORK/$1/disk"
+			sleep 0.05
 		done
 	} &
 	snatcher=$!
@@ -153,7 +154,7 @@ done
 for s in a b; do
 	mark
 	mkdir "$m/many"
-	"$TOOLS/many" create "$m/many/before" 20000 || fail "files could not be made"
+	"$TOOLS/many" create "$m/many/before" 10000 || fail "files could not be made"
 	"$TOOLS/many" create "$m/many/while" 2000000 >"$WORK/many.out" 2>&1 &
 	writer=$!
 	pause_ms "$(random_ms 500 2000)"

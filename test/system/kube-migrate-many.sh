@@ -51,6 +51,7 @@ cpu_ms() {
 }
 # A run that lost the lease, as on a machine that stands still for seconds, has a reason behind its time, and is made again.
 said() { grep -qE "Migration 'blue/$1': .* ms$" "$WORK/agent-one.out"; }
+# Ten times what it takes on a quiet machine (6.6 s and 1.2 s), which tells working from hanging.
 within() { # ms, Migration: by the clock, or by the processors
 	[[ $(took_ms "$2") -lt $1 || $CPU -lt $1 ]] || fail "Migration $2 took $(took_ms "$2") ms, of the processors $CPU ms"
 }
@@ -78,11 +79,11 @@ wait_for 20 "the pair is ready" pair_is "Ready NotProvided"
 
 measured first
 [[ $(mig first '{.status.summary.numOfMigratedResources}') -ge 1000 ]] || fail "too few went over"
-within 20000 first
+within 60000 first
 expect_eq "all of them" "$(kc b -n blue get cm,secret,svc,deploy,sa,pvc -o name | grep -cE '/[csdav]-[0-9]+$')" 1000
 measured second
 expect_eq "nothing is sent" "$(mig second '{.status.resources[*].status}' | tr ' ' '\n' | sort -u | tr '\n' ' ')" 'Skipped Unchanged '
-within 3000 second
+within 12000 second
 
 # --- killed at any moment, the next run is right -----------------------------------------------------------------
 kc b create namespace red >/dev/null

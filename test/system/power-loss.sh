@@ -10,7 +10,7 @@
 # acknowledged may be lost, nothing torn, `check` finds nothing, and both replicas are equal when they
 # have met. What RocksDB's files hold was committed (I5): no more than either journal has.
 #
-#	SEEDS=60      how many (three for each of ROUNDS)
+#	SEEDS=60      how many (three for each of ROUNDS, where that is more)
 #	SEED=N        this one alone, or the first of SEEDS
 #	CUT=, MODE=, THEN=   the same for every seed: active|standby|both, none|prefix|random,
 #	              start|promote
@@ -19,7 +19,7 @@ ONE_SEED=${SEED:+1}
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../disks.sh"
 
-SEEDS=${SEEDS:-${ONE_SEED:-$((ROUNDS * 3))}}
+SEEDS=${SEEDS:-${ONE_SEED:-$((ROUNDS > 20 ? ROUNDS * 3 : 60))}}
 PER_WORLD=5 # odd: the filesystems change places
 CONF_LIMITS="checkpoint_entries = 500"
 
