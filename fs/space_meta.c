@@ -21,7 +21,8 @@
  * Failure modes: somebody fills the disk while a flush or compaction is at work, faster than anybody looks: its
  * write finds no room, gets some of the ballast, and goes on. Somebody takes what is given up
  * before it is used: more is given up; when nothing is left it waits a minute for room before it counts as an
- * error (I9). A crash: what was given up is taken back by the next look.
+ * error (I9). A crash: what was given up is taken back by the next look. A full disk while this side is copied to
+ * another one, which holds checkpoints back: what makes room waits for the end of the copying.
  */
 #include "volume_impl.h"
 
