@@ -20,6 +20,7 @@
 #include "clock.h"
 #include "conf.h"
 #include "control.h"
+#include "polling.h"
 
 #define THREADS_MAX 64u
 
@@ -44,6 +45,7 @@ static const struct conf_key config_keys[] = {
 	{"journal", "io", false},
 	{"journal", "size", false},
 	{"journal", "flights", false},
+	{"journal", "poll", false},
 	{"limits", "payload_memory", false},
 	{"limits", "cache", false},
 	{"limits", "memtable", false},
@@ -206,6 +208,8 @@ static int load_limits(const struct conf *c, struct config *r, struct err *e)
 			ret = conf_error(c, s, "size", e, "is no multiple of %u", BLOCK_SIZE);
 		if (!ret)
 			ret = conf_get_uint(c, s, "flights", 1, 8, &flights, e);
+		if (!ret && conf_get(c, s, "poll"))
+			ret = conf_get_duration(c, s, "poll", 0, POLLING_MAX_NS, &r->poll_ns, e);
 		r->io = io_modes[io];
 		r->flights = (unsigned)flights;
 	}
@@ -258,6 +262,7 @@ int config_load(const char *path, struct config *ret_c, struct err *e)
 	r->timeout_ns = 5 * NS_PER_S;
 	r->io = URING_AUTO;
 	r->flights = 1;
+	r->poll_ns = UINT64_MAX;
 	r->payload_memory = 256ull << 20;
 	r->cache = 128ull << 20;
 	r->memtable = 64ull << 20;

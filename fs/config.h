@@ -32,6 +32,7 @@
  *   io = auto                       # auto, io_uring, pwritev2
  *   size = 256M                     # at format; default 1/16 of the volume
  *   flights = 1                     # batches in the local flush at once, 1 to 8
+ *   poll = 1ms                      # how long to look again before sleeping, up to 10ms; default: see polling_limit()
  *
  *   [limits]
  *   payload_memory = 256M           # payloads of waiting writes; beyond it they are parked
@@ -47,7 +48,7 @@
 #include <stdint.h>
 
 #include "check.h"
-#include "limits.h"
+#include "check.h"
 #include "record.h"
 #include "uring.h"
 
@@ -78,6 +79,7 @@ struct config {
 	enum uring_mode io;
 	uint64_t ring_size; /* 0: default */
 	unsigned flights;
+	uint64_t poll_ns; /* UINT64_MAX: not configured */
 	uint64_t payload_memory, cache, memtable, checkpoint_entries;
 	uint64_t catch_up_rate; /* bytes a second; 0: no limit */
 	char run_dir[4096]; /* from the command line; default CONTROL_RUN_DIR */

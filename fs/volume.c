@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -376,6 +377,28 @@ static void spare_from_oom(void)
 		close(fd);
 }
 
+static void polling_start(struct volume *v)
+{
+	cpu_set_t cpus;
+	unsigned n = sched_getaffinity(0, sizeof(cpus), &cpus) ? 1 : (unsigned)CPU_COUNT(&cpus);
+
+	v->polling.limit_ns = v->cfg->poll_ns != UINT64_MAX
+				      ? v->cfg->poll_ns
+				      : polling_limit(n, "/sys/fs/cgroup", "/proc/self/cgroup");
+}
+
+/* One turn of the loop. */
+static int wait_turn(struct volume *v)
+{
+	bool under_way = v->flights || v->staged;
+	int r;
+
+	loop_poll(v->loop, polling_window(&v->polling, under_way));
+	r = loop_run_once(v->loop, UINT64_MAX);
+	polling_waited(&v->polling, under_way, loop_waited_ns(v->loop));
+	return r;
+}
+
 int volume_run(const struct config *cfg, char **argv)
 {
 	struct volume *v = calloc(1, sizeof(*v));
@@ -416,8 +439,9 @@ int volume_run(const struct config *cfg, char **argv)
 	notify_ready("standby");
 	volume_tick(v);
 	watchdog_start(&v->watchdog);
+	polling_start(v);
 	while (!v->quit) {
-		r = loop_run_once(v->loop, UINT64_MAX);
+		r = wait_turn(v);
 		watchdog_turn(&v->watchdog);
 		if (r)
 			volume_die(v, "the event loop failed: %s", strerror(-r));

@@ -25,6 +25,7 @@
 #include "loop.h"
 #include "meta_ledger.h"
 #include "net.h"
+#include "polling.h"
 #include "volume.h"
 #include "since.h"
 #include "watchdog.h"
@@ -271,6 +272,7 @@ struct volume {
 	uint64_t last_commit_written; /* commit index in the newest batch */
 	uint64_t durable_told; /* highest EV_DURABLE */
 	struct watchdog watchdog;
+	struct polling polling;
 	struct since trouble_since, peer_since[REPLICAS_MAX];
 	uint64_t since_look_ns; /* the next look */
 	struct converge converge[REPLICAS_MAX]; /* slows staging for who catches up */

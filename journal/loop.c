@@ -10,6 +10,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -23,6 +24,8 @@
 struct loop {
 	int epoll_fd;
 	int wake_fd;
+	uint64_t poll_ns; /* of the next wait */
+	uint64_t waited_ns; /* in the last one */
 	bool no_pwait2; /* the kernel or its filter refuses epoll_pwait2(2) */
 	struct epoll_event events[EVENTS_MAX]; /* fetched; data.ptr NULL when struck */
 	int nevents, at; /* at: the next one to hand out */
@@ -179,6 +182,38 @@ static int wait_events(struct loop *l, uint64_t timeout_ns)
 		l->epoll_fd, l->events, EVENTS_MAX, timeout_ns == UINT64_MAX ? -1 : (int)ms);
 }
 
+/* As wait_events(), with loop_poll()'s time before it. */
+static int wait_polling(struct loop *l, uint64_t timeout_ns)
+{
+	uint64_t begin = clock_mono_ns(), now = begin, poll_ns = MIN(l->poll_ns, timeout_ns);
+	int n = 0;
+
+	l->poll_ns = 0;
+	while (poll_ns && now - begin < poll_ns) {
+		n = wait_events(l, 0);
+		if (n)
+			break;
+		sched_yield();
+		now = clock_mono_ns();
+	}
+	if (!n)
+		n = wait_events(l, timeout_ns == UINT64_MAX
+					   ? timeout_ns
+					   : timeout_ns - MIN(timeout_ns, now - begin));
+	l->waited_ns = clock_mono_ns() - begin;
+	return n;
+}
+
+void loop_poll(struct loop *l, uint64_t ns)
+{
+	l->poll_ns = ns;
+}
+
+uint64_t loop_waited_ns(const struct loop *l)
+{
+	return l->waited_ns;
+}
+
 static void run_timers(struct loop *l)
 {
 	uint64_t now;
@@ -204,7 +239,7 @@ int loop_run_once(struct loop *l, uint64_t timeout_ns)
 
 		timeout_ns = MIN(timeout_ns, at > now ? at - now : 0);
 	}
-	n = wait_events(l, timeout_ns);
+	n = wait_polling(l, timeout_ns);
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	l->nevents = MAX(n, 0);

@@ -39,6 +39,11 @@ void loop_timer_clear(struct loop *l, struct loop_timer *t);
 /* Waits for events and runs callbacks once; timeout_ns UINT64_MAX waits for the next timer.
  * 0 or -errno (never -EINTR). */
 int loop_run_once(struct loop *l, uint64_t timeout_ns);
+/* The next loop_run_once() looks again and again for so long before it sleeps: waking a sleeping processor takes tens of
+ * microseconds. Whoever else is ready to run on this processor goes first. */
+void loop_poll(struct loop *l, uint64_t ns);
+/* How long the last loop_run_once() waited, polling and asleep. */
+uint64_t loop_waited_ns(const struct loop *l);
 /* Makes a running or the next loop_run_once() return promptly. Any thread, also a signal handler. */
 void loop_wake(struct loop *l);
 

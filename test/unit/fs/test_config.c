@@ -66,6 +66,7 @@ Test(config, a_short_file_gets_the_defaults)
 	cr_assert(eq(int, (int)c.io, URING_AUTO));
 	cr_assert(eq(u64, c.ring_size, 0));
 	cr_assert(eq(uint, c.flights, 1));
+	cr_assert(eq(u64, c.poll_ns, UINT64_MAX));
 	cr_assert(eq(u64, c.payload_memory, 256ull << 20));
 	cr_assert(eq(u64, c.checkpoint_entries, 200000));
 	cr_assert(eq(u64, c.catch_up_rate, 0));
@@ -83,7 +84,7 @@ Test(config, every_key_is_taken)
 			       "[peer west]\naddress = host-1.example:65535\n"
 			       "[peer north]\naddress = [fe80::1]:7400\n"
 			       "[transport]\nmode = plain\nheartbeat = 100ms\ntimeout = 2s\n"
-			       "[journal]\nio = pwritev2\nsize = 64M\nflights = 8\n"
+			       "[journal]\nio = pwritev2\nsize = 64M\nflights = 8\npoll = 0ms\n"
 			       "[limits]\npayload_memory = 16M\ncache = 8M\nmemtable = 32M\n"
 			       "checkpoint_entries = 1000\ncatch_up_rate = 50M\n",
 				  &e)),
@@ -96,6 +97,7 @@ Test(config, every_key_is_taken)
 	cr_assert(eq(int, (int)c.io, URING_THREADS));
 	cr_assert(eq(u64, c.ring_size, 64ull << 20));
 	cr_assert(eq(uint, c.flights, 8));
+	cr_assert(eq(u64, c.poll_ns, 0));
 	cr_assert(eq(u64, c.cache, 8ull << 20));
 	cr_assert(eq(u64, c.memtable, 32ull << 20));
 	cr_assert(eq(u64, c.catch_up_rate, 50ull << 20));
@@ -146,6 +148,7 @@ Test(config, wrong_values_are_named_with_their_line)
 	refuse(VOLUME SITE PEER PLAIN "[journal]\nsize = 33554433\n",
 		"13: size: is no multiple of 4096");
 	refuse(VOLUME SITE PEER PLAIN "[journal]\nflights = 9\n", "13: flights:");
+	refuse(VOLUME SITE PEER PLAIN "[journal]\npoll = 11ms\n", "13: poll:");
 	refuse(VOLUME SITE PEER PLAIN "heartbeat = 4s\n", "12: heartbeat: the timeout must be");
 	refuse(VOLUME "color = red\n" SITE PEER PLAIN, "5: unknown key 'color'");
 	refuse(VOLUME SITE PLAIN, "10: section [peer] is missing");

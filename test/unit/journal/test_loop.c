@@ -183,3 +183,25 @@ Test(loop, waking_from_another_thread_ends_the_wait_once)
 	cr_assert(zero(int, loop_run_once(loop, 20 * NS_PER_MS)));
 	cr_assert(ge(u64, clock_mono_ns() - start, 20 * NS_PER_MS));
 }
+
+Test(loop, polling_ends_in_time_and_sees_what_comes)
+{
+	struct numbered t = {.t.expired = note};
+	uint64_t start = clock_mono_ns();
+
+	nfired = 0;
+	loop_poll(loop, NS_PER_S); /* a timer ends it */
+	loop_timer_set(loop, &t.t, start + 5 * NS_PER_MS);
+	while (!nfired)
+		cr_assert(zero(int, loop_run_once(loop, UINT64_MAX)));
+	cr_assert(lt(u64, clock_mono_ns() - start, NS_PER_S));
+	cr_assert(ge(u64, loop_waited_ns(loop), NS_PER_MS));
+	loop_wake(loop);
+	loop_poll(loop, 3600 * NS_PER_S);
+	cr_assert(zero(int, loop_run_once(loop, UINT64_MAX)));
+	loop_poll(loop, NS_PER_MS); /* and sleeps then, as long as it may */
+	start = clock_mono_ns();
+	cr_assert(zero(int, loop_run_once(loop, 4 * NS_PER_MS)));
+	cr_assert(ge(u64, clock_mono_ns() - start, 4 * NS_PER_MS));
+	cr_assert(ge(u64, loop_waited_ns(loop), 4 * NS_PER_MS));
+}

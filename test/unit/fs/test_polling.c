@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How long it pays to look again before sleeping. */
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "polling.h"
+#include "scratch.h"
+
+#define LIMIT POLLING_DEFAULT_NS
+
+Test(polling, windows_follow_what_waits_took_each_kind_for_itself)
+{
+	struct polling p = {.limit_ns = LIMIT};
+
+	cr_assert(zero(u64, polling_window(&p, true)));
+	polling_waited(&p, true, LIMIT / 10);
+	cr_assert(eq(u64, polling_window(&p, true), POLLING_MIN_NS));
+	for (unsigned i = 0; i < 10; i++)
+		polling_waited(&p, true, LIMIT);
+	cr_assert(eq(u64, polling_window(&p, true), LIMIT));
+	cr_assert(zero(u64, polling_window(&p, false)), "one kind says nothing of the other");
+	polling_waited(&p, true, LIMIT + 1);
+	cr_assert(eq(u64, polling_window(&p, true), LIMIT / 2));
+	for (unsigned i = 0; i < 10; i++)
+		polling_waited(&p, true, 100 * LIMIT);
+	cr_assert(zero(u64, polling_window(&p, true)), "who waits long sleeps at once");
+}
+
+Test(polling, without_a_limit_nothing_polls)
+{
+	struct polling p = {0};
+
+	for (unsigned i = 0; i < 10; i++)
+		polling_waited(&p, false, 0);
+	cr_assert(zero(u64, polling_window(&p, false)));
+}
+
+static void put(const char *name, const char *text)
+{
+	scratch_write(scratch_path("%s", name), text);
+}
+
+Test(polling, a_quota_of_processor_time_and_a_single_processor_forbid_it)
+{
+	const char *dir = scratch_dir();
+	char own[256];
+
+	cr_assert(zero(int, mkdir(scratch_path("pods"), 0755)));
+	cr_assert(zero(int, mkdir(scratch_path("pods/engine"), 0755)));
+	snprintf(own, sizeof(own), "%s/own", dir); /* the buffers of scratch_path() are few */
+	put("own", "0::/pods/engine\n");
+	put("pods/engine/cpu.max", "max 100000\n");
+	put("pods/cpu.max", "max 100000\n");
+	cr_assert(eq(u64, polling_limit(2, dir, own), POLLING_DEFAULT_NS));
+	cr_assert(zero(u64, polling_limit(1, dir, own)));
+	put("pods/engine/cpu.max", "100000 100000\n");
+	cr_assert(zero(u64, polling_limit(8, dir, own)));
+	put("pods/engine/cpu.max", "max 100000\n");
+	put("pods/cpu.max", "50000 100000\n");
+	cr_assert(zero(u64, polling_limit(8, dir, own)), "that of a group above counts, too");
+	put("pods/cpu.max", "max 100000\n");
+	put("own", "0::/\n");
+	put("cpu.max", "150000 100000\n");
+	cr_assert(zero(u64, polling_limit(8, dir, own)), "as a container sees itself");
+	put("own", "12:cpu,cpuacct:/x\n");
+	cr_assert(eq(u64, polling_limit(8, dir, own), POLLING_DEFAULT_NS), "no cgroup2");
+	scratch_remove();
+}
