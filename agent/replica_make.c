@@ -46,6 +46,8 @@
 #define GONE ".conf.gone"
 #define END_NS (30 * NS_PER_S)
 #define DEMOTE_MS 15000u
+#define MEMTABLE_MIB 64u /* the daemon's default */
+#define MEMTABLE_MIB_MIN 8u
 
 struct places { /* of one volume on this node */
 	char draft[4400], descriptor[4400], live[4400], gone[4400];
@@ -80,6 +82,16 @@ static void write_peers(FILE *f, const struct replica_spec *s)
 			s->peers[i].address[0] ? s->peers[i].address : "0.0.0.0:1");
 }
 
+/* 2.5 times `memtable` is kept free on the disk as ballast: a small volume shall not cost several times what it holds. */
+static void write_limits(FILE *f, uint64_t size)
+{
+	uint64_t mib = (size >> 20) / 16;
+
+	if (size && mib < MEMTABLE_MIB)
+		fprintf(f, "\n[limits]\nmemtable = %lluM\n",
+			(unsigned long long)MAX(mib, MEMTABLE_MIB_MIN));
+}
+
 /* The configuration's text, the caller's. */
 static char *draft_text(const struct agent_config *c, const struct places *p,
 	const struct replica_spec *s, const char *address)
@@ -97,6 +109,7 @@ static char *draft_text(const struct agent_config *c, const struct places *p,
 	write_peers(f, s);
 	fprintf(f, "[transport]\nmode = tls\nca = %s\ncertificate = %s\nkey = %s\n", c->ca,
 		c->certificate, c->key);
+	write_limits(f, s->size);
 	ensure(fclose(f) == 0);
 	return text;
 }

@@ -78,7 +78,7 @@ test: setup
 	$(SUITE:test/suite.sh=ROUNDS=$(or $(ROUNDS),12) test/suite.sh) $(TEST_GROUPS)
 test-long: setup
 	+@B=$(B) SIM_STEPS=1000000 SIM_SEEDS=100 SIM_SEED=$$(date +%s) SAN_SIM_STEPS=200000 SAN_ROUNDS=40 FUZZ_SECONDS=$(or $(FUZZ_LONG),120) \
-		ROUNDS=$(or $(ROUNDS),200) SEEDS=$(or $(SEEDS),1000) SOAK=$(or $(SOAK),3600) CI_LONG=1 \
+		ROUNDS=$(or $(ROUNDS),200) SEEDS=$(or $(SEEDS),1000) SOAK=$(or $(SOAK),3600) CI_LONG=1 CLAIMS=$(or $(CLAIMS),100) \
 		UNIT_TIMEOUT=1800 SIM_TIMEOUT=7200 test/suite.sh $(TEST_GROUPS) sim-long
 
 lint:

@@ -132,6 +132,29 @@ Test(replica, a_draft_keeps_its_address_and_others_take_another)
 	cr_assert(eq(int, replica_remove(&config, "db", &no, &e), -ENOENT));
 }
 
+/* Whether the draft of "db" with this size has the line. */
+static bool drafted(const char *size, const char *line)
+{
+	char address[256], text[4096] = "", path[300], json[100];
+	FILE *f;
+
+	snprintf(json, sizeof(json), "{\"size\":\"%s\",\"peers\":{\"site-b\":{}}}", size);
+	cr_assert(zero(int, parse("db", json)));
+	cr_assert(zero(int, replica_draft(&config, &spec, address, &e)), "%s", e.msg);
+	snprintf(path, sizeof(path), "%s/db.conf.new", dir);
+	f = fopen(path, "re");
+	cr_assert(f && fread(text, 1, sizeof(text) - 1, f) > 0);
+	fclose(f);
+	return strstr(text, line) != NULL;
+}
+
+Test(replica, a_small_volume_keeps_a_small_ballast)
+{
+	cr_assert(drafted("64Mi", "\n[limits]\nmemtable = 8M\n"));
+	cr_assert(drafted("512M", "\nmemtable = 32M\n"));
+	cr_assert(not(drafted("1G", "memtable")));
+}
+
 struct drafting {
 	pthread_t thread;
 	struct replica_spec spec;
