@@ -36,6 +36,7 @@ static const struct conf_key config_keys[] = {
 	{"site", "domain", true},
 	{"site", "listen", true},
 	{"peer", "address", true},
+	{"peer", "node", false},
 	{"transport", "mode", true},
 	{"transport", "ca", false},
 	{"transport", "certificate", false},
@@ -145,6 +146,8 @@ static int load_sites(const struct conf *c, struct config *r, struct err *e)
 		ret = conf_get_address(c, s, "address", p->address, sizeof(p->address), e);
 		if (!ret && strcmp(p->address, r->listen) == 0)
 			ret = conf_error(c, s, "address", e, "is this site's own listen address");
+		if (!ret)
+			ret = conf_get_node(c, s, "node", p->node, sizeof(p->node), e);
 		r->npeers++;
 	}
 	return ret;

@@ -19,6 +19,7 @@
  *
  *   [peer site-b]                   # one for each other domain; required
  *   address = 10.1.0.1:7400
+ *   node = node-2                   # which of that site's nodes it is; for people and agents
  *
  *   [transport]                     # required
  *   mode = tls                      # tls or plain
@@ -58,6 +59,7 @@ enum config_ack { CONFIG_ACK_OP, CONFIG_ACK_FSYNC };
 struct config_peer {
 	char domain[DOMAIN_LEN_MAX + 1];
 	char address[256];
+	char node[NODE_NAME_MAX + 1]; /* "": not said */
 };
 
 struct config {

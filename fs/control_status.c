@@ -80,8 +80,11 @@ static struct json *status_peer(struct volume *v, unsigned i)
 	json_set_string(j, "domain", r->domain);
 	json_set_string(j, "replica", uuid_text(&r->uuid, uuid));
 	for (unsigned k = 0; k < v->cfg->npeers; k++)
-		if (!strcmp(v->cfg->peers[k].domain, r->domain))
+		if (!strcmp(v->cfg->peers[k].domain, r->domain)) {
 			json_set_string(j, "address", v->cfg->peers[k].address);
+			if (v->cfg->peers[k].node[0])
+				json_set_string(j, "node", v->cfg->peers[k].node);
+		}
 	json_set_string(j, "state", core_peer_state_name(p.state));
 	json_set_double(j, "state_since_s", peer_since_s(v, i, p.state, clock_mono_ns()));
 	json_set_bool(j, "connected", p.connected);

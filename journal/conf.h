@@ -73,6 +73,8 @@ int conf_get_choice(const struct conf *c, const struct conf_section *s, const ch
  *             are dropped, so that it can be compared with what the kernel says
  *   readable  a path to what can be read now
  *   address   HOST:PORT; an IPv6 address stands in brackets
+ *   node      the name of a node, as hosts and Kubernetes have it: letters, digits, '.', '-' and '_', a letter
+ *             or digit first; at most NODE_NAME_MAX bytes
  */
 int conf_get_path(const struct conf *c, const struct conf_section *s, const char *key, char *ret,
 	size_t size, struct err *e);
@@ -80,6 +82,17 @@ int conf_get_readable(const struct conf *c, const struct conf_section *s, const 
 	char *ret, size_t size, struct err *e);
 int conf_get_address(const struct conf *c, const struct conf_section *s, const char *key, char *ret,
 	size_t size, struct err *e);
+int conf_get_node(const struct conf *c, const struct conf_section *s, const char *key, char *ret,
+	size_t size, struct err *e);
+/* Is it the name of a node? */
+bool conf_is_node(const char *text);
+/*
+ * A list of addresses with commas between them, at most max, none twice; absent, *ret_n is left untouched. Each
+ * of `ret` has CONF_ADDRESS_SIZE bytes.
+ */
+#define CONF_ADDRESS_SIZE 256
+int conf_get_addresses(const struct conf *c, const struct conf_section *s, const char *key,
+	char (*ret)[CONF_ADDRESS_SIZE], unsigned max, unsigned *ret_n, struct err *e);
 /* The name of a volume or a domain, which becomes part of file names: a-z, 0-9, '-' and '_', a letter or
  * digit first. `text` is the value of the key, or the section's name (key NULL). */
 int conf_take_name(const struct conf *c, const struct conf_section *s, const char *key,

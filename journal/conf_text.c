@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "limits.h"
+
 /* Letters, digits, '-' and '_', the first a letter or digit: it becomes part of file names. */
 static bool is_name(const char *s)
 {
@@ -109,6 +111,82 @@ int conf_get_address(const struct conf *c, const struct conf_section *s, const c
 	problem = address_problem(text, true);
 	if (problem)
 		return conf_error(c, s, key, e, "'%.100s' %s", text, problem);
+	snprintf(ret, size, "%s", text);
+	return 0;
+}
+
+/* One of a list: `text` without its blanks, `n` addresses are before it. */
+static int take_address(const struct conf *c, const struct conf_section *s, const char *key,
+	const char *text, char (*ret)[CONF_ADDRESS_SIZE], unsigned n, struct err *e)
+{
+	const char *problem;
+
+	if (!text[0])
+		return conf_error(c, s, key, e, "an address is missing before or behind a comma");
+	problem = address_problem(text, true);
+	if (problem)
+		return conf_error(c, s, key, e, "'%.100s' %s", text, problem);
+	for (unsigned i = 0; i < n; i++)
+		if (!strcmp(ret[i], text))
+			return conf_error(c, s, key, e, "'%.100s' is there twice", text);
+	snprintf(ret[n], CONF_ADDRESS_SIZE, "%s", text);
+	return 0;
+}
+
+int conf_get_addresses(const struct conf *c, const struct conf_section *s, const char *key,
+	char (*ret)[CONF_ADDRESS_SIZE], unsigned max, unsigned *ret_n, struct err *e)
+{
+	const char *at = conf_get(c, s, key);
+	unsigned n = 0;
+	int r = 0;
+
+	if (!at)
+		return 0;
+	for (bool more = true; more && !r; n++) {
+		char text[CONF_ADDRESS_SIZE];
+		size_t len, end;
+
+		at += strspn(at, " \t");
+		end = len = strcspn(at, ",");
+		more = at[end] == ',';
+		while (len && strchr(" \t", at[len - 1]))
+			len--;
+		if (n == max)
+			return conf_error(c, s, key, e, "more than %u addresses", max);
+		if (len >= sizeof(text))
+			return conf_error(c, s, key, e, "an address is longer than %zu bytes",
+				sizeof(text) - 1);
+		snprintf(text, sizeof(text), "%.*s", (int)len, at);
+		r = take_address(c, s, key, text, ret, n, e);
+		at += end + more;
+	}
+	if (!r)
+		*ret_n = n;
+	return r;
+}
+
+bool conf_is_node(const char *text)
+{
+	static const char letters[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+	size_t len = strlen(text);
+
+	return len && len <= NODE_NAME_MAX && strspn(text, letters) == len &&
+	       !strchr(".-_", text[0]);
+}
+
+int conf_get_node(const struct conf *c, const struct conf_section *s, const char *key, char *ret,
+	size_t size, struct err *e)
+{
+	const char *text = conf_get(c, s, key);
+
+	if (!text)
+		return 0;
+	if (!conf_is_node(text) || strlen(text) >= size)
+		return conf_error(c, s, key, e,
+			"'%.100s' is no node's name: it is of letters, digits, '.', '-' and '_', "
+			"at most %u, a letter or digit first",
+			text, NODE_NAME_MAX);
 	snprintf(ret, size, "%s", text);
 	return 0;
 }

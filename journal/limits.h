@@ -24,6 +24,7 @@
 #define REPLICAS_MAX 8u /* replicas of one volume */
 #define DOMAIN_LEN_MAX 63u /* bytes of a domain's name */
 #define VOLUME_NAME_MAX 63u /* bytes of a volume's name */
+#define NODE_NAME_MAX 253u /* bytes of the name of a domain's node */
 #define RING_SIZE_MIN (32ull << 20) /* bytes */
 #define RING_SIZE_MAX (4ull << 30) /* bytes */
 #define DATA_SEGMENT_SIZE (256u << 20) /* [format] bytes of one data segment file */

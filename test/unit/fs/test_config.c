@@ -82,7 +82,7 @@ Test(config, every_key_is_taken)
 			       "suid = yes\ndev = on\nthreads = 9\n"
 			       "[site]\ndomain = east\nlisten = [::1]:1\n"
 			       "[peer west]\naddress = host-1.example:65535\n"
-			       "[peer north]\naddress = [fe80::1]:7400\n"
+			       "[peer north]\naddress = [fe80::1]:7400\nnode = n-2\n"
 			       "[transport]\nmode = plain\nheartbeat = 100ms\ntimeout = 2s\n"
 			       "[journal]\nio = pwritev2\nsize = 64M\nflights = 8\npoll = 0ms\n"
 			       "[limits]\npayload_memory = 16M\ncache = 8M\nmemtable = 32M\n"
@@ -94,6 +94,8 @@ Test(config, every_key_is_taken)
 	cr_assert(eq(uint, c.threads, 9));
 	cr_assert(eq(uint, c.npeers, 2));
 	cr_assert(eq(str, c.peers[1].domain, "north"));
+	cr_assert(eq(str, c.peers[0].node, ""));
+	cr_assert(eq(str, c.peers[1].node, "n-2"));
 	cr_assert(eq(int, (int)c.io, URING_THREADS));
 	cr_assert(eq(u64, c.ring_size, 64ull << 20));
 	cr_assert(eq(uint, c.flights, 8));
@@ -175,6 +177,8 @@ Test(config, a_peer_is_another_domain_at_another_address)
 		"8: peer 'site-a' has this site's own domain");
 	refuse(VOLUME SITE "[peer site-b]\naddress = 10.0.0.1:7400\n" PLAIN,
 		"9: address: is this site's own listen address");
+	refuse(VOLUME SITE "[peer site-b]\naddress = 10.1.0.1:7400\nnode = a/b\n" PLAIN,
+		"10: node: 'a/b' is no node's name");
 	refuse(VOLUME SITE "[peer]\naddress = 10.0.0.2:7400\n" PLAIN,
 		"8: the other side's domain is missing");
 }
