@@ -18,6 +18,7 @@
 
 static const struct conf_key config_keys[] = {
 	{"agent", "domain", true},
+	{"agent", "node", false},
 	{"agent", "volumes", false},
 	{"agent", "run_directory", false},
 	{"agent", "log_directory", false},
@@ -72,6 +73,19 @@ static int load_container(
 	return ret ? ret : conf_get_bool(c, s, "node_holders", &r->node_holders, e);
 }
 
+static void default_node(struct agent_config *r)
+{
+	const char *pod = getenv("TANDEM_NODE");
+	char host[256] = "";
+
+	if (!pod || !conf_is_node(pod))
+		gethostname(host, sizeof(host) - 1);
+	snprintf(r->node, sizeof(r->node), "%s",
+		pod && conf_is_node(pod) ? pod
+		: conf_is_node(host)	 ? host
+					 : "localhost");
+}
+
 static int load_agent(const struct conf *c, struct agent_config *r, struct err *e)
 {
 	const struct conf_section *s = conf_section(c, "agent");
@@ -81,6 +95,9 @@ static int load_agent(const struct conf *c, struct agent_config *r, struct err *
 		return conf_error(c, s, NULL, e, "section [agent] takes no name");
 	ret = conf_take_name(
 		c, s, "domain", conf_get(c, s, "domain"), r->domain, sizeof(r->domain), e);
+	default_node(r);
+	if (!ret)
+		ret = conf_get_node(c, s, "node", r->node, sizeof(r->node), e);
 	if (!ret)
 		ret = conf_get_path(c, s, "volumes", r->volumes, sizeof(r->volumes), e);
 	if (!ret)
@@ -173,9 +190,12 @@ static int load_peers(const struct conf *c, struct agent_config *r, struct err *
 			return conf_error(c, s, NULL, e,
 				"key 'agent' is missing in section [peer %s]", s->name);
 		if (!ret)
-			ret = conf_get_address(c, s, "agent", p->address, sizeof(p->address), e);
-		if (!ret && strcmp(p->address, r->listen) == 0)
-			ret = conf_error(c, s, "agent", e, "is this site's own listen address");
+			ret = conf_get_addresses(c, s, "agent", p->addresses,
+				AGENT_CONFIG_NODES_MAX, &p->naddresses, e);
+		for (unsigned i = 0; i < p->naddresses && !ret; i++)
+			if (strcmp(p->addresses[i], r->listen) == 0)
+				ret = conf_error(c, s, "agent", e,
+					"'%s' is this site's own listen address", r->listen);
 		r->npeers++;
 	}
 	return ret;

@@ -4,6 +4,8 @@
  *
  *   [agent]
  *   domain = site-a                        # this site; required
+ *   node = node-1                          # this node among those of the site; default: TANDEM_NODE of the
+ *                                          # environment (a pod's node), else the host's name
  *   volumes = /etc/tandemfs                # each *.conf in it is a volume, but for the agent's own file
  *   run_directory = /run/tandemfs          # where the daemons' sockets are
  *   log_directory = /var/log/tandemfs      # the daemons' output: NAME.log
@@ -25,7 +27,7 @@
  *   key = /etc/tandemfs/site-a.key
  *
  *   [peer site-b]                          # one for each other domain; its certificate is let in
- *   agent = 10.1.0.1:7401                  # its REST
+ *   agent = 10.1.0.1:7401, 10.1.0.2:7401   # the REST of the agents of its nodes, at most 16
  *
  *   [replicas]                             # where 'create volume' puts what it makes on this node
  *   directory = /var/lib/tandemfs/data     # the volume's data: NAME in it
@@ -48,19 +50,24 @@
 #include <stdint.h>
 
 #include "check.h"
+#include "conf.h"
 #include "limits.h"
 
 #define AGENT_CONFIG_PATH "/etc/tandemfs/agent.conf"
 #define AGENT_SOCKET_NAME "agent.http" /* in the run directory; no volume's socket ends so */
 
+#define AGENT_CONFIG_NODES_MAX 16u /* of another domain */
+
 struct agent_config_peer {
 	char domain[DOMAIN_LEN_MAX + 1];
-	char address[256];
+	unsigned naddresses; /* one or more */
+	char addresses[AGENT_CONFIG_NODES_MAX][CONF_ADDRESS_SIZE];
 };
 
 struct agent_config {
 	char path[4096];
 	char domain[DOMAIN_LEN_MAX + 1];
+	char node[NODE_NAME_MAX + 1];
 	char volumes[4096];
 	char run_dir[4096];
 	char log_dir[4096];

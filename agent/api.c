@@ -79,7 +79,29 @@ static struct json *about(const struct api *a)
 	struct json *j = json_object();
 
 	json_set_string(j, "domain", a->config->domain);
+	json_set_string(j, "node", a->config->node);
 	json_set_string(j, "version", API_VERSION);
+	return j;
+}
+
+static int ready(const struct agent_config *c, struct err *e)
+{
+	int ret = c->host_mountinfo[0] ? ready_check(c->mounts, c->host_mountinfo, e) : 0;
+
+	return ret || !c->node_holders ? ret : ready_holders(c->run_dir, e);
+}
+
+/* The same with the volumes (taken), and whether the node is ready for more. */
+static struct json *about_volumes(const struct api *a, struct json *volumes)
+{
+	struct json *j = about(a);
+	struct err e = {0};
+	bool yes = !ready(a->config, &e);
+
+	json_set_bool(j, "ready", yes);
+	if (!yes)
+		json_set_string(j, "not_ready", e.msg);
+	json_set(j, "volumes", volumes);
 	return j;
 }
 
@@ -149,9 +171,7 @@ static void refreshed(void *ctx)
 	} else if (decoded.what == API_VOLUME) {
 		answer_volume(a, r, decoded.volume);
 	} else if (decoded.what == API_STATUS) {
-		j = about(a);
-		json_set(j, "volumes", supervisor_volumes(a->supervisor));
-		answer_json(r, 200, j);
+		answer_json(r, 200, about_volumes(a, supervisor_volumes(a->supervisor)));
 	} else {
 		char *text;
 
@@ -246,10 +266,10 @@ static int do_task(struct open_request *o, const struct agent_config *c, const a
 		return replica_draft(c, &spec, o->address, &o->e);
 	if (domain[0]) {
 		spec.npeers = 1;
+		spec.peers[0] = (struct replica_peer){0};
 		snprintf(spec.peers[0].domain, sizeof(spec.peers[0].domain), "%s", domain);
-		spec.peers[0].address[0] = '\0';
 	}
-	return volume_create(c, &spec, stop, &o->e);
+	return volume_create(c, &spec, json_get_string(args, "peer_node", ""), stop, &o->e);
 }
 
 static void task_work(void *ctx, const atomic_bool *stop)
@@ -356,7 +376,8 @@ static bool answer_at_once(struct api *a, struct server_request *r, struct api_r
 			json_set_string(j, "config", a->config->path);
 		break;
 	case API_BEGIN:
-		if (json_get(d->args, "domain")) /* the daemons are asked first */
+		if (json_get(d->args, "domain") ||
+			json_get(d->args, "node")) /* the daemons are asked first */
 			return false;
 		begin_operation(a, r, d);
 		return true;
@@ -365,21 +386,13 @@ static bool answer_at_once(struct api *a, struct server_request *r, struct api_r
 		j = about(a);
 		break;
 	case API_VOLUMES:
-		j = about(a);
-		json_set(j, "volumes", supervisor_list(a->supervisor));
+		j = about_volumes(a, supervisor_list(a->supervisor));
 		break;
 	default:
 		return false;
 	}
 	answer_result(r, ret, j, &e);
 	return true;
-}
-
-static int ready(const struct agent_config *c, struct err *e)
-{
-	int ret = c->host_mountinfo[0] ? ready_check(c->mounts, c->host_mountinfo, e) : 0;
-
-	return ret || !c->node_holders ? ret : ready_holders(c->run_dir, e);
 }
 
 static void handle(void *ctx, struct server_request *r)

@@ -2,27 +2,29 @@
 /*
  * The REST API of one node, version 1. Everything is JSON but the metrics.
  *
- *   GET  /v1/health               {"domain", "version"}: the agent lives
+ *   GET  /v1/health               {"domain", "node", "version"}: the agent lives
  *   GET  /healthz                 the same
- *   GET  /readyz                  {"domain", "version"}: pods may come (ready.h); else 503 and why not
- *   GET  /v1/status               {"domain", "version", "volumes": [...]}, each as below
- *   GET  /v1/volumes              {"domain", "version", "volumes": [{"volume", "supervision"}, ...]}: what
- *                                 the agent knows without asking a daemon, at once
+ *   GET  /readyz                  the same: pods may come (ready.h); else 503 and why not
+ *   GET  /v1/status               {the same, "ready", "not_ready": why, "volumes": [...]}, each as below
+ *   GET  /v1/volumes              {the same, "volumes": [{"volume", "supervision"}, ...]}: what the agent
+ *                                 knows without asking a daemon, at once
  *   GET  /v1/volumes/NAME         {"volume", "supervision": {...}, "status": the daemon's answer or null}
  *   POST /v1/volumes/NAME/VERB    the body is the verb's arguments, an object or nothing; the answer is the
  *                                 daemon's: {"code", "text", ...}
  *   POST /v1/volumes              creates one on all sites: {"volume", "size", "ack", "holder", "mode",
- *                                 "owner", "directory", "domain"}; size is bytes or "10G"; directory: the
- *                                 name of one in the root, with its owner and mode; domain: the one other
- *                                 site, default all
+ *                                 "owner", "directory", "domain", "peer_node", "peers"}; size is bytes or
+ *                                 "10G"; directory: the name of one in the root, with its owner and mode;
+ *                                 domain: the one other site, default all; peer_node: which node of it;
+ *                                 peers: {DOMAIN: {"node"}}, in the place of both
  *   POST /v1/volumes/NAME/delete  {"local": true: this node's replica alone}
  *   POST /v1/replicas/NAME/STEP   what the agent of another site asks for: draft {what 'create' has,
- *                                 "peers": {DOMAIN: {"address"}}} answers {"address"}, join {the same,
+ *                                 "peers": {DOMAIN: {"address", "node"}}} answers {"address", "node"}, join {the same,
  *                                 "descriptor"}, remove
  *   POST /v1/operations           begins a failover (operations.h) and answers it, with its "id":
  *                                 {"kind", "volume", "to", "timeout_ms", "dry_run"}; with "domain" instead
- *                                 of "volume" all of a domain, a group: {"id", "operations": [...]}
- *   GET  /v1/operations           {"domain", "version", "operations": [...]}, the oldest first
+ *                                 of "volume" all of a domain, with "node" all of a node (operations.h),
+ *                                 a group: {"id", "operations": [...]}
+ *   GET  /v1/operations           {"domain", "node", "version", "operations": [...]}, the oldest first
  *   GET  /v1/operations/ID        {"id", "state", "message", "steps": [{"name", "state", "start_ms",
  *                                 "end_ms", "message"}, ...], ...}; times since 1970. A group by its id
  *   POST /v1/operations/ID/cancel undo it, or its group; answers it as it is. 409 when it is too late

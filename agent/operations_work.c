@@ -19,7 +19,7 @@
 #include "log.h"
 #include "operations_disk.h"
 #include "operations_impl.h"
-#include "peer_call.h"
+#include "peer_volume.h"
 
 #define LOOK_US 100000u
 #define CALL_MS 5000u
@@ -55,7 +55,8 @@ static struct json *ask(const struct agent_config *c, const struct operation *op
 		is_status ? "" : verb);
 	json_set_string(request, "operation", op->id);
 	json_set_int(request, "timeout_ms", CALL_MS - 500);
-	if (peer_call(c, domain, path, is_status ? NULL : request, CALL_MS, stop, &http, &j, e))
+	if (peer_volume_call(c, domain, op->volume, path, is_status ? NULL : request, CALL_MS, stop,
+		    &http, &j, e))
 		return NULL;
 	if (json_get_string(j, "error", NULL)) {
 		err_set(e, (int)json_get_int(j, "code", -EIO), "%s",

@@ -190,13 +190,32 @@ static const struct conf_section *find_section(
 	return s;
 }
 
-/* A listen address that takes all of the node's is as good. */
+/* Is it one of a list with commas? */
+static bool is_listed(const char *list, const char *one)
+{
+	while (*list) {
+		size_t end, len;
+
+		list += strspn(list, " \t,");
+		end = len = strcspn(list, ",");
+		while (len && strchr(" \t", list[len - 1]))
+			len--;
+		if (len == strlen(one) && !strncmp(list, one, len))
+			return true;
+		list += end;
+	}
+	return false;
+}
+
+/* A listen address that takes all of the node's is as good, and one of the other site's nodes. */
 static bool same_value(const struct wanted *w, const char *value)
 {
 	const char *colon = strrchr(w->value, ':');
 
 	if (strcmp(value, w->value) == 0)
 		return true;
+	if (strcmp(w->key, "agent") == 0)
+		return is_listed(value, w->value);
 	if (strcmp(w->key, "listen") != 0 || !colon || !strrchr(value, ':'))
 		return false;
 	return (!strncmp(value, "0.0.0.0:", 8) || !strncmp(value, "[::]:", 5)) &&

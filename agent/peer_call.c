@@ -84,20 +84,3 @@ int agent_call(const struct agent_config *c, const char *what, const char *domai
 	*ret_json = a.json;
 	return 0;
 }
-
-int peer_call(const struct agent_config *c, const char *domain, const char *path,
-	const struct json *body, unsigned timeout_ms, const atomic_bool *stop, unsigned *ret_status,
-	struct json **ret_json, struct err *e)
-{
-	const struct agent_config_peer *p = peer_find(c, domain);
-	char what[128];
-
-	if (!p || !p->address[0] || !c->certificate[0])
-		return err_set(e, -ENOENT,
-			"no way to the agent of '%s': %.100s needs [peer %s] agent =, and [api] "
-			"ca, certificate and key",
-			domain, c->path, domain);
-	snprintf(what, sizeof(what), "the agent of '%s'", domain);
-	return agent_call(
-		c, what, domain, p->address, path, body, timeout_ms, stop, ret_status, ret_json, e);
-}

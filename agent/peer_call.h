@@ -15,17 +15,10 @@
 const struct agent_config_peer *peer_find(const struct agent_config *c, const char *domain);
 
 /*
- * `body` NULL: GET, else POST (borrowed). `stop` (may be NULL) ends the call early with -ECANCELED. 0 with
- * HTTP's status and the answer's JSON object (the caller's); -ENOENT no such peer or no address of it is
- * configured; -EBADMSG the answer is no JSON object; else as http_call(), with words.
- */
-int peer_call(const struct agent_config *c, const char *domain, const char *path,
-	const struct json *body, unsigned timeout_ms, const atomic_bool *stop, unsigned *ret_status,
-	struct json **ret_json, struct err *e);
-
-/*
- * The same to any agent: the one at `address` (HOST:PORT), whose certificate must name `domain`. `what` is for
- * messages.
+ * To the agent at `address` (HOST:PORT), whose certificate must name `domain`; `what` is for messages. `body` NULL:
+ * GET, else POST (borrowed). `stop` (may be NULL) ends the call early with -ECANCELED. 0 with HTTP's status and the
+ * answer's JSON object (the caller's); -ENOENT there are no certificates of our own; -EBADMSG the answer is no JSON
+ * object; else as http_call(), with words. Which address it is about a volume: peer_volume.h.
  */
 int agent_call(const struct agent_config *c, const char *what, const char *domain,
 	const char *address, const char *path, const struct json *body, unsigned timeout_ms,

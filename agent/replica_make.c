@@ -77,9 +77,13 @@ int replica_exists(const struct agent_config *c, const char *volume)
 
 static void write_peers(FILE *f, const struct replica_spec *s)
 {
-	for (unsigned i = 0; i < s->npeers; i++)
-		fprintf(f, "[peer %s]\naddress = %s\n\n", s->peers[i].domain,
-			s->peers[i].address[0] ? s->peers[i].address : "0.0.0.0:1");
+	for (unsigned i = 0; i < s->npeers; i++) {
+		const struct replica_peer *p = &s->peers[i];
+
+		fprintf(f, "[peer %s]\naddress = %s\n", p->domain,
+			p->address[0] ? p->address : "0.0.0.0:1");
+		fprintf(f, p->node[0] ? "node = %s\n\n" : "\n", p->node);
+	}
 }
 
 /* 2.5 times `memtable` is kept free on the disk as ballast: a small volume shall not cost several times what it holds. */

@@ -14,6 +14,14 @@
 
 #define REPLICA_DESCRIPTOR_MAX (16u << 10) /* bytes of a descriptor's text */
 
+struct replica_peer { /* another replica */
+	char domain[DOMAIN_LEN_MAX + 1];
+	char address[CONF_ADDRESS_SIZE]; /* of its daemon; "": not known yet */
+	char node[NODE_NAME_MAX + 1]; /* where it is, or shall be; "": whichever */
+	char agent
+		[CONF_ADDRESS_SIZE]; /* of that node, while it is being made; "": see peer_volume.h. Not in JSON */
+};
+
 struct replica_spec {
 	char volume[VOLUME_NAME_MAX + 1];
 	char ack[8]; /* "op" or "fsync" */
@@ -23,8 +31,7 @@ struct replica_spec {
 		owner[24]; /* of the root directory, as 'tandemfs format' takes them; "": its defaults */
 	char directory[VOLUME_NAME_MAX + 1]; /* in it from the beginning; "": none */
 	unsigned npeers;
-	struct agent_config_peer
-		peers[REPLICAS_MAX]; /* the other replicas; address "": not known yet */
+	struct replica_peer peers[REPLICAS_MAX];
 };
 
 /* From JSON as replica_spec_json() makes it and people write it: what is missing gets its default, what is

@@ -24,7 +24,7 @@ static bool is_address(const char *s)
 	const char *colon = strrchr(s, ':');
 	size_t len = strlen(s);
 
-	return len < sizeof(((struct agent_config_peer *)0)->address) && colon && colon != s &&
+	return len < CONF_ADDRESS_SIZE && colon && colon != s &&
 	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]%") ==
 		       len &&
 	       strspn(colon + 1, "0123456789") == strlen(colon + 1) && atoi(colon + 1) > 0 &&
@@ -47,8 +47,9 @@ static int parse_size(const struct json *j, struct replica_spec *s, struct err *
 static int parse_peer(
 	const char *domain, const struct json *value, struct replica_spec *s, struct err *e)
 {
-	struct agent_config_peer *p = &s->peers[s->npeers];
-	const char *address = json_get_string(value, "address", "");
+	struct replica_peer *p = &s->peers[s->npeers];
+	const char *address = json_get_string(value, "address", ""),
+		   *node = json_get_string(value, "node", "");
 
 	if (s->npeers == REPLICAS_MAX - 1)
 		return err_set(e, -EINVAL, "peers: more than %u", REPLICAS_MAX - 1);
@@ -56,6 +57,10 @@ static int parse_peer(
 		return err_set(e, -EINVAL, "peers: '%.63s' is no domain", domain);
 	if (address[0] && !is_address(address))
 		return err_set(e, -EINVAL, "peers: '%.63s' is no address", address);
+	if (node[0] && !conf_is_node(node))
+		return err_set(e, -EINVAL, "peers: '%.63s' is no node's name", node);
+	*p = (struct replica_peer){0};
+	snprintf(p->node, sizeof(p->node), "%s", node);
 	snprintf(p->domain, sizeof(p->domain), "%s", domain);
 	snprintf(p->address, sizeof(p->address), "%s", address);
 	s->npeers++;
@@ -88,7 +93,7 @@ static int parse_text(const struct json *j, const char *key, const char *allowed
 static int refuse_unknown(const struct json *j, struct err *e)
 {
 	static const char *const known[] = {"volume", "size", "ack", "holder", "mode", "owner",
-		"directory", "peers", "domain", NULL};
+		"directory", "peers", "domain", "peer_node", NULL};
 	struct json_member m;
 
 	for (bool ok = json_first(j, &m); ok; ok = json_next(&m)) {
@@ -150,6 +155,8 @@ struct json *replica_spec_json(const struct replica_spec *s)
 		struct json *p = json_object();
 
 		json_set_string(p, "address", s->peers[i].address);
+		if (s->peers[i].node[0])
+			json_set_string(p, "node", s->peers[i].node);
 		json_set(peers, s->peers[i].domain, p);
 	}
 	json_set(j, "peers", peers);

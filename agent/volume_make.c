@@ -9,6 +9,10 @@
  *   5 join      at each peer, which publishes: its daemon starts as standby and waits
  *   6 publish   here: the daemon starts and mounts
  *
+ * Where a site has several nodes, one is chosen before the first step (peer_nodes.h), and is in the drafts of both sides
+ * from then on. When an earlier try's node does not answer any more another one is taken, until 4: after it somebody may
+ * have joined there.
+ *
  * Until 5 nothing runs anywhere. A crash of either side between two steps leaves drafts: the same command
  * goes on with them (replica_make.c), `delete volume` removes them. After 5 a peer has what is not a draft any
  * more; that it is of the same volume is told by the descriptor's UUID.
@@ -32,24 +36,37 @@
 #include "conf.h"
 #include "log.h"
 #include "peer_call.h"
+#include "peer_nodes.h"
+#include "peer_volume.h"
 
 #define CALL_MS 60000u
 #define BUSY_US 100000u
 #define JOIN_MS 600000u /* it zeroes a journal ring */
 
-static int tell_once(const struct agent_config *c, const char *domain, const char *path,
-	const struct json *body, unsigned timeout_ms, const atomic_bool *stop, struct json **ret_j,
-	struct err *e)
-{
-	unsigned status;
-	int ret = peer_call(c, domain, path, body, timeout_ms, stop, &status, ret_j, e);
+struct told { /* to whom */
+	const char *domain;
+	const char *agent; /* its address; "": the agent of the node that has the volume there */
+};
 
+static int tell_once(const struct agent_config *c, const struct told *to, const char *volume,
+	const char *path, const struct json *body, unsigned timeout_ms, const atomic_bool *stop,
+	struct json **ret_j, struct err *e)
+{
+	char what[160];
+	unsigned status;
+	int ret;
+
+	snprintf(what, sizeof(what), "the agent of '%s' at %.80s", to->domain, to->agent);
+	ret = to->agent[0] ? agent_call(c, what, to->domain, to->agent, path, body, timeout_ms,
+				     stop, &status, ret_j, e)
+			   : peer_volume_call(c, to->domain, volume, path, body, timeout_ms, stop,
+				     &status, ret_j, e);
 	if (ret == -ENOENT) /* of a peer it means that there is no such volume */
 		return (e->code = -ENOTCONN);
 	if (ret || status == 200)
 		return ret;
 	ret = (int)json_get_int(*ret_j, "code", -EIO);
-	err_set(e, ret < 0 ? ret : -EIO, "'%s' says: %s", domain,
+	err_set(e, ret < 0 ? ret : -EIO, "'%s' says: %s", to->domain,
 		json_get_string(*ret_j, "error", "it cannot be done"));
 	json_free(*ret_j);
 	return e->code;
@@ -57,7 +74,7 @@ static int tell_once(const struct agent_config *c, const char *domain, const cha
 
 /* POST /v1/replicas/VOLUME/STEP at a peer. *ret_j: its answer, the caller's. What it still does for one who
  * asked before, and is gone, is waited for. */
-static int tell(const struct agent_config *c, const char *domain, const char *volume,
+static int tell(const struct agent_config *c, const struct told *to, const char *volume,
 	const char *step, const struct json *body, unsigned timeout_ms, const atomic_bool *stop,
 	struct json **ret_j, struct err *e)
 {
@@ -66,19 +83,105 @@ static int tell(const struct agent_config *c, const char *domain, const char *vo
 	int ret;
 
 	snprintf(path, sizeof(path), "/v1/replicas/%s/%s", volume, step);
-	while ((ret = tell_once(c, domain, path, body, timeout_ms, stop, ret_j, e)) == -EBUSY &&
+	while ((ret = tell_once(c, to, volume, path, body, timeout_ms, stop, ret_j, e)) == -EBUSY &&
 		clock_mono_ns() < until && !atomic_load(stop))
 		usleep(BUSY_US);
 	return ret;
 }
 
+static int tell_peer(const struct agent_config *c, const struct replica_spec *spec, unsigned i,
+	const char *step, const struct json *body, unsigned timeout_ms, const atomic_bool *stop,
+	struct json **ret_j, struct err *e)
+{
+	const struct told to = {spec->peers[i].domain, spec->peers[i].agent};
+
+	return tell(c, &to, spec->volume, step, body, timeout_ms, stop, ret_j, e);
+}
+
 static void take_all_peers(const struct agent_config *c, struct replica_spec *spec)
 {
 	spec->npeers = c->npeers;
-	memcpy(spec->peers, c->peers, sizeof(spec->peers));
-	for (unsigned i = 0; i < spec->npeers; i++)
-		spec->peers[i].address[0] = '\0';
+	for (unsigned i = 0; i < spec->npeers; i++) {
+		spec->peers[i] = (struct replica_peer){0};
+		snprintf(spec->peers[i].domain, sizeof(spec->peers[i].domain), "%s",
+			c->peers[i].domain);
+	}
 }
+
+/* ---- which nodes ---- */
+
+/* An earlier try made a draft at a node that is not taken now. That it cannot be told is no reason to wait for it: a
+ * draft is a name and a port, which the next one there takes over. */
+static void give_up(const struct agent_config *c, const struct told *old, const char *volume,
+	const char *node, const atomic_bool *stop)
+{
+	struct json *body = json_object(), *j;
+	struct err e = {0};
+	int ret = tell(c, old, volume, "remove", body, CALL_MS, stop, &j, &e);
+
+	json_free(body);
+	if (!ret)
+		json_free(j);
+	else if (ret != -ENOENT)
+		log_warn("%s: the draft at node '%s' of '%s' stays there: %s", volume, node,
+			old->domain, e.msg);
+}
+
+/* The peer i gets its node; what `taken` counts is to be released. */
+static int take_node(const struct agent_config *c, struct replica_spec *spec, unsigned i,
+	struct peer_node *taken, const atomic_bool *stop, struct err *e)
+{
+	struct replica_peer *p = &spec->peers[i];
+	const struct agent_config_peer *there = peer_find(c, p->domain);
+	struct peer_volume earlier = {0};
+	char old[CONF_ADDRESS_SIZE] = "";
+	struct err ignored = {0};
+	int ret;
+
+	if (!there || !c->certificate[0])
+		return 0; /* the call says it */
+	if (there->naddresses == 1 && !p->node[0]) {
+		snprintf(p->agent, sizeof(p->agent), "%s", there->addresses[0]);
+		return 0;
+	}
+	peer_volume_read(c, spec->volume, p->domain, &earlier);
+	ret = peer_nodes_take(c, there, p->node, earlier.node, stop, taken, e);
+	if (ret)
+		return ret;
+	snprintf(p->node, sizeof(p->node), "%s", taken->name);
+	snprintf(p->agent, sizeof(p->agent), "%s", taken->address);
+	log_info("%s: its replica of '%s' goes to node '%s' at %s", spec->volume, p->domain,
+		p->node, p->agent);
+	if (!earlier.node[0] || !strcmp(earlier.node, p->node))
+		return 0;
+	if (peer_nodes_find(c, there, earlier.node, false, stop, old, &ignored) == 0)
+		give_up(c, &(struct told){p->domain, old}, spec->volume, earlier.node, stop);
+	else
+		log_warn("%s: the draft at node '%s' of '%s' stays there: %s", spec->volume,
+			earlier.node, p->domain, ignored.msg);
+	return 0;
+}
+
+/* It is formatted here, and its peer may have joined: no other node can be taken any more. */
+static int keep_node(
+	const struct agent_config *c, struct replica_spec *spec, unsigned i, struct err *e)
+{
+	struct replica_peer *p = &spec->peers[i];
+	struct peer_volume v;
+
+	if (!peer_volume_read(c, spec->volume, p->domain, &v))
+		return 0;
+	if (p->node[0] && v.node[0] && strcmp(p->node, v.node) != 0)
+		return err_set(e, -EEXIST,
+			"an earlier try made volume '%s' with node '%.60s' of '%s': repeat that, "
+			"or "
+			"first 'tandemctl delete volume %s'",
+			spec->volume, v.node, p->domain, spec->volume);
+	snprintf(p->node, sizeof(p->node), "%s", v.node);
+	return 0;
+}
+
+/* ---- the steps ---- */
 
 /* The spec as the peer i sees it: this site in its place. */
 static struct json *spec_for(const struct agent_config *c, const struct replica_spec *spec,
@@ -88,6 +191,7 @@ static struct json *spec_for(const struct agent_config *c, const struct replica_
 
 	snprintf(theirs.peers[i].domain, sizeof(theirs.peers[i].domain), "%s", c->domain);
 	snprintf(theirs.peers[i].address, sizeof(theirs.peers[i].address), "%s", address);
+	snprintf(theirs.peers[i].node, sizeof(theirs.peers[i].node), "%s", c->node);
 	return replica_spec_json(&theirs);
 }
 
@@ -97,17 +201,18 @@ static int draft_peers(const struct agent_config *c, struct replica_spec *spec, 
 {
 	for (unsigned i = 0; i < spec->npeers; i++) {
 		struct json *body = spec_for(c, spec, i, address), *j;
-		int ret = tell(c, spec->peers[i].domain, spec->volume, "draft", body, CALL_MS, stop,
-			&j, e);
+		struct replica_peer *p = &spec->peers[i];
+		int ret = tell_peer(c, spec, i, "draft", body, CALL_MS, stop, &j, e);
 
 		json_free(body);
 		if (ret)
 			return ret;
-		snprintf(spec->peers[i].address, sizeof(spec->peers[i].address), "%s",
-			json_get_string(j, "address", ""));
+		snprintf(p->address, sizeof(p->address), "%s", json_get_string(j, "address", ""));
+		if (conf_is_node(json_get_string(j, "node", "")))
+			snprintf(p->node, sizeof(p->node), "%s", json_get_string(j, "node", ""));
 		json_free(j);
-		if (!spec->peers[i].address[0])
-			return err_set(e, -EPROTO, "'%s' names no address", spec->peers[i].domain);
+		if (!p->address[0])
+			return err_set(e, -EPROTO, "'%s' names no address", p->domain);
 	}
 	return 0;
 }
@@ -137,8 +242,7 @@ static int join_all(const struct agent_config *c, const struct replica_spec *spe
 			    *j;
 
 		json_set_string(body, "descriptor", descriptor);
-		ret = tell(
-			c, spec->peers[i].domain, spec->volume, "join", body, JOIN_MS, stop, &j, e);
+		ret = tell_peer(c, spec, i, "join", body, JOIN_MS, stop, &j, e);
 		if (!ret)
 			json_free(j);
 		json_free(body);
@@ -146,10 +250,25 @@ static int join_all(const struct agent_config *c, const struct replica_spec *spe
 	return ret;
 }
 
-int volume_create(const struct agent_config *c, struct replica_spec *spec, const atomic_bool *stop,
-	struct err *e)
+static int make(const struct agent_config *c, struct replica_spec *spec, bool formatted,
+	const atomic_bool *stop, struct err *e)
 {
 	cleanup_free char *descriptor = NULL;
+	int ret =
+		formatted ? 0 : draft_all(c, spec, stop, e); /* else the peers' drafts are there */
+
+	if (!ret)
+		ret = replica_format(c, spec, &descriptor, e);
+	if (!ret)
+		ret = join_all(c, spec, descriptor, stop, e);
+	return ret ? ret : replica_publish(c, spec->volume, e);
+}
+
+int volume_create(const struct agent_config *c, struct replica_spec *spec, const char *peer_node,
+	const atomic_bool *stop, struct err *e)
+{
+	bool formatted = replica_formatted(c, spec->volume);
+	struct peer_node taken[REPLICAS_MAX] = {0};
 	int ret = 0;
 
 	if (!spec->npeers)
@@ -158,13 +277,26 @@ int volume_create(const struct agent_config *c, struct replica_spec *spec, const
 		return err_set(e, -ENOENT,
 			"%.150s knows no other site: pair them first, or add [peer DOMAIN]",
 			c->path);
-	if (!replica_formatted(c, spec->volume)) /* the peers' drafts are there otherwise */
-		ret = draft_all(c, spec, stop, e);
+	if (peer_node[0] && (spec->npeers > 1 || !conf_is_node(peer_node)))
+		return err_set(e, -EINVAL,
+			spec->npeers > 1 ? "peer_node '%.60s': there are several other sites; say "
+					   "\"peers\": {DOMAIN: {\"node\"}}"
+					 : "peer_node '%.60s' is no node's name",
+			peer_node);
+	if (peer_node[0])
+		snprintf(spec->peers[0].node, sizeof(spec->peers[0].node), "%s", peer_node);
+	if (replica_exists(c, spec->volume) == 0)
+		ret = err_set(
+			e, -EEXIST, "volume '%s' is on '%s' already", spec->volume, c->domain);
+	for (unsigned i = 0; i < spec->npeers && !ret; i++)
+		ret = formatted ? keep_node(c, spec, i, e)
+				: take_node(c, spec, i, &taken[i], stop, e);
 	if (!ret)
-		ret = replica_format(c, spec, &descriptor, e);
-	if (!ret)
-		ret = join_all(c, spec, descriptor, stop, e);
-	return ret ? ret : replica_publish(c, spec->volume, e);
+		ret = make(c, spec, formatted, stop, e);
+	for (unsigned i = 0; i < spec->npeers; i++)
+		if (taken[i].address)
+			peer_nodes_release(&taken[i]);
+	return ret;
 }
 
 int volume_delete(const struct agent_config *c, const char *volume, bool local,
@@ -176,7 +308,8 @@ int volume_delete(const struct agent_config *c, const char *volume, bool local,
 	for (unsigned i = 0; i < c->npeers && !local; i++) {
 		struct json *body = json_object(), *j;
 
-		ret = tell(c, c->peers[i].domain, volume, "remove", body, CALL_MS, stop, &j, e);
+		ret = tell(c, &(struct told){c->peers[i].domain, ""}, volume, "remove", body,
+			CALL_MS, stop, &j, e);
 		json_free(body);
 		if (!ret)
 			json_free(j);

@@ -13,6 +13,7 @@ agent_config() { # site
 	cat >"$WORK/$s/volumes/agent.conf" <<-END
 		[agent]
 		domain = $(domain "$s")
+		node = node-$s
 		volumes = $WORK/$s/volumes
 		run_directory = $WORK/$s/run
 		state_directory = $WORK/$s/state

@@ -45,6 +45,15 @@ static int print_file(struct ctl *c, const struct json *j)
 	return CTL_OK;
 }
 
+static void print_pair(
+	struct ctl *c, const struct agent_config *config, const struct agent_config_peer *p)
+{
+	fprintf(c->out, "%s (%s) is paired with %s (", config->domain, config->listen, p->domain);
+	for (unsigned k = 0; k < p->naddresses; k++)
+		fprintf(c->out, "%s%s", k ? ", " : "", p->addresses[k]);
+	fputs(")\n", c->out);
+}
+
 int pair_show(struct ctl *c)
 {
 	static struct agent_config config; /* large */
@@ -65,10 +74,13 @@ int pair_show(struct ctl *c)
 	json_set_string(j, "domain", config.domain);
 	json_set_string(j, "address", config.listen);
 	for (unsigned i = 0; i < config.npeers; i++) {
-		struct json *p = json_object();
+		struct json *p = json_object(), *addresses = json_array();
 
 		json_set_string(p, "domain", config.peers[i].domain);
-		json_set_string(p, "address", config.peers[i].address);
+		json_set_string(p, "address", config.peers[i].addresses[0]);
+		for (unsigned k = 0; k < config.peers[i].naddresses; k++)
+			json_append_string(addresses, config.peers[i].addresses[k]);
+		json_set(p, "addresses", addresses);
 		json_append(peers, p);
 	}
 	json_append(files, file_json(config.certificate, "certificate"));
@@ -79,8 +91,7 @@ int pair_show(struct ctl *c)
 		ctl_print_value(c, c->out, j);
 	} else {
 		for (unsigned i = 0; i < config.npeers; i++)
-			fprintf(c->out, "%s (%s) is paired with %s (%s)\n", config.domain,
-				config.listen, config.peers[i].domain, config.peers[i].address);
+			print_pair(c, &config, &config.peers[i]);
 		for (unsigned i = 0; i < json_length(files); i++)
 			status |= print_file(c, json_at(files, i));
 	}

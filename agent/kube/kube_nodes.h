@@ -34,7 +34,7 @@ const struct kube_node *node_find(const struct kube_control *c, const char *name
 
 /*
  * A call to the node's agent: `body` NULL is GET, else POST. 0 with HTTP's status and the answer's JSON object (the
- * caller's), or an error as of peer_call(); -ENOENT: no such node, or it has no address.
+ * caller's), or an error as of agent_call(); -ENOENT: no such node, or it has no address.
  */
 int node_call(struct kube_control *c, const char *node, const char *path, const struct json *body,
 	unsigned timeout_ms, unsigned *ret_status, struct json **ret_json, struct err *e);

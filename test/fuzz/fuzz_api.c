@@ -25,7 +25,8 @@ static void check_spec(const struct api_request *r)
 	ensure(s.size && s.npeers < REPLICAS_MAX);
 	for (unsigned i = 0; i < s.npeers; i++)
 		ensure(!strpbrk(s.peers[i].domain, "\n\r[]/ #") &&
-			!strpbrk(s.peers[i].address, "\n\r #/"));
+			!strpbrk(s.peers[i].address, "\n\r #/") &&
+			!strpbrk(s.peers[i].node, "\n\r #/ "));
 	j = replica_spec_json(&s);
 	ensure(replica_spec_parse(r->volume, j, &again, &e) == 0);
 	ensure(again.size == s.size && again.npeers == s.npeers && again.holder == s.holder &&

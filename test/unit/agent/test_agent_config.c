@@ -55,6 +55,12 @@ Test(agent_config, the_domain_alone_gets_the_defaults)
 	cr_assert(eq(uint, c.npeers, 0));
 	cr_assert(c.metrics);
 	cr_assert(ne(ptr, strstr(c.program, "/tandemfs"), NULL));
+	cr_assert(ne(chr, c.node[0], 0), "the host's name");
+	setenv("TANDEM_NODE", "worker-7", 1);
+	cr_assert(zero(int, load(AGENT, &e)), "%s", e.msg);
+	cr_assert(eq(str, c.node, "worker-7"));
+	cr_assert(zero(int, load(AGENT "node = other\n", &e)), "%s", e.msg);
+	cr_assert(eq(str, c.node, "other"));
 }
 
 Test(agent_config, every_key_is_taken)
@@ -64,12 +70,13 @@ Test(agent_config, every_key_is_taken)
 
 	scratch_write(scratch_path("pem"), "x");
 	snprintf(text, sizeof(text),
-		"[agent]\ndomain = east\nvolumes = /v/\nrun_directory = /r\nlog_directory = /l\n"
+		"[agent]\ndomain = east\nnode = Node-1.example\nvolumes = /v/\nrun_directory = "
+		"/r\nlog_directory = /l\n"
 		"program = /p/tandemfs\ninterval = 200ms\nrestart_delay_max = 5s\n"
 		"stop_daemons = yes\nhost_mountinfo = /h/mountinfo\nnode_holders = yes\n"
 		"[api]\nsocket = /r/rest\nmetrics = no\nlisten = [::1]:7401\nca = %s\n"
 		"certificate = %s\nkey = %s\n"
-		"[peer west]\nagent = w:1\n[peer north]\nagent = n:2\n"
+		"[peer west]\nagent = w:1\n[peer north]\nagent = n:2 ,\tn2:2,[::2]:2\n"
 		"[replicas]\ndirectory = /d\nmounts = /m\naddress = [fd00::1]\nport = 8000\n"
 		"[kubernetes]\nprobes = 0.0.0.0:7444\n",
 		scratch_path("pem"), scratch_path("pem"), scratch_path("pem"));
@@ -87,7 +94,12 @@ Test(agent_config, every_key_is_taken)
 	cr_assert(eq(str, c.key, (char *)scratch_path("pem")));
 	cr_assert(eq(uint, c.npeers, 2));
 	cr_assert(eq(str, c.peers[1].domain, "north"));
-	cr_assert(eq(str, c.peers[1].address, "n:2"));
+	cr_assert(eq(uint, c.peers[0].naddresses, 1));
+	cr_assert(eq(uint, c.peers[1].naddresses, 3));
+	cr_assert(eq(str, c.peers[1].addresses[0], "n:2"));
+	cr_assert(eq(str, c.peers[1].addresses[1], "n2:2"));
+	cr_assert(eq(str, c.peers[1].addresses[2], "[::2]:2"));
+	cr_assert(eq(str, c.node, "Node-1.example"));
 	cr_assert(eq(str, c.replicas, "/d"));
 	cr_assert(eq(str, c.replica_host, "[fd00::1]"));
 	cr_assert(eq(uint, c.first_port, 8000));
@@ -118,6 +130,16 @@ Test(agent_config, what_is_wrong_is_named_with_its_line)
 	refuse(AGENT "[peer]\nagent = h:1\n", "3: the other side's domain is missing");
 	refuse(AGENT "[peer b]\n", "3: key 'agent' is missing");
 	refuse(AGENT "[peer site-a]\nagent = h:1\n", "3: peer 'site-a' has this site's own");
+	refuse(AGENT "node = -x\n", "3: node: '-x' is no node's name");
+	refuse(AGENT "node = a b\n", "3: node:");
+	refuse(AGENT "[peer b]\nagent = h:1,\n", "4: agent: an address is missing");
+	refuse(AGENT "[peer b]\nagent = h:1,,g:1\n", "4: agent: an address is missing");
+	refuse(AGENT "[peer b]\nagent = h:1, g\n", "4: agent: 'g' has no port");
+	refuse(AGENT "[peer b]\nagent = h:1 g:1\n", "4: agent: 'h:1 g:1'");
+	refuse(AGENT "[peer b]\nagent = h:1, g:1, h:1\n", "4: agent: 'h:1' is there twice");
+	refuse(AGENT "[peer b]\nagent = h:1,h:2,h:3,h:4,h:5,h:6,h:7,h:8,h:9,h:10,h:11,h:12,h:13,"
+		     "h:14,h:15,h:16,h:17\n",
+		"4: agent: more than 16 addresses");
 	refuse(AGENT PEER PEER, "5: section [peer site-b] is there already");
 	refuse(AGENT "[witness]\n", "3: unknown section 'witness'");
 }

@@ -46,7 +46,7 @@ Test(replica_spec, everything_that_is_said_is_taken)
 		parse("db",
 			"{\"size\":134217728,\"ack\":\"fsync\",\"holder\":true,\"mode\":\"0750\","
 			"\"owner\":\"1:2\",\"directory\":\"data\",\"peers\":{\"site-b\":{"
-			"\"address\":\"[fd00::1]:7410\"}}"
+			"\"address\":\"[fd00::1]:7410\",\"node\":\"b1\"}}"
 			"}")));
 	cr_assert(eq(str, spec.ack, "fsync"));
 	cr_assert(eq(str, spec.mode, "0750"));
@@ -55,6 +55,7 @@ Test(replica_spec, everything_that_is_said_is_taken)
 	cr_assert(eq(uint, spec.npeers, 1));
 	cr_assert(eq(str, spec.peers[0].domain, "site-b"));
 	cr_assert(eq(str, spec.peers[0].address, "[fd00::1]:7410"));
+	cr_assert(eq(str, spec.peers[0].node, "b1"));
 	cr_assert(spec.holder);
 }
 
@@ -71,6 +72,7 @@ Test(replica_spec, what_could_mean_something_in_a_file_is_refused)
 		"{\"size\":\"1G\",\"directory\":\"../etc\"}",
 		"{\"size\":\"1G\",\"colour\":\"blue\"}",
 		"{\"size\":\"1G\",\"peers\":[]}",
+		"{\"size\":\"1G\",\"peers\":{\"site-b\":{\"node\":\"b1\\nx = y\"}}}",
 		"{\"size\":\"1G\",\"peers\":{\"site-b]\\n\":{\"address\":\"h:1\"}}}",
 		"{\"size\":\"1G\",\"peers\":{\"site-b\":{\"address\":\"h:1\\nx = y\"}}}",
 		"{\"size\":\"1G\",\"peers\":{\"site-b\":{\"address\":\"h:0\"}}}",
