@@ -270,6 +270,12 @@ static enum operation_action verify(
 	return OPERATION_LOOK;
 }
 
+/* Is it active here, by a record that waits for nobody who is left? */
+static bool has_taken_over(const struct operation *op, const struct operation_observed *o)
+{
+	return o->to.answers && !strcmp(o->to.active, op->to) && !(op->alone && o->to.from_in_sync);
+}
+
 static enum operation_action unplanned(
 	struct operation *op, const struct operation_observed *o, uint64_t now_ms)
 {
@@ -278,7 +284,7 @@ static enum operation_action unplanned(
 		if (!o->to.answers)
 			return fail(op, now_ms,
 				"refused, nothing was changed: no answer here: %.250s", o->to.why);
-		if (arrived(op, o))
+		if (arrived(op, o) && has_taken_over(op, o))
 			return end(op, now_ms);
 		if (!op->from[0])
 			return fail(op, now_ms,
@@ -289,7 +295,7 @@ static enum operation_action unplanned(
 		next(op, now_ms, "'%s' goes on without '%s'", op->to, op->from);
 		return operation_ended(op) ? OPERATION_END : OPERATION_LOOK;
 	case OPERATION_TAKING_OVER:
-		if (o->to.answers && !strcmp(o->to.active, op->to)) {
+		if (has_taken_over(op, o)) {
 			next(op, now_ms, "'%s' has taken over", op->to);
 			return OPERATION_LOOK;
 		}

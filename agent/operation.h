@@ -6,6 +6,8 @@
  *   planned:    check -> demote (at the active site) -> promote (at the target) -> verify
  *   of a group: check -> others (all of the group are checked) -> demote -> promote -> verify
  *   unplanned:  check -> take-over (the survivor goes on without the dead site, which nobody asks) -> verify
+ *   of a node:  the same for each volume whose other replica is on a node that is dead, also where this site is active:
+ *               it then goes on alone, without waiting for that replica
  *
  * Each step looks first at what is: the newest record among those that answer says who is active. So an
  * operation that was interrupted anywhere goes on from what is, whoever did it.
@@ -15,8 +17,9 @@
  * When that fails, too, no replica is active, and the message says what to type. One that is cancelled before
  * the target is promoted goes back the same way.
  *
- * A group is the planned failover of all volumes of a domain. Until all have passed their check none gives an
- * order; when one is refused, all are, and nothing was changed. From there on each goes its own way.
+ * A group is the failover of all volumes of a domain, or of a node. Until all of a planned one have passed their check
+ * none gives an order; when one is refused, all are, and nothing was changed. From there on each goes its own way. In an
+ * unplanned one each goes its own way from the beginning: nothing about one volume may keep another one waiting.
  */
 #ifndef AGENT_OPERATION_H
 #define AGENT_OPERATION_H
@@ -71,6 +74,7 @@ struct operation {
 		  1]; /* the active one at the check; "": not looked yet, or none */
 	char to[DOMAIN_LEN_MAX + 1];
 	bool unplanned, failback;
+	bool alone; /* of an unplanned one: `to` is active, and shall not wait for `from` any more */
 	bool dry_run; /* ends after the check; never on disk */
 	bool cancelled; /* somebody wants it undone */
 	uint64_t timeout_ms, created_ms, deadline_ms, ended_ms;

@@ -20,6 +20,8 @@ struct json *operation_json(const struct operation *op)
 		json_set_string(j, "group", op->group);
 		json_set_int(j, "group_size", op->group_size);
 	}
+	if (op->alone)
+		json_set_bool(j, "alone", true);
 	json_set_bool(j, "cancelled", op->cancelled);
 	json_set_string(j, "from", op->from);
 	json_set_string(j, "to", op->to);
@@ -84,7 +86,7 @@ static bool parse_group(const struct json *j, struct operation *op)
 	if (!json_get(j, "group"))
 		return true;
 	op->group_size = (unsigned)MAX(0, MIN(size, OPERATION_GROUP_MAX + 1));
-	return !op->unplanned && size > 0 && size <= OPERATION_GROUP_MAX &&
+	return size > 0 && size <= OPERATION_GROUP_MAX &&
 	       get_text(j, "group", op->group, sizeof(op->group)) && is_id(op->group);
 }
 
@@ -123,6 +125,7 @@ int operation_parse(const struct json *j, struct operation *ret_op, struct err *
 
 	op.unplanned = !strcmp(kind, "unplanned-failover");
 	op.failback = !strcmp(kind, "failback");
+	op.alone = op.unplanned && json_get_bool(j, "alone", false);
 	if (state < 0 || strcmp(kind, operation_kind(&op)) != 0 ||
 		!get_text(j, "id", op.id, sizeof(op.id)) || !is_id(op.id) ||
 		!get_text(j, "volume", op.volume, sizeof(op.volume)) || !op.volume[0] ||

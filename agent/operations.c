@@ -287,12 +287,14 @@ static void name_all(struct operation *ops, unsigned n, bool group)
 int operations_begin(
 	struct operations *all, const struct json *args, struct json **ret_j, struct err *e)
 {
-	bool group = json_get(args, "domain") != NULL;
+	bool node = json_get(args, "node") != NULL, group = node || json_get(args, "domain");
 	struct operation *ops = NULL;
 	unsigned n = 1;
 	int ret;
 
-	if (group) {
+	if (node) {
+		ret = operations_decode_node(all, args, &ops, &n, e);
+	} else if (group) {
 		ret = operations_decode_group(all, args, &ops, &n, e);
 	} else {
 		ops = calloc(1, sizeof(*ops));

@@ -31,6 +31,10 @@ int operations_begin(
  * The same with "domain" in the place of "volume": all volumes that are active there and have a replica on this
  * node (as the supervisor knows it: refresh it first), or, for a failback, those that a failover took from there.
  * They are a group: {"id", "operations": [...]}. -EBUSY with a list where one cannot be asked or has one under way.
+ *
+ * Or with "node": a failover of all volumes that are active on that node, this one or one of another domain. An
+ * unplanned one is of all whose other replica is on it: that node is dead. A volume of these that has an operation under
+ * way fails by itself, and keeps the others from nothing. -ENOENT with a list of the nodes where it is none of them.
  */
 /* Of one operation, or of all of a group: is to be undone, when that still can be. 0 with the operation (the
  * caller's), which goes on to its end; -ENOENT; -EALREADY with why not. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a request for an operation asks for, checked: one volume, or all of a domain.
+ * What a request for an operation asks for, checked: one volume, or all of a domain; those of a node: operations_node.c.
  *
  * Failure modes: a group is refused as a whole where a volume is busy, or its daemon does not answer so that
  * nobody knows whether it belongs to the group. The list says which.
@@ -17,7 +17,7 @@
 #define FRESH_S 3.0
 
 /* Kind, time and mode: what one and many have in common. */
-static int decode_common(const struct json *args, struct operation *op, struct err *e)
+int operations_decode_common(const struct json *args, struct operation *op, struct err *e)
 {
 	const char *kind = json_get_string(args, "kind", "");
 	int64_t ms = json_get_int(args, "timeout_ms", OPERATION_TIMEOUT_MS);
@@ -47,6 +47,11 @@ static int unknown_domain(
 		domain, c->domain);
 }
 
+int operations_check_target(const struct operations *all, const char *to, struct err *e)
+{
+	return !to[0] || is_known(all->config, to) ? 0 : unknown_domain(all->config, "to", to, e);
+}
+
 int operations_decode(const struct operations *all, const struct json *args,
 	struct operation *ret_op, struct err *e)
 {
@@ -54,7 +59,7 @@ int operations_decode(const struct operations *all, const struct json *args,
 		   *to = json_get_string(args, "to", ""), *own = all->config->domain;
 	const struct operation *other;
 	struct operation *op = ret_op;
-	int ret = decode_common(args, op, e);
+	int ret = operations_decode_common(args, op, e);
 
 	if (ret)
 		return ret;
@@ -99,17 +104,23 @@ static const char *default_target(const struct agent_config *c, const char *doma
 	return c->npeers == 1 ? c->peers[0].domain : NULL;
 }
 
+bool operations_answers(const struct json *v)
+{
+	const struct json *status = json_get(v, "status");
+
+	return json_is_object(status) &&
+	       strcmp(json_get_string(status, "role", ""), "recovering") != 0 &&
+	       json_get_double(json_get(v, "supervision"), "answered_s", 0) <= FRESH_S;
+}
+
 /* Does the volume belong to the group? -EAGAIN: nobody can tell. */
 static int belongs(const struct operations *all, const struct operation *op, const char *domain,
 	const struct json *v)
 {
-	const struct json *status = json_get(v, "status");
-	const char *active, *from;
+	const char *active = json_get_string(json_get(v, "status"), "active_domain", ""), *from;
 
-	if (!json_is_object(status) || !strcmp(json_get_string(status, "role", ""), "recovering") ||
-		json_get_double(json_get(v, "supervision"), "answered_s", 0) > FRESH_S)
+	if (!operations_answers(v))
 		return -EAGAIN;
-	active = json_get_string(status, "active_domain", "");
 	if (!op->failback)
 		return !strcmp(active, domain);
 	from = operations_came_from(all, json_get_string(v, "volume", ""));
@@ -164,13 +175,14 @@ int operations_decode_group(const struct operations *all, const struct json *arg
 	const char *domain = json_get_string(args, "domain", ""),
 		   *to = json_get_string(args, "to", "");
 	struct operation op = {0};
-	int ret = decode_common(args, &op, e);
+	int ret = operations_decode_common(args, &op, e);
 
 	if (ret)
 		return ret;
 	if (op.unplanned)
 		return err_set(e, -EINVAL,
-			"a dead site is left by 'tandemctl deactivate clusterdomain %.63s'",
+			"a dead site is left by 'tandemctl deactivate clusterdomain %.63s', a dead "
+			"node by 'tandemctl failover --node NODE --unplanned'",
 			domain);
 	if (!is_known(all->config, domain))
 		return unknown_domain(all->config, "domain", domain, e);

@@ -46,6 +46,15 @@ int operations_decode(const struct operations *all, const struct json *args,
  * cannot be asked. */
 int operations_decode_group(const struct operations *all, const struct json *args,
 	struct operation **ret_ops, unsigned *ret_n, struct err *e);
+/* operations_node.c: the same for those of a node. */
+int operations_decode_node(const struct operations *all, const struct json *args,
+	struct operation **ret_ops, unsigned *ret_n, struct err *e);
+/* What both have in common: kind, time and mode. */
+int operations_decode_common(const struct json *args, struct operation *op, struct err *e);
+/* Is it "", or a domain that is known here? 0 or -EINVAL. */
+int operations_check_target(const struct operations *all, const char *to, struct err *e);
+/* Does its daemon say what it does, or is it not known? `v`: an entry of supervisor_volumes(). */
+bool operations_answers(const struct json *v);
 /* The one that is under way for the volume, or NULL. */
 const struct operation *operations_under_way(const struct operations *all, const char *volume);
 /* Where the newest failover that came to its end came from; NULL. */

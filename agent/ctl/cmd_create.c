@@ -121,6 +121,8 @@ int cmd_create(struct ctl *c, unsigned nargs, const char *const *args)
 		json_set_string(body, "mode", c->mode);
 	if (c->owner)
 		json_set_string(body, "owner", c->owner);
+	if (c->peer_node)
+		json_set_string(body, "peer_node", c->peer_node);
 	status = ask_agent(c, "/v1/volumes", body, CREATE_MS, args[1]);
 	json_free(body);
 	return status ? status : wait_until_ready(c, args[1]);

@@ -7,15 +7,15 @@
 
 #include "ctl.h"
 
-/* VOLUME, or clusterdomain DOMAIN. */
+/* VOLUME, or clusterdomain DOMAIN, or --node NODE. */
 static int begin(struct ctl *c, const char *kind, unsigned nargs, const char *const *args)
 {
-	const char *what = args[nargs - 1];
+	const char *what = nargs ? args[nargs - 1] : c->node;
 	struct json *body = json_object(), *j;
 	int status;
 
 	json_set_string(body, "kind", kind);
-	json_set_string(body, nargs == 2 ? "domain" : "volume", what);
+	json_set_string(body, nargs == 2 ? "domain" : nargs ? "volume" : "node", what);
 	if (c->to)
 		json_set_string(body, "to", c->to);
 	if (c->timeout_ms)
@@ -34,23 +34,24 @@ static int check_args(struct ctl *c, const char *verb, unsigned nargs, const cha
 	return CTL_OK;
 }
 
+/* NULL: of all volumes of the node. */
 static int confirm_unplanned(struct ctl *c, const char *volume)
 {
+	const char *what = volume ? volume : c->node;
 	char line[16];
 
 	if (!c->terminal) {
-		ctl_fail(c, "%s: going on without the active site needs --yes: it must be dead",
-			volume);
+		ctl_fail(c, "%s: going on without %s needs --yes: it must be dead", what,
+			volume ? "the active site" : "the node");
 		return CTL_NEEDS_YES;
 	}
 	fprintf(c->out,
-		"%s: this site goes on without the active one, which must be dead or cut off. Go "
-		"on? [y/N] ",
-		volume);
+		"%s: this site goes on without %s, which must be dead or cut off. Go on? [y/N] ",
+		what, volume ? "the active one" : "this node");
 	fflush(c->out);
 	if (fgets(line, sizeof(line), c->in) && (line[0] == 'y' || line[0] == 'Y'))
 		return CTL_OK;
-	return ctl_fail(c, "%s: nothing was changed", volume);
+	return ctl_fail(c, "%s: nothing was changed", what);
 }
 
 int cmd_failover(struct ctl *c, unsigned nargs, const char *const *args)
@@ -59,17 +60,21 @@ int cmd_failover(struct ctl *c, unsigned nargs, const char *const *args)
 
 	if (status)
 		return status;
+	if (!nargs != (c->node != NULL))
+		return ctl_usage_error(c, "failover",
+			nargs ? "--node stands without a VOLUME or a domain"
+			      : "what? A VOLUME, 'clusterdomain DOMAIN', or --node NODE");
 	if (nargs == 2 && c->unplanned)
 		return ctl_usage_error(c, "failover",
 			"a dead site is left for all volumes by 'tandemctl deactivate "
-			"clusterdomain %s'",
+			"clusterdomain %s', a dead node by 'failover --node NODE --unplanned'",
 			args[1]);
 	if (nargs == 1 && !c->to && !c->unplanned)
 		return ctl_usage_error(c, "failover",
 			"--to DOMAIN is missing (or --unplanned, at the "
 			"site that goes on)");
 	if (c->unplanned && !c->yes && !c->dry_run)
-		status = confirm_unplanned(c, args[0]);
+		status = confirm_unplanned(c, nargs ? args[0] : NULL);
 	if (status)
 		return status;
 	return begin(c, c->unplanned ? "unplanned-failover" : "failover", nargs, args);

@@ -77,6 +77,8 @@ static struct json *spec_of(const struct ctl *c, const char *type, const char *f
 	json_set_string(spec, "fromDomain", from);
 	if (c->to)
 		json_set_string(spec, "toDomain", c->to);
+	if (c->node)
+		json_set_string(spec, "node", c->node);
 	if (c->include)
 		json_set(spec, "namespaces", list_of(c->include));
 	else if (c->ns)
@@ -201,17 +203,19 @@ static int follow(struct ctl *c, struct kube *k, struct json *obj)
 
 static int confirmed(struct ctl *c, const char *from)
 {
+	const char *dead = c->node ? c->node : from;
 	char line[16];
 
 	if (!c->unplanned || c->yes || c->dry_run)
 		return CTL_OK;
 	if (!c->terminal) {
-		ctl_fail(c, "going on without '%s' needs --yes: it must be dead", from);
+		ctl_fail(c, "going on without %s'%s' needs --yes: it must be dead",
+			c->node ? "node " : "", dead);
 		return CTL_NEEDS_YES;
 	}
 	fprintf(c->out,
-		"This site goes on without '%s', which must be dead or cut off. Go on? [y/N] ",
-		from);
+		"This site goes on without %s'%s', which must be dead or cut off. Go on? [y/N] ",
+		c->node ? "node " : "", dead);
 	fflush(c->out);
 	if (!fgets(line, sizeof(line), c->in) || (line[0] != 'y' && line[0] != 'Y'))
 		return ctl_fail(c, "nothing was changed");
@@ -258,6 +262,9 @@ int cmd_perform(struct ctl *c, unsigned nargs, const char *const *args)
 	if (!strcmp(args[0], "failback") && c->unplanned)
 		return ctl_usage_error(c, "perform",
 			"--unplanned is for a 'failover': a failback needs both sites");
+	if (c->node && !c->unplanned)
+		return ctl_usage_error(
+			c, "perform", "--node is for a node that is dead: with --unplanned");
 	ret = ctl_kube_open(c, &k, NULL);
 	if (ret)
 		return ret;

@@ -308,7 +308,8 @@ static void print_peer(FILE *f, const struct json *p, bool wide)
 	const struct json *space = json_get(p, "space");
 	double heard = json_get_double(p, "last_heard_s", -1),
 	       rtt = json_get_double(p, "rtt_us", -1);
-	const char *security = json_get_string(p, "security", "");
+	const char *security = json_get_string(p, "security", ""),
+		   *node = json_get_string(p, "node", "");
 	char a[32], b[32];
 
 	fprintf(f, "  peer       %s: %s, %s", json_get_string(p, "domain", "?"),
@@ -316,7 +317,8 @@ static void print_peer(FILE *f, const struct json *p, bool wide)
 		json_get_bool(p, "connected", false) ? "connected" : "not connected");
 	if (security[0])
 		fprintf(f, " (%s)", security);
-	fprintf(f, ", %s\n", json_get_string(p, "address", "address unknown"));
+	fprintf(f, ", %s", json_get_string(p, "address", "address unknown"));
+	fprintf(f, node[0] ? ", node %s\n" : "\n", node);
 	if (wide)
 		fprintf(f, "             replica %s\n", json_get_string(p, "replica", "?"));
 	if (heard >= 0)

@@ -48,7 +48,8 @@ static const struct ctl_command commands[] = {
 			CTL_OPTION_OPERATION | CTL_OPTION_YES | CTL_OPTION_OUTPUT,
 		cmd_perform,
 		"failover|failback [-n NAMESPACE] [-m SCHEDULE] [--include-namespaces A,B] "
-		"[--exclude-namespaces A,B] [--from DOMAIN] [--to DOMAIN] [--unplanned [--yes]] "
+		"[--exclude-namespaces A,B] [--from DOMAIN] [--to DOMAIN] [--unplanned [--node "
+		"NODE] [--yes]] "
 		"[--skip-source-operations] [--dry-run] [--no-wait] [--kubeconfig FILE]",
 		"move applications and their volumes to the cluster that is asked (a Failover "
 		"object)"},
@@ -63,13 +64,14 @@ static const struct ctl_command commands[] = {
 		"make the replica of this node the active one"},
 	{"demote", 1, 1, CTL_OPTION_YES | CTL_OPTION_FORCE, cmd_demote, "VOLUME [--yes] [--force]",
 		"drain and unmount here, so that the other site can be promoted"},
-	{"failover", 1, 2,
+	{"failover", 0, 2,
 		CTL_OPTION_FAILOVER | CTL_OPTION_OPERATION | CTL_OPTION_YES | CTL_OPTION_OUTPUT,
 		cmd_failover,
 		"VOLUME --to DOMAIN | VOLUME --unplanned [--yes] | clusterdomain DOMAIN [--to "
-		"DOMAIN] [--dry-run] [--no-wait] [-o table|json|yaml]",
-		"move a volume to another site, or all that are active in a domain; --unplanned: "
-		"to this one, the active one being dead"},
+		"DOMAIN] | --node NODE --unplanned [--yes] | --node NODE [--to DOMAIN] [--dry-run] "
+		"[--no-wait] [-o table|json|yaml]",
+		"move a volume to another site, or all that are active in a domain or on a node; "
+		"--unplanned: to this one, the active one, or the node, being dead"},
 	{"failback", 1, 2, CTL_OPTION_OPERATION | CTL_OPTION_OUTPUT, cmd_failback,
 		"VOLUME | clusterdomain DOMAIN [--dry-run] [--no-wait] [-o table|json|yaml]",
 		"move a volume back to where the last failover took it from, or all that came from "
@@ -84,7 +86,7 @@ static const struct ctl_command commands[] = {
 		"one"},
 	{"create", 2, 2, CTL_OPTION_SIZE | CTL_OPTION_NEW, cmd_create,
 		"volume NAME --size SIZE[K|M|G|T] [--ack op|fsync] [--holder] [--mode OCTAL] "
-		"[--owner UID:GID]",
+		"[--owner UID:GID] [--peer-node NODE]",
 		"make a volume on this node and on the other sites, and mount it here"},
 	{"delete", 2, 2, CTL_OPTION_YES | CTL_OPTION_LOCAL, cmd_delete,
 		"volume NAME [--yes] [--local]",
@@ -127,6 +129,7 @@ static const struct {
 	{"--watch", CTL_OPTION_WATCH},
 	{"--local", CTL_OPTION_LOCAL},
 	{"--to", CTL_OPTION_FAILOVER},
+	{"--node", CTL_OPTION_FAILOVER},
 	{"--unplanned", CTL_OPTION_FAILOVER},
 	{"--dry-run", CTL_OPTION_OPERATION},
 	{"--wait", CTL_OPTION_OPERATION},
@@ -135,6 +138,7 @@ static const struct {
 	{"--ack", CTL_OPTION_NEW},
 	{"--mode", CTL_OPTION_NEW},
 	{"--owner", CTL_OPTION_NEW},
+	{"--peer-node", CTL_OPTION_NEW},
 	{"--namespace", CTL_OPTION_KUBE},
 	{"--kubeconfig", CTL_OPTION_KUBE},
 	{"--service-account", CTL_OPTION_KUBE},
@@ -340,11 +344,11 @@ static int take_value(struct line *l, const char *command, const char *name, con
 {
 	const struct {
 		const char *name, **ret;
-	} plain[] = {{"--from", &l->c->from}, {"--to", &l->c->to}, {"--size", &l->c->size},
-		{"--ack", &l->c->ack}, {"--mode", &l->c->mode}, {"--owner", &l->c->owner},
-		{"--namespace", &l->c->ns}, {"--kubeconfig", &l->c->kubeconfig},
-		{"--service-account", &l->c->service_account}, {"--domain", &l->c->domain},
-		{"--address", &l->c->address}, {"--port", &l->c->port},
+	} plain[] = {{"--from", &l->c->from}, {"--to", &l->c->to}, {"--node", &l->c->node},
+		{"--peer-node", &l->c->peer_node}, {"--size", &l->c->size}, {"--ack", &l->c->ack},
+		{"--mode", &l->c->mode}, {"--owner", &l->c->owner}, {"--namespace", &l->c->ns},
+		{"--kubeconfig", &l->c->kubeconfig}, {"--service-account", &l->c->service_account},
+		{"--domain", &l->c->domain}, {"--address", &l->c->address}, {"--port", &l->c->port},
 		{"--config-dir", &l->c->config_dir}, {"--migration-schedule", &l->c->schedule},
 		{"--include-namespaces", &l->c->include}, {"--exclude-namespaces", &l->c->exclude},
 		{"--cluster-pair", &l->c->pair}};

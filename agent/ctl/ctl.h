@@ -42,6 +42,7 @@ struct ctl {
 	bool yes, accept_data_loss, force, preview, watch, local, holder;
 	bool unplanned, dry_run, no_wait;
 	const char *from, *to; /* a domain; NULL: not given */
+	const char *node, *peer_node; /* of another domain; NULL: not given */
 	const char *size; /* as typed; NULL: not given */
 	const char *ack, *mode, *owner; /* of a new volume; NULL: not given */
 	const char *ns, *kubeconfig, *service_account; /* of Kubernetes; NULL: not given */
@@ -83,7 +84,7 @@ struct ctl_volumes {
 #define CTL_OPTION_NEW 512u /* what a new volume shall be */
 #define CTL_OPTION_KUBE 1024u /* a cluster of Kubernetes */
 #define CTL_OPTION_OPERATION 2048u /* --dry-run, --wait, --no-wait */
-#define CTL_OPTION_FAILOVER 4096u /* --to, --unplanned */
+#define CTL_OPTION_FAILOVER 4096u /* --to, --node, --unplanned */
 #define CTL_OPTION_CONFIG_DIR 8192u
 #define CTL_OPTION_PAIR 16384u /* what a site is, for pairing */
 #define CTL_OPTION_PERFORM 32768u /* what a switch of applications is about */

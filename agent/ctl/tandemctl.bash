@@ -8,6 +8,12 @@ _tandemctl_domains() {
 		sed -n 's/^.*"domain": *"\([^"]*\)".*$/\1/p' | sort -u
 }
 
+# The other sites' nodes that volumes here have a replica on.
+_tandemctl_nodes() {
+	tandemctl --run-dir "$1" --timeout 1 status -o json 2>/dev/null |
+		sed -n 's/^.*"node": *"\([^"]*\)".*$/\1/p' | sort -u
+}
+
 _tandemctl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local run_dir=/run/tandemfs command="" words=() options="--run-dir --timeout --help" i
@@ -16,7 +22,7 @@ _tandemctl() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		--run-dir) run_dir=${COMP_WORDS[++i]} ;;
-		--timeout | --output | -o | --from | --to | --size | --ack | --mode | --owner) ((i++)) ;;
+		--timeout | --output | -o | --from | --to | --size | --ack | --mode | --owner | --node | --peer-node) ((i++)) ;;
 		--namespace | -n | --kubeconfig | --service-account) ((i++)) ;;
 		--domain | --address | --port | --config-dir) ((i++)) ;;
 		--migration-schedule | -m | --include-namespaces | --exclude-namespaces | --cluster-pair | -c) ((i++)) ;;
@@ -45,6 +51,10 @@ _tandemctl() {
 		mapfile -t COMPREPLY < <(compgen -W "op fsync" -- "$cur")
 		return
 		;;
+	--node | --peer-node)
+		mapfile -t COMPREPLY < <(compgen -W "$(_tandemctl_nodes "$run_dir")" -- "$cur")
+		return
+		;;
 	--from | --to)
 		mapfile -t COMPREPLY < <(compgen -W "$(_tandemctl_domains "$run_dir")" -- "$cur")
 		return
@@ -56,15 +66,15 @@ _tandemctl() {
 	deactivate | promote) options+=" --yes --accept-data-loss --namespace --kubeconfig" ;;
 	activate) options+=" --yes --namespace --kubeconfig" ;;
 	perform)
-		options+=" --namespace --kubeconfig --migration-schedule --include-namespaces --exclude-namespaces --from --to"
+		options+=" --namespace --kubeconfig --migration-schedule --include-namespaces --exclude-namespaces --from --to --node"
 		options+=" --unplanned --yes --skip-source-operations --dry-run --wait --no-wait --output"
 		;;
 	suspend | resume) options+=" --namespace --kubeconfig --cluster-pair" ;;
 	demote) options+=" --yes --force" ;;
-	failover) options+=" --to --unplanned --yes --dry-run --wait --no-wait --output" ;;
+	failover) options+=" --to --node --unplanned --yes --dry-run --wait --no-wait --output" ;;
 	failback) options+=" --dry-run --wait --no-wait --output" ;;
 	resize) options+=" --size" ;;
-	create) options+=" --size --ack --holder --mode --owner" ;;
+	create) options+=" --size --ack --holder --mode --owner --peer-node" ;;
 	generate) options+=" --namespace --kubeconfig --service-account --config-dir" ;;
 	pair) options+=" --domain --address --port --config-dir --show --output" ;;
 	delete) options+=" --yes --local" ;;

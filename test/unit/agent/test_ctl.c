@@ -185,6 +185,13 @@ Test(ctl, a_wrong_command_line_is_status_2_with_the_usage)
 		{"deactivate", "migration"},
 		{"activate", "migration", "-n", ""},
 		{"perform", "dance"},
+		{"perform", "failover", "--node", "n1"},
+		{"failover"},
+		{"failover", "--unplanned", "--yes"},
+		{"failover", "db", "--node", "n1", "--unplanned"},
+		{"failover", "clusterdomain", "site-a", "--node", "n1"},
+		{"failback", "db", "--node", "n1"},
+		{"status", "--peer-node", "n1"},
 		{"perform", "failover", "-A"},
 		{"perform", "failback", "--unplanned", "--yes"},
 		{"activate", "migration", "web", "-n", "blue"},
@@ -473,7 +480,7 @@ static const char status_full[] =
 	"\"kept\":[\"/data/fork-1\",\"/data/fork-2\"],"
 	"\"waiting_ops\":3,\"uptime_s\":7300.5,"
 	"\"peers\":[{\"domain\":\"site-b\",\"replica\":\"aaaaaaaa-7777-4888-9999-000000000000\","
-	"\"address\":\"10.1.0.1:7400\",\"state\":\"in-sync\",\"connected\":true,"
+	"\"address\":\"10.1.0.1:7400\",\"node\":\"b1\",\"state\":\"in-sync\",\"connected\":true,"
 	"\"security\":\"TLSv1.3 TLS_AES_128_GCM_SHA256\",\"last_heard_s\":0.25,\"rtt_us\":1234.5,"
 	"\"lag_entries\":2,\"lag_bytes\":8192,\"lag_s\":0.1,\"received\":103,\"applied\":101,"
 	"\"flushed\":80,\"space\":{\"data_free\":1073741824,\"disk_free\":2147483648,"
@@ -505,7 +512,7 @@ Test(ctl, status_shows_what_the_daemon_says)
 		"latency    500 operations in 10 s", "queue", "12 us      50 us",
 		"1.50 ms     2.50 s",
 		"peer       site-b: in-sync, connected (TLSv1.3 TLS_AES_128_GCM_SHA256), "
-		"10.1.0.1:7400",
+		"10.1.0.1:7400, node b1\n",
 		"last heard 0.2 s ago, round trip 1.23 ms",
 		"behind by 2 entries, 8.0 KiB, 0.1 s; received 103, applied 101, flushed 80",
 		"grants 1.0 GiB of data; its disk: 2.0 GiB free of 4.0 GiB",

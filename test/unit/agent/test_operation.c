@@ -171,6 +171,26 @@ Test(operation, an_unplanned_one_orders_the_survivor_alone)
 	cr_assert(eq(int, (int)op.state, OPERATION_DONE));
 }
 
+Test(operation, one_whose_standby_is_dead_goes_on_alone_and_is_not_done_before)
+{
+	op.unplanned = true;
+	promoted();
+	o.to.serving = true;
+	cr_assert(eq(int, step(1), OPERATION_END), "active here is all that is wanted");
+	cr_assert(eq(int, (int)op.state, OPERATION_DONE));
+	setup();
+	op.unplanned = op.alone = true;
+	promoted();
+	o.to.serving = true;
+	cr_assert(eq(int, step(1), OPERATION_LOOK));
+	cr_assert(eq(int, step(2), OPERATION_TAKE_OVER));
+	cr_assert(eq(int, step(3), OPERATION_TAKE_OVER), "the record still waits for it");
+	o.to.from_in_sync = false;
+	cr_assert(eq(int, step(4), OPERATION_LOOK));
+	cr_assert(eq(int, step(5), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_DONE));
+}
+
 Test(operation, what_changed_nothing_is_not_begun_days_later)
 {
 	const uint64_t days = 1000000000;
@@ -345,6 +365,14 @@ Test(operation, what_it_shall_be_is_on_disk_and_what_is_no_file_name_is_refused)
 	cr_assert(eq(str, again.group, "7"));
 	cr_assert(eq(uint, again.group_size, 2));
 	cr_assert(again.cancelled);
+	cr_assert(not(again.alone));
+	json_free(j);
+	op.cancelled = false;
+	op.unplanned = op.alone = true;
+	j = operation_json(&op);
+	cr_assert(zero(int, operation_parse(j, &again, &e)));
+	cr_assert(eq(str, again.group, "7"), "those of a node are a group");
+	cr_assert(again.alone);
 	json_set_string(j, "id", "../1");
 	cr_assert(eq(int, operation_parse(j, &again, &e), -EBADMSG));
 	json_set_string(j, "id", "1");
