@@ -89,6 +89,12 @@ static void look_initial(struct failover *f, struct switch_seen *s)
 			own);
 		return;
 	}
+	if (failover_node(f)[0] && (f->run.type != SWITCH_UNPLANNED ||
+					   json_get(json_get(f->obj, "spec"), "volumes"))) {
+		seen_say(s, FOUND_REFUSED,
+			"spec.node is for type Unplanned, and stands without spec.volumes");
+		return;
+	}
 	ret = f->run.type == SWITCH_UNPLANNED ? 0 : failover_check_webhook(f, &e);
 	if (!ret)
 		ret = failover_collect(f, &e);

@@ -48,8 +48,19 @@ int failover_check_namespace(struct failover *f, const char *ns, struct err *e);
 
 /* kube_failover_volumes.c: which namespaces and volumes; each 0 or an error. */
 int failover_collect(struct failover *f, struct err *e);
+void failover_add_volume(
+	struct failover *f, const char *name, const char *ns); /* ns NULL: of none */
 /* The engines, looked at again when that was a while ago. */
 int failover_nodes(struct failover *f, unsigned age_ms, struct err *e);
+
+/* kube_failover_node.c: "" where the whole domain is left. */
+const char *failover_node(const struct failover *f);
+/* Of what was collected only what is on that node. 0; -ENOENT with words where that is nothing, -EBUSY while an engine
+ * that does not answer may have it; or an error. */
+int failover_take_node(struct failover *f, struct err *e);
+/* Pure: the node of the replica in the domain, in a daemon's peers or a Volume's replicas; the host of its address
+ * where it has no name; "": neither. */
+const char *replica_node(const struct json *replicas, const char *domain, char *buf, size_t size);
 
 /* kube_failover_storage.c: looks at stages. */
 void failover_check(struct failover *f, struct switch_seen *s); /* a part of Initial */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which volumes a Failover is about: those of its namespaces' claims and workloads (apps_volumes.c). Objects have the
- * same names on both clusters, so this one's are read.
+ * same names on both clusters, so this one's are read. Of a node alone: kube_failover_node.c.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static bool has_string(const struct json *list, const char *text)
 	return false;
 }
 
-static struct json *add_volume(struct failover *f, const char *name, const char *ns)
+void failover_add_volume(struct failover *f, const char *name, const char *ns)
 {
 	struct json *v = NULL, *of;
 
@@ -34,7 +34,6 @@ static struct json *add_volume(struct failover *f, const char *name, const char 
 	of = json_get(v, "namespaces");
 	if (ns && !has_string(of, ns))
 		json_append_string(of, ns);
-	return v;
 }
 
 static void note_source(void *ctx, const struct json *obj)
@@ -66,7 +65,7 @@ static int take_namespace(struct failover *f, unsigned i, bool *ret_excluded, st
 	if (!ret && !*ret_excluded)
 		ret = failover_check_sources(f, i, e);
 	for (unsigned n = 0; n < json_length(names) && !ret && !*ret_excluded; n++)
-		add_volume(f, json_string_at(names, n, ""), ns);
+		failover_add_volume(f, json_string_at(names, n, ""), ns);
 	free(source);
 	json_free(names);
 	return ret;
@@ -122,7 +121,8 @@ static void take_domain(struct failover *f)
 			for (unsigned p = 0; p < json_length(peers); p++)
 				if (!strcmp(json_get_string(json_at(peers, p), "domain", ""),
 					    failover_from(f)))
-					add_volume(f, json_get_string(v, "volume", "?"), NULL);
+					failover_add_volume(
+						f, json_get_string(v, "volume", "?"), NULL);
 		}
 	}
 }
@@ -140,12 +140,14 @@ int failover_collect(struct failover *f, struct err *e)
 	f->volumes = json_array();
 	ret = failover_take_namespaces(f, only_volumes, e);
 	for (unsigned i = 0; i < json_length(volumes); i++)
-		add_volume(f, json_string_at(volumes, i, ""), NULL);
+		failover_add_volume(f, json_string_at(volumes, i, ""), NULL);
 	if (!ret)
 		ret = take_all(f, e);
 	if (!ret)
 		ret = failover_nodes(f, 0, e);
-	if (!ret && f->run.type == SWITCH_UNPLANNED && !only_volumes)
+	if (!ret && failover_node(f)[0])
+		ret = failover_take_node(f, e);
+	else if (!ret && f->run.type == SWITCH_UNPLANNED && !only_volumes)
 		take_domain(f);
 	if (!ret)
 		return 0;

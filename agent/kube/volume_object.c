@@ -85,7 +85,8 @@ static struct json *replicas(const struct json *s, const char *node)
 		const struct json *p = json_at(peers, i);
 		const char *domain = json_get_string(p, "domain", "?");
 
-		json_append(all, replica(domain, NULL, json_get_string(p, "replica", ""),
+		json_append(all, replica(domain, json_get_string(p, "node", ""),
+					 json_get_string(p, "replica", ""),
 					 strcmp(domain, active) ? "standby" : "active",
 					 json_get_string(p, "state", "")));
 	}
@@ -174,8 +175,8 @@ int64_t volume_quantity(const struct json *spec, const char *key)
 struct json *volume_request(const struct json *spec, const char *volume, const char *domain)
 {
 	const struct json *wanted = json_get(spec, "replicas");
-	struct json *body = json_object();
-	unsigned others = 0;
+	struct json *body = json_object(), *peers = json_object();
+	unsigned others = 0, nodes = 0;
 	char owner[48];
 
 	json_set_string(body, "volume", volume);
@@ -188,14 +189,25 @@ struct json *volume_request(const struct json *spec, const char *volume, const c
 	json_set_string(body, "owner", owner);
 	json_set_string(body, "directory", VOLUME_DIRECTORY);
 	for (unsigned i = 0; i < json_length(wanted); i++) {
-		const char *name = json_get_string(json_at(wanted, i), "domain", "");
+		const char *name = json_get_string(json_at(wanted, i), "domain", ""),
+			   *node = json_get_string(json_at(wanted, i), "node", "");
+		struct json *peer;
 
 		if (!strcmp(name, domain))
 			continue;
+		peer = json_object();
+		if (node[0])
+			json_set_string(peer, "node", node);
+		json_set(peers, name, peer);
 		json_set_string(body, "domain", name);
 		others++;
+		nodes += node[0] != '\0';
 	}
-	if (others > 1) /* one can be named, or all be taken */
+	if (others > 1 || nodes) /* one can be named, or all be taken */
 		json_remove(body, "domain");
+	if (nodes)
+		json_set(body, "peers", peers);
+	else
+		json_free(peers);
 	return body;
 }

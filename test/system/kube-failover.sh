@@ -100,6 +100,15 @@ end_is b elsewhere Failed
 failover b try Planned site-a 'namespaces: [blue]' 'dryRun: true'
 end_is b try Successful
 expect_match "a dry run" "$(fo b try '{.status.reason}')" "1 volume and 1 namespace go from 'site-a' to 'site-b'"
+expect_fail failover b node-planned Planned site-a 'node: node-a'
+failover b no-node Unplanned site-a 'node: node-x'
+end_is b no-node Failed
+expect_match "a node that nobody knows" "$(fo b no-node '{.status.conditions[?(@.type=="Failed")].message}')" \
+	"nothing was changed: no volume here has its other replica on a node 'node-x' of 'site-a'; there are 'node-a'"
+expect_eq "where the replicas are" "$(kc b get volumes.tandemfs.dev db -o 'jsonpath={.status.replicas[*].node}')" 'node-b node-a'
+failover b try-node Unplanned site-a 'node: node-a' 'dryRun: true'
+end_is b try-node Successful
+expect_match "what is on the node" "$(fo b try-node '{.status.reason}')" "1 volume and 1 namespace go from 'site-a'"
 link_cut
 failover b cut Planned site-a 'namespaces: [blue]'
 end_is b cut Failed
@@ -261,7 +270,7 @@ kill -9 "${LEADER[a-one]}" "${AGENT[a]}" "${KUBE_PID[a-apiserver]}" "${KUBE_PID[
 unset 'LEADER[a-one]' 'AGENT[a]'
 pause_ms 1500
 begin=$(now_ns)
-failover b site-a-is-dead Unplanned site-a 'namespaces: [blue]'
+failover b site-a-is-dead Unplanned site-a 'node: node-a' # its only one; of the namespaces blue alone has a volume there
 wait_for 150 "the applications are started at site b" state_is b "$running"
 rto=$((($(now_ns) - begin) / 1000000))
 end_is b site-a-is-dead Successful

@@ -357,3 +357,18 @@ Test(switch, a_returned_site_is_stopped_only_where_its_own_record_says_so)
 		json_free(statuses);
 	}
 }
+
+Test(switch, the_node_of_the_other_replica_is_the_one_that_is_named_or_the_host_of_its_address)
+{
+	struct json *peers =
+		parse("[{\"domain\":\"b\",\"address\":\"10.0.0.1:7410\"},"
+		      "{\"domain\":\"c\",\"node\":\"c1\",\"address\":\"10.0.0.2:7410\"},"
+		      "{\"domain\":\"d\"}]");
+	char node[64];
+
+	cr_assert_str_eq(replica_node(peers, "b", node, sizeof(node)), "10.0.0.1");
+	cr_assert_str_eq(replica_node(peers, "c", node, sizeof(node)), "c1");
+	cr_assert_str_eq(replica_node(peers, "d", node, sizeof(node)), "");
+	cr_assert_str_eq(replica_node(peers, "e", node, sizeof(node)), "");
+	json_free(peers);
+}

@@ -109,6 +109,21 @@ Test(volume_object, the_request_to_the_agent)
 	cr_assert_str_eq(json_get_string(body, "domain", ""), "b");
 	cr_assert_str_eq(json_get_string(body, "directory", ""), "data");
 	cr_assert_eq(json_get_int(body, "size", 0), 1 << 30);
+	cr_assert_null(json_get(body, "peers"));
+	json_free(body);
+	json_free(spec);
+}
+
+Test(volume_object, the_node_of_the_other_domain_is_asked_for_where_it_is_named)
+{
+	struct json *spec = of("{\"size\":\"1Gi\",\"replicas\":[{\"domain\":\"a\",\"node\":\"a1\"},"
+			       "{\"domain\":\"b\",\"node\":\"b2\"}]}");
+	struct json *body = volume_request(spec, "db", "a");
+	const struct json *peers = json_get(body, "peers");
+
+	cr_assert_null(json_get(body, "domain"));
+	cr_assert_str_eq(json_get_string(json_get(peers, "b"), "node", ""), "b2");
+	cr_assert_null(json_get(peers, "a"), "the own one is where it is asked");
 	json_free(body);
 	json_free(spec);
 }
@@ -121,7 +136,8 @@ Test(volume_object, the_status_says_what_is_wrong_and_the_next_command)
 		   "\"active\",\"active_domain\":\"a\",\"in_sync\":[\"a\"],\"epoch\":3,\"mount\":"
 		   "\"/m/db\",\"mounted\":true,\"trouble\":\"b is away\",\"next\":\"do "
 		   "this\",\"space\":{\"size\":"
-		   "1073741824,\"used\":5},\"peers\":[{\"domain\":\"b\",\"state\":\"down\"}]}}");
+		   "1073741824,\"used\":5},\"peers\":[{\"domain\":\"b\",\"node\":\"b2\",\"state\":"
+		   "\"down\"}]}}");
 	struct json *again, *down = of("{\"volume\":\"db\",\"status\":null,\"supervision\":{"
 				       "\"reason\":\"no such disk\"}}");
 
@@ -131,6 +147,8 @@ Test(volume_object, the_status_says_what_is_wrong_and_the_next_command)
 	cr_assert_str_eq(json_get_string(status, "message", ""), "b is away; do this");
 	cr_assert_eq(json_get_int(status, "usedBytes", 0), 10 << 20);
 	cr_assert_eq(json_length(json_get(status, "replicas")), 2);
+	cr_assert_str_eq(
+		json_get_string(json_at(json_get(status, "replicas"), 1), "node", ""), "b2");
 	again = json_copy(status);
 	json_set_int(json_get(json_get(entry, "status"), "space"), "used", 4096);
 	volume_status(status, entry, "n1");
