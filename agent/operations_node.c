@@ -45,14 +45,22 @@ static void append(char *list, size_t size, const char *word)
 			quoted); /* cut where it is full */
 }
 
-static void take_other(struct other *ret, const char *domain, const char *node, const char *address)
+/* Of the volume `v` in this domain; `peer`: as its daemon says, which an older one does without the node; or NULL. */
+static void take_other(const struct agent_config *c, struct other *ret, const struct json *v,
+	const char *domain, const struct json *peer)
 {
-	const char *colon = strrchr(address, ':');
+	const char *said = json_get_string(peer, "node", ""), *colon;
+	struct peer_volume p = {0};
 
+	if (!said[0])
+		peer_volume_read(c, json_get_string(v, "volume", ""), domain, &p);
+	colon = strrchr(p.address, ':');
 	snprintf(ret->domain, sizeof(ret->domain), "%.63s", domain);
-	snprintf(ret->node, sizeof(ret->node), "%.*s",
-		node[0] ? (int)NODE_NAME_MAX : (int)(colon ? colon - address : 0),
-		node[0] ? node : address);
+	if (said[0] || p.node[0])
+		snprintf(ret->node, sizeof(ret->node), "%.253s", said[0] ? said : p.node);
+	else
+		snprintf(ret->node, sizeof(ret->node), "%.*s", (int)(colon ? colon - p.address : 0),
+			p.address);
 }
 
 /* The other replicas, by what the daemon says, or else by what the configuration does. How many. */
@@ -65,15 +73,10 @@ static unsigned others_of(
 	for (unsigned i = 0; i < json_length(peers) && n < REPLICAS_MAX; i++) {
 		const struct json *p = json_at(peers, i);
 
-		take_other(&ret[n++], json_get_string(p, "domain", ""),
-			json_get_string(p, "node", ""), json_get_string(p, "address", ""));
+		take_other(c, &ret[n++], v, json_get_string(p, "domain", ""), p);
 	}
-	for (unsigned i = 0; i < c->npeers && !json_length(peers); i++) {
-		struct peer_volume p;
-
-		if (peer_volume_read(c, json_get_string(v, "volume", ""), c->peers[i].domain, &p))
-			take_other(&ret[n++], c->peers[i].domain, p.node, p.address);
-	}
+	for (unsigned i = 0; i < c->npeers && !json_length(peers); i++)
+		take_other(c, &ret[n++], v, c->peers[i].domain, NULL);
 	return n;
 }
 
@@ -87,11 +90,13 @@ static enum part part_of(struct node_request *r, const struct json *v, char *ret
 	bool own = !r->op.unplanned && !strcmp(r->node, c->node);
 
 	for (unsigned i = 0; i < n; i++) {
-		append(r->known, sizeof(r->known), others[i].node);
+		if (others[i].node[0])
+			append(r->known, sizeof(r->known), others[i].node);
 		if (own || strcmp(others[i].node, r->node) != 0)
 			continue;
 		snprintf(ret_domain, DOMAIN_LEN_MAX + 1, "%s", others[i].domain);
 		return !operations_answers(v)		   ? PART_UNKNOWN
+		       : !active[0] && r->op.unplanned	   ? PART_ACTIVE /* which says what to do */
 		       : !strcmp(active, others[i].domain) ? PART_ACTIVE
 		       : !strcmp(active, c->domain)	   ? PART_STANDBY
 							   : PART_NONE;
@@ -169,7 +174,7 @@ static int collect(struct node_request *r, struct err *e)
 		if (part == PART_UNKNOWN && !r->op.unplanned)
 			append(r->busy, sizeof(r->busy), volume);
 		else
-			add(r, volume, domain, part == PART_STANDBY);
+			add(r, volume, domain, part != PART_ACTIVE);
 	}
 	json_free(volumes);
 	if (r->busy[0])

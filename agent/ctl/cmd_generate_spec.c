@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent_config.h"
 #include "ctl.h"
 #include "pair_files.h"
 
@@ -17,25 +18,43 @@
 
 struct site {
 	char domain[DOMAIN_LEN_MAX + 1];
-	char host[PAIR_HOST_MAX + 1]; /* an IPv6 address in brackets */
+	unsigned nhosts; /* of its nodes */
+	char hosts[AGENT_CONFIG_NODES_MAX][PAIR_HOST_MAX + 1]; /* an IPv6 address in brackets */
 };
+
+static bool is_host(const char *host, size_t len)
+{
+	char text[PAIR_HOST_MAX + 1];
+
+	if (!len || len > PAIR_HOST_MAX)
+		return false;
+	snprintf(text, sizeof(text), "%.*s", (int)len, host);
+	return !strpbrk(text, " /'\"#=") && (!strchr(text, ':') || text[0] == '[');
+}
 
 static int take_site(struct ctl *c, const char *text, struct site *ret)
 {
 	size_t n = strcspn(text, "=");
-	const char *host = text + n + 1;
+	const char *host = text + n;
 
 	if (!n || n > DOMAIN_LEN_MAX || strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") < n)
 		return ctl_usage_error(c, "generate",
 			"'%s': a site is DOMAIN=ADDRESS, its domain of a-z, 0-9 and '-'", text);
-	if (!text[n] || !*host || strlen(host) > PAIR_HOST_MAX || strpbrk(host, " /'\"#=") ||
-		(strchr(host, ':') && *host != '['))
-		return ctl_usage_error(c, "generate",
-			"'%s': the address is a host's name or IP address without a port, an IPv6 "
-			"address in brackets",
-			text);
 	snprintf(ret->domain, sizeof(ret->domain), "%.*s", (int)n, text);
-	snprintf(ret->host, sizeof(ret->host), "%s", host);
+	ret->nhosts = 0;
+	do { /* at the '=' or a comma, or the end where there is no '=' */
+		size_t len = *host ? strcspn(++host, ",") : 0;
+
+		if (!is_host(host, len) || ret->nhosts == AGENT_CONFIG_NODES_MAX)
+			return ctl_usage_error(c, "generate",
+				"'%s': the address is a host's name or IP address without a port, "
+				"an "
+				"IPv6 address in brackets; several nodes, at most %u, have commas "
+				"between them",
+				text, AGENT_CONFIG_NODES_MAX);
+		snprintf(ret->hosts[ret->nhosts++], PAIR_HOST_MAX + 1, "%.*s", (int)len, host);
+		host += len;
+	} while (*host);
 	return CTL_OK;
 }
 
@@ -77,10 +96,14 @@ static char *agent_conf(const struct site *sites, unsigned n, unsigned at)
 		"[replicas]\ndirectory = /var/lib/tandemfs/data\nmounts = /var/lib/tandemfs/mnt\n"
 		"[kubernetes]\nprobes = 0.0.0.0:7444\n",
 		sites[at].domain, AGENT_PORT);
-	for (unsigned i = 0; i < n; i++)
-		if (i != at)
-			fprintf(f, "[peer %s]\nagent = %s:%d\n", sites[i].domain, sites[i].host,
-				AGENT_PORT);
+	for (unsigned i = 0; i < n; i++) {
+		if (i == at)
+			continue;
+		fprintf(f, "[peer %s]\nagent = ", sites[i].domain);
+		for (unsigned k = 0; k < sites[i].nhosts; k++)
+			fprintf(f, "%s%s:%d", k ? ", " : "", sites[i].hosts[k], AGENT_PORT);
+		fputc('\n', f);
+	}
 	ensure(!fclose(f) && text);
 	return text;
 }

@@ -93,7 +93,7 @@ static const struct ctl_command commands[] = {
 		"remove a volume and all its data, on all sites (--local: on this node alone)"},
 	{"generate", 2, 1 + REPLICAS_MAX, CTL_OPTION_KUBE | CTL_OPTION_CONFIG_DIR, cmd_generate,
 		"clusterpair NAME -n NAMESPACE [--kubeconfig FILE] [--service-account NAME], or "
-		"generate spec DOMAIN=ADDRESS DOMAIN=ADDRESS --config-dir DIR",
+		"generate spec DOMAIN=ADDRESS[,ADDRESS...] DOMAIN=ADDRESS --config-dir DIR",
 		"print a ClusterPair of the Kubernetes cluster here, to be applied on the other "
 		"one; or write a manifest for each site"},
 	{"pair", 0, 1, CTL_OPTION_PAIR | CTL_OPTION_OUTPUT, cmd_pair,

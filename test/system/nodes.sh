@@ -7,7 +7,7 @@
 . "$(dirname "$0")/../agents.sh"
 
 NODES=(a1 a2 b1 b2)
-node_address() { case $1 in a1) echo 10.77.0.11 ;; a2) echo 10.77.0.12 ;; b1) echo 10.77.0.21 ;; b2) echo 10.77.0.22 ;; esac }
+node_address() { case $1 in a1) echo 10.77.0.11 ;; a2) echo 10.77.0.12 ;; b1) echo 10.77.0.21 ;; b2) echo 10.77.0.22 ;; esac; }
 other_nodes() { [[ $1 = a* ]] && echo b1 b2 || echo a1 a2; }
 
 # One switch; each node has a namespace and a cable to it.
@@ -20,7 +20,7 @@ nodes_net() {
 		ip netns add "$TAG-$n"
 		ip -n "$TAG-$n" link set lo up
 		ip link add cable netns "$TAG-$n" type veth peer name "$n" netns "$TAG-a"
-		ip -n "$TAG-n" link set cable up 2>/dev/null || ip -n "$TAG-$n" link set cable up
+		ip -n "$TAG-$n" link set cable up
 		ip -n "$TAG-$n" addr add "$(node_address "$n")/24" dev cable
 		ip -n "$TAG-a" link set "$n" master switch
 		ip -n "$TAG-a" link set "$n" up
@@ -116,10 +116,11 @@ step "handed over, back, and deleted at its node"
 
 # The old way: no node in the file, the host of the peer's address says it.
 sed -i '/^node = /d' "$WORK/a2/volumes/v4.conf"
-expect_match "its node is not known by name" "$(rest a2 POST /v1/operations -d '{"kind":"failover","volume":"v4","to":"site-b","dry_run":true}')" '"from":"" *'
+rest_says "a dry run" "$(rest a2 POST /v1/operations -d '{"kind":"failover","volume":"v4","to":"site-b","dry_run":true}')" 200 '"id"'
 wait_for 10 "the dry run ends" operation_ended a2
 expect_eq "a dry run with a peer that is found by its host" "$(operation_state a2)" "done"
 
+WRITER=()
 for v in v1 v2; do write_one a1 $v before; done
 for v in v3 v4; do write_one a2 $v before; done
 write_one b2 v6 before
@@ -128,7 +129,9 @@ for v in v3 v4; do
 	WRITER+=($!)
 done
 
-# Node a1 dies as a whole.
+# Node a1 dies as a whole, and so does the agent of b2 in the middle of what is done then.
+agent_kill b2 KILL
+TANDEMFS_FAULT_OPERATION=take-over node_start b2
 ip -n "$TAG-a" link set a1 down
 agent_kill a1 KILL
 for p in $(daemon_of a1); do kill -9 "$p"; done
@@ -137,12 +140,17 @@ expect_match "a node that nobody knows" "$OUT" "no volume of this node has its o
 expect_fail ctl b1 failover --node a1 --unplanned
 expect_match "without a word" "$OUT" "going on without the node needs --yes"
 begin=$(now_ns)
-for b in b1 b2; do
-	ctl $b failover --node a1 --unplanned --yes >"$WORK/left-$b.out" 2>&1 || fail "at $b: $(cat "$WORK/left-$b.out")"
-done
+ctl b2 failover --node a1 --unplanned --yes --no-wait >"$WORK/left-b2.out" 2>&1 || [[ $(cat "$WORK/left-b2.out") = *agent* ]] ||
+	fail "at b2: $(cat "$WORK/left-b2.out")"
+ctl b1 failover --node a1 --unplanned --yes >"$WORK/left-b1.out" 2>&1 || fail "at b1: $(cat "$WORK/left-b1.out")"
+wait_for 10 "the agent of b2 has died" eval '! pid_alive ${AGENT[b2]}'
+agent_kill b2 KILL 2>/dev/null || :
+node_start b2
+all_done() { ctl b2 get operations -o json | jq -e '[.[] | select(.kind == "unplanned-failover") | .state] == ["done", "done"]'; }
+wait_for 20 "the operations of b2 go on to their end" all_done
 took=$((($(now_ns) - begin) / 1000000))
-((took < 8000)) || fail "it took $took ms"
-cat "$WORK"/left-b?.out
+((took < 12000)) || fail "it took $took ms"
+cat "$WORK/left-b1.out"
 for v in v1 v2; do
 	b=$(for b in b1 b2; do [[ " $(volumes_of $b) " != *" $v "* ]] || echo $b; done)
 	serves "$b" $v || fail "$v is not served at $b"
@@ -158,4 +166,21 @@ for v in v3 v4; do
 done
 kill "${WRITER[@]}"
 step "a1 died: v1, v2 are served at site b and v6 goes on after $took ms; v3, v4 are untouched"
+out=$(ctl b2 failover --node a1 --unplanned --yes) || fail "once more: $out"
+expect_match "once more finds it done" "$out" "2 volumes: 2 done, 0 failed, in 0\."
+create b1 v7
+expect_match "a new volume passes over it" "$(volumes_of a2)" v7
+step "once more, and a new volume while a1 is dead"
+
+# It is not taken for a node that has nothing, and catches up when it is back.
 ip -n "$TAG-a" link set a1 up
+expect_fail ctl b1 delete volume v1 --yes
+expect_match "while its node is away" "$OUT" "nothing is removed here.* is node 'a1'"
+node_start a1
+for b in b1 b2; do ctl $b activate clusterdomain site-a --yes >"$WORK/activate.out" 2>&1 || fail "$(cat "$WORK/activate.out")"; done
+set_of() { rest "$1" GET "/v1/volumes/$2" | head -n 1 | jq -c .status.in_sync; }
+is_back() { [[ $(set_of b1 v1)$(set_of b2 v2)$(set_of b2 v6) = '["site-a","site-b"]["site-a","site-b"]["site-a","site-b"]' ]]; }
+wait_for 30 "a1 catches up" is_back
+ctl b1 delete volume v1 --yes >"$WORK/delete.out" 2>&1 || fail "delete: $(cat "$WORK/delete.out")"
+expect_eq "what was left of v1" "$(find "$WORK"/*/volumes "$WORK"/*/data -name 'v1*')" ""
+step "a1 is back, in sync, and v1 deleted there"

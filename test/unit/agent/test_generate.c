@@ -89,7 +89,10 @@ Test(generate, a_spec_gives_each_site_its_own_and_renews_by_the_same_authority)
 	has(a, "    domain = site-a\n");
 	has(a, "    [peer site-b]\n    agent = [fd00::1]:7401\n");
 	has(a, "  tls.key: |\n    -----BEGIN");
-	cr_assert_eq(spec("site-a=10.0.0.1", "site-b=[fd00::1]"), CTL_OK, "%s", err_text);
+	cr_assert_eq(spec("site-a=10.0.0.1,a2", "site-b=[fd00::1]"), CTL_OK, "%s", err_text);
+	again = file("site-b.yaml");
+	has(again, "    [peer site-a]\n    agent = 10.0.0.1:7401, a2:7401\n");
+	certificate_text_free(again);
 	again = file("pki/ca.pem");
 	cr_assert_str_eq(ca, again);
 	certificate_text_free(again);
@@ -109,4 +112,7 @@ Test(generate, a_spec_with_a_wrong_site_is_refused)
 	cr_assert_eq(spec("site-a=h", "site-a=h"), CTL_USAGE);
 	has(err_text, "named twice");
 	cr_assert_eq(spec("Site=h", "site-b=h"), CTL_USAGE);
+	cr_assert_eq(spec("site-a=h,", "site-b=h"), CTL_USAGE);
+	cr_assert_eq(spec("site-a=,h", "site-b=h"), CTL_USAGE);
+	cr_assert_eq(spec("site-a=", "site-b=h"), CTL_USAGE);
 }
