@@ -178,7 +178,7 @@ expect_fail ctl b1 delete volume v1 --yes
 expect_match "while its node is away" "$OUT" "nothing is removed here.* is node 'a1'"
 node_start a1
 for b in b1 b2; do ctl $b activate clusterdomain site-a --yes >"$WORK/activate.out" 2>&1 || fail "$(cat "$WORK/activate.out")"; done
-set_of() { rest "$1" GET "/v1/volumes/$2" | head -n 1 | jq -c .status.in_sync; }
+set_of() { rest "$1" GET "/v1/volumes/$2" | head -n 1 | jq -c '.status.in_sync | sort'; }
 is_back() { [[ $(set_of b1 v1)$(set_of b2 v2)$(set_of b2 v6) = '["site-a","site-b"]["site-a","site-b"]["site-a","site-b"]' ]]; }
 wait_for 30 "a1 catches up" is_back
 ctl b1 delete volume v1 --yes >"$WORK/delete.out" 2>&1 || fail "delete: $(cat "$WORK/delete.out")"
