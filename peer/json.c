@@ -160,6 +160,14 @@ const char *json_string_at(const struct json *arr, unsigned i, const char *dflt)
 	return string_of(object_of(json_at(arr, i)), dflt);
 }
 
+bool json_has_string(const struct json *arr, const char *text)
+{
+	for (unsigned i = 0; i < json_length(arr); i++)
+		if (!strcmp(json_string_at(arr, i, ""), text))
+			return true;
+	return false;
+}
+
 void json_remove(struct json *obj, const char *key)
 {
 	if (json_object_is_type(object_of(obj), json_type_object))

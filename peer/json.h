@@ -36,6 +36,7 @@ bool json_is_object(const struct json *j);
 unsigned json_length(const struct json *arr);
 struct json *json_at(const struct json *arr, unsigned i);
 const char *json_string_at(const struct json *arr, unsigned i, const char *dflt);
+bool json_has_string(const struct json *arr, const char *text); /* as one of its elements */
 
 /* Removes a member; one that is not there is no matter. */
 void json_remove(struct json *obj, const char *key);

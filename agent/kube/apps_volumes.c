@@ -28,14 +28,6 @@ bool apps_volume_of_path(const char *path, const char *mounts, char *ret)
 	return true;
 }
 
-static bool has_string(const struct json *list, const char *text)
-{
-	for (unsigned i = 0; i < json_length(list); i++)
-		if (!strcmp(json_string_at(list, i, ""), text))
-			return true;
-	return false;
-}
-
 void apps_volumes_of_pod(const struct json *pod_spec, const char *mounts, struct json *to)
 {
 	const struct json *volumes = json_get(pod_spec, "volumes");
@@ -45,14 +37,14 @@ void apps_volumes_of_pod(const struct json *pod_spec, const char *mounts, struct
 		const char *path =
 			json_get_string(json_get(json_at(volumes, i), "hostPath"), "path", "");
 
-		if (apps_volume_of_path(path, mounts, name) && !has_string(to, name))
+		if (apps_volume_of_path(path, mounts, name) && !json_has_string(to, name))
 			json_append_string(to, name);
 	}
 }
 
 static void add(struct json *to, const char *name)
 {
-	if (!has_string(to, name))
+	if (!json_has_string(to, name))
 		json_append_string(to, name);
 }
 

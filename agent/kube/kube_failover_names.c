@@ -17,14 +17,6 @@
 #include "apps.h"
 #include "kube_failover_impl.h"
 
-static bool has_string(const struct json *list, const char *text)
-{
-	for (unsigned i = 0; i < json_length(list); i++)
-		if (!strcmp(json_string_at(list, i, ""), text))
-			return true;
-	return false;
-}
-
 static const struct json *spec_of(const struct failover *f)
 {
 	return json_get(f->obj, "spec");
@@ -39,8 +31,8 @@ bool failover_is_excluded(const struct failover *f, unsigned i)
 {
 	const struct json *list = json_get(spec_of(f), "excludeNamespaces");
 
-	return has_string(list, failover_namespace(f, i)) ||
-	       has_string(list, failover_source(f, i));
+	return json_has_string(list, failover_namespace(f, i)) ||
+	       json_has_string(list, failover_source(f, i));
 }
 
 int failover_check_namespace(struct failover *f, const char *ns, struct err *e)

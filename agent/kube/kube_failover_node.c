@@ -19,14 +19,6 @@
 #include "kube_failover_impl.h"
 #include "kube_volume.h"
 
-static bool has_string(const struct json *list, const char *text)
-{
-	for (unsigned i = 0; i < json_length(list); i++)
-		if (!strcmp(json_string_at(list, i, ""), text))
-			return true;
-	return false;
-}
-
 const char *failover_node(const struct failover *f)
 {
 	return failover_spec(f, "node");
@@ -65,9 +57,9 @@ static void note(const struct failover *f, struct found *found, const char *volu
 	char node[KUBE_NAME_MAX + 1];
 
 	replica_node(replicas, failover_from(f), node, sizeof(node));
-	if (node[0] && !has_string(found->known, node))
+	if (node[0] && !json_has_string(found->known, node))
 		json_append_string(found->known, node);
-	if (!strcmp(node, failover_node(f)) && !has_string(found->on, volume))
+	if (!strcmp(node, failover_node(f)) && !json_has_string(found->on, volume))
 		json_append_string(found->on, volume);
 }
 
@@ -129,9 +121,9 @@ static bool keep_namespace(struct failover *f, unsigned at, const struct json *o
 		const struct json *v = json_at(f->volumes, i);
 		const char *name = json_get_string(v, "volume", "");
 
-		if (!has_string(json_get(v, "namespaces"), ns))
+		if (!json_has_string(json_get(v, "namespaces"), ns))
 			continue;
-		if (has_string(on, name))
+		if (json_has_string(on, name))
 			some = true;
 		else if (!is_here(f, name))
 			elsewhere = name;
@@ -162,7 +154,7 @@ static void filter(struct failover *f, const struct json *on)
 	json_free(f->summary);
 	f->summary = lines;
 	for (unsigned i = 0; i < json_length(f->volumes); i++)
-		if (has_string(on, json_get_string(json_at(f->volumes, i), "volume", "")))
+		if (json_has_string(on, json_get_string(json_at(f->volumes, i), "volume", "")))
 			json_append(volumes, json_copy(json_at(f->volumes, i)));
 	json_free(f->volumes);
 	f->volumes = volumes;

@@ -47,14 +47,6 @@ static void set(struct json *v, const char *status, const char *reason)
 	json_set_string(v, "reason", reason ? reason : "");
 }
 
-static bool has_string(const struct json *list, const char *text)
-{
-	for (unsigned i = 0; i < json_length(list); i++)
-		if (!strcmp(json_string_at(list, i, ""), text))
-			return true;
-	return false;
-}
-
 /* --- calls, to all at once --- */
 
 struct call {
@@ -223,7 +215,7 @@ static int check_planned(
 		return err_set(e, -EPERM,
 			"volume '%s': '%s' %s; when that site is dead, use type Unplanned", name,
 			from, why);
-	if (!has_string(set_, from) || !has_string(set_, own))
+	if (!json_has_string(set_, from) || !json_has_string(set_, own))
 		return err_set(e, -EPERM,
 			"volume '%s': '%s' is not in sync with '%s'; wait until 'kubectl get cds' "
 			"shows that it is",

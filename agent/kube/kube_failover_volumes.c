@@ -10,14 +10,6 @@
 #include "apps.h"
 #include "kube_failover_impl.h"
 
-static bool has_string(const struct json *list, const char *text)
-{
-	for (unsigned i = 0; i < json_length(list); i++)
-		if (!strcmp(json_string_at(list, i, ""), text))
-			return true;
-	return false;
-}
-
 void failover_add_volume(struct failover *f, const char *name, const char *ns)
 {
 	struct json *v = NULL, *of;
@@ -32,7 +24,7 @@ void failover_add_volume(struct failover *f, const char *name, const char *ns)
 		json_append(f->volumes, v);
 	}
 	of = json_get(v, "namespaces");
-	if (ns && !has_string(of, ns))
+	if (ns && !json_has_string(of, ns))
 		json_append_string(of, ns);
 }
 

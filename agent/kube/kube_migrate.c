@@ -83,17 +83,9 @@ static const char *namespace_to(void *ctx, const char *ns)
 	return json_get_string(json_get(r->spec, "namespaceMapping"), ns, NULL);
 }
 
-static bool has_string(const struct json *list, const char *text)
-{
-	for (unsigned i = 0; i < json_length(list); i++)
-		if (!strcmp(json_string_at(list, i, ""), text))
-			return true;
-	return false;
-}
-
 static bool namespace_migrates(void *ctx, const char *ns)
 {
-	return has_string(((const struct migration_run *)ctx)->namespaces, ns);
+	return json_has_string(((const struct migration_run *)ctx)->namespaces, ns);
 }
 
 /* --- the run --- */
@@ -118,7 +110,7 @@ static int take_selected(struct migration_run *r, struct err *e)
 
 		for (bool ok = json_first(labels, &m); ok; ok = json_next(&m))
 			match &= json_equal(json_path(ns, "metadata", "labels", m.key), m.value);
-		if (match && !has_string(r->namespaces, meta_of(ns, "name")))
+		if (match && !json_has_string(r->namespaces, meta_of(ns, "name")))
 			json_append_string(r->namespaces, meta_of(ns, "name"));
 	}
 	json_free(all);
@@ -140,7 +132,7 @@ static int take_namespaces(struct migration_run *r, const char *own, struct err 
 			return err_set(e, -EPERM,
 				"namespace '%s' can only be copied by an object in namespace '%s'",
 				ns, r->c->config->kube_namespace);
-		if (!has_string(r->namespaces, ns))
+		if (!json_has_string(r->namespaces, ns))
 			json_append_string(r->namespaces, ns);
 	}
 	if (json_first(json_get(r->spec, "namespaceSelectors"), &m)) {
@@ -291,7 +283,7 @@ static int run(struct migration_run *r, const struct json *obj, struct err *e)
 		.start_applications = json_get_bool(r->spec, "startApplications", false),
 		.network_policies_with_cidr =
 			json_get_bool(r->spec, "includeNetworkPolicyWithCIDR", false),
-		.include_jobs = has_string(optional, "Job"),
+		.include_jobs = json_has_string(optional, "Job"),
 		.ignore_owner_references =
 			json_get_bool(r->spec, "ignoreOwnerReferencesCheck", false),
 		.owner_migrates = owner_migrates,

@@ -58,6 +58,9 @@ Test(json, getters_read_what_is_there_and_default_for_the_rest)
 	cr_assert_str_eq(json_string_at(json_get(j, "a"), 1, "?"), "two");
 	cr_assert_str_eq(json_string_at(json_get(j, "a"), 0, "?"), "?");
 	cr_assert_str_eq(json_string_at(json_get(j, "a"), 2, "?"), "?");
+	cr_assert(json_has_string(json_get(j, "a"), "two"));
+	cr_assert_not(json_has_string(json_get(j, "a"), "three"));
+	cr_assert_not(json_has_string(NULL, "two"));
 	cr_assert_eq(json_length(j), 0);
 	cr_assert_null(json_get(NULL, "s"));
 	cr_assert_eq(json_length(NULL), 0);
