@@ -80,7 +80,7 @@ static void default_node(struct agent_config *r)
 
 	if (!pod || !conf_is_node(pod))
 		gethostname(host, sizeof(host) - 1);
-	snprintf(r->node, sizeof(r->node), "%s",
+	snprintf(r->node, sizeof(r->node), "%.253s",
 		pod && conf_is_node(pod) ? pod
 		: conf_is_node(host)	 ? host
 					 : "localhost");
