@@ -60,11 +60,13 @@ for d in tandemfs-holder tandemfs-engine; do
 		"$(daemon $d) | .spec.template.spec.tolerations == [{\"operator\": \"Exists\"}]"
 	is "$d: has a token" "$WORK/pods.json" \
 		"$(daemon $d) | .spec.template.spec.automountServiceAccountToken == false"
-	is "$d: requests are not limits" "$WORK/pods.json" \
-		"$(daemon $d) | .spec.template.spec.containers[0].resources | .requests == .limits"
+	is "$d: memory that is requested is not the limit" "$WORK/pods.json" \
+		"$(daemon $d) | .spec.template.spec.containers[0].resources | .requests.memory == .limits.memory"
 	is "$d: a hook before its end" "$WORK/pods.json" \
 		"$(daemon $d) | .spec.template.spec.containers[0].lifecycle == null"
 done
+is "the engine's processor time has a limit" "$WORK/pods.json" \
+	"$(daemon tandemfs-engine) | .spec.template.spec.containers[0].resources.limits | has(\"cpu\") | not"
 is "a probe of the holder" "$WORK/pods.json" "$(daemon tandemfs-holder) | .spec.template.spec.containers[0] |
 	.livenessProbe == null and .readinessProbe == null and .startupProbe == null"
 is "a probe that touches a mount" "$WORK/pods.json" '[.items[].spec.template.spec.containers[] |
