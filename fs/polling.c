@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "polling.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
@@ -23,31 +23,30 @@ void polling_waited(struct polling *p, bool under_way, uint64_t ns)
 		*w = *w / 2 < POLLING_MIN_NS ? 0 : *w / 2;
 }
 
-/* The first line of a file, without its end; "" where there is none. */
-static void first_line(const char *path, char *ret, size_t size)
+/* The number that a file begins with; 0 where there is none. */
+static long long first_number(const char *path)
 {
+	char line[64] = "";
 	FILE *f = fopen(path, "re");
 
-	ret[0] = '\0';
 	if (!f)
-		return;
-	if (!fgets(ret, (int)size, f))
-		ret[0] = '\0';
-	ret[strcspn(ret, "\n")] = '\0';
+		return 0;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
 	fclose(f);
+	return strtoll(line, NULL, 10);
 }
 
-/* A quota of this group or of one above it. */
-static bool has_quota(const char *cgroups, char *group)
+/* A quota of this group or of one above it: "max" and -1 are none. A container may see its own group as the topmost. */
+static bool has_quota(const char *hierarchy, char *group, const char *file)
 {
-	char path[PATH_MAX + 64], line[128];
+	char path[2 * PATH_MAX];
 
 	for (;;) {
 		char *slash = strrchr(group, '/');
 
-		snprintf(path, sizeof(path), "%s%s/cpu.max", cgroups, group);
-		first_line(path, line, sizeof(line));
-		if (line[0] && strncmp(line, "max", 3) != 0)
+		snprintf(path, sizeof(path), "%s%s/%s", hierarchy, group, file);
+		if (first_number(path) > 0)
 			return true;
 		if (!slash)
 			return false;
@@ -55,14 +54,39 @@ static bool has_quota(const char *cgroups, char *group)
 	}
 }
 
+/* A line of /proc/PID/cgroup, number:controllers:group; without controllers it is cgroup2's. */
+static bool line_has_quota(const char *cgroups, char *line)
+{
+	char *controllers = strchr(line, ':'),
+	     *group = controllers ? strchr(controllers + 1, ':') : NULL;
+	char hierarchy[PATH_MAX], *next, *name;
+
+	if (!group)
+		return false;
+	*controllers++ = '\0';
+	*group++ = '\0';
+	group[strcspn(group, "\n")] = '\0';
+	if (!*controllers)
+		return has_quota(cgroups, group, "cpu.max");
+	snprintf(hierarchy, sizeof(hierarchy), "%s/%s", cgroups, controllers);
+	for (name = strtok_r(controllers, ",", &next); name; name = strtok_r(NULL, ",", &next))
+		if (!strcmp(name, "cpu"))
+			return has_quota(hierarchy, group, "cpu.cfs_quota_us");
+	return false;
+}
+
 uint64_t polling_limit(unsigned processors, const char *cgroups, const char *own)
 {
 	char line[PATH_MAX];
+	bool quota = false;
+	FILE *f;
 
 	if (processors < 2)
 		return 0;
-	first_line(own, line, sizeof(line)); /* 0::/group/of/this/process */
-	if (!strncmp(line, "0::", 3) && has_quota(cgroups, line + 3))
-		return 0;
-	return POLLING_DEFAULT_NS;
+	f = fopen(own, "re");
+	while (f && !quota && fgets(line, sizeof(line), f))
+		quota = line_has_quota(cgroups, line);
+	if (f)
+		fclose(f);
+	return quota ? 0 : POLLING_DEFAULT_NS;
 }

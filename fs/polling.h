@@ -29,8 +29,8 @@ void polling_waited(struct polling *p, bool under_way, uint64_t ns);
 
 /*
  * The limit where none is configured: POLLING_DEFAULT_NS; 0 on a single processor, and in a control group with a quota of
- * processor time (cpu.max), which polling would use up. `cgroups` is where cgroup2 is mounted, `own` this process's
- * /proc/self/cgroup.
+ * processor time, which polling would use up. `cgroups` is where they are mounted (cgroup2, or the hierarchies of cgroup1
+ * below it), `own` this process's /proc/self/cgroup.
  */
 uint64_t polling_limit(unsigned processors, const char *cgroups, const char *own);
 

@@ -64,7 +64,27 @@ Test(polling, a_quota_of_processor_time_and_a_single_processor_forbid_it)
 	put("own", "0::/\n");
 	put("cpu.max", "150000 100000\n");
 	cr_assert(zero(u64, polling_limit(8, dir, own)), "as a container sees itself");
-	put("own", "12:cpu,cpuacct:/x\n");
-	cr_assert(eq(u64, polling_limit(8, dir, own), POLLING_DEFAULT_NS), "no cgroup2");
+	put("own", "");
+	cr_assert(eq(u64, polling_limit(8, dir, own), POLLING_DEFAULT_NS), "nothing is known");
+	scratch_remove();
+}
+
+Test(polling, a_quota_of_the_older_control_groups_counts_too)
+{
+	const char *dir = scratch_dir();
+	char own[256];
+
+	cr_assert(zero(int, mkdir(scratch_path("cpu,cpuacct"), 0755)));
+	cr_assert(zero(int, mkdir(scratch_path("cpu,cpuacct/pods"), 0755)));
+	snprintf(own, sizeof(own), "%s/own", dir);
+	put("own", "12:cpuset:/pods\n4:cpu,cpuacct:/pods/engine\n1:name=systemd:/pods\n0::/pods\n");
+	cr_assert(eq(u64, polling_limit(8, dir, own), POLLING_DEFAULT_NS));
+	put("cpu,cpuacct/pods/cpu.cfs_quota_us", "-1\n");
+	cr_assert(eq(u64, polling_limit(8, dir, own), POLLING_DEFAULT_NS));
+	put("cpu,cpuacct/pods/cpu.cfs_quota_us", "100000\n");
+	cr_assert(zero(u64, polling_limit(8, dir, own)));
+	put("cpu,cpuacct/pods/cpu.cfs_quota_us", "-1\n");
+	put("cpu,cpuacct/cpu.cfs_quota_us", "200000\n");
+	cr_assert(zero(u64, polling_limit(8, dir, own)), "as a container sees itself");
 	scratch_remove();
 }
