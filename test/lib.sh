@@ -388,10 +388,11 @@ load_start() {
 	done
 }
 # Waits for its end; the status must be one of the given ones: 0 in order, 3 the mount went away.
+# Some workloads last as many seconds as there are rounds, which may take less.
 load_wait() { # NAME STATUS...
 	local name=$1 pid=${LOAD[$1]} status=0 want
 	shift
-	wait_for 60 "the workload $name ends" eval "! pid_alive $pid"
+	wait_for $((60 + ROUNDS)) "the workload $name ends" eval "! pid_alive $pid"
 	wait "$pid" || status=$?
 	unset "LOAD[$name]"
 	for want in "$@"; do
