@@ -267,7 +267,8 @@ kill_at_steps() {
 kill_at_steps >"$WORK/kill.out" 2>&1 &
 walk "Home again"
 mariadb_unload b
-# The last step is short: the failover may be over before who kills has seen it.
+# The last step is short: the failover may be over before who kills has seen it. Then this shows no more than that a
+# leader which dies afterwards changes nothing.
 wait_for 60 "agents are killed at the third step, too" \
 	eval '[[ $(xargs <"$WORK/killed") = "WaitAfterScaleDown HandOver ScaleUpDestination" ]]'
 wait_for 60 "the database answers on site a" answers a
