@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: programs
 # budget: 240
-# PostgreSQL under pgbench with full_page_writes=off, and fio, which verifies what it wrote, go on while the active's
-# daemon is killed (kill -9) and started again, again and again, and then upgraded to another build by its agent: no error
-# at either, nothing lost, no torn page. And a build that is too old for what a newer one left refuses to start.
+# PostgreSQL under pgbench with full_page_writes=off, fio, which verifies what it wrote, a writer of mapped memory and a
+# `tail -f` go on while the active's daemon is killed (kill -9) and started again, again and again, then the standby's,
+# while the active is upgraded to another build by its agent, and killed while the peer is away: no error at any of them,
+# nothing lost, no torn page. And a build that is too old for what a newer one left refuses to start.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agents.sh"
 . "$(dirname "$0")/../held.sh"
@@ -27,7 +28,7 @@ client() {
 }
 verified() { # name, fio's options...
 	fio --name="$1" --directory="$m/fio" --size=24M --verify=crc32c --do_verify=1 --verify_fatal=1 --verify_state_save=0 \
-		--time_based --runtime=12 --group_reporting "${@:2}" >"$WORK/fio.$1" 2>&1
+		--time_based --runtime=24 --group_reporting "${@:2}" >"$WORK/fio.$1" 2>&1
 }
 
 sites_up
@@ -47,7 +48,7 @@ step "PostgreSQL runs"
 
 client 2>"$WORK/client.out" &
 client=$!
-pg pgbench -h "$WORK/pg" -n -c 2 -T 14 postgres >"$WORK/bench.out" 2>&1 &
+pg pgbench -h "$WORK/pg" -n -c 2 -T 26 postgres >"$WORK/bench.out" 2>&1 &
 bench=$!
 verified direct --rw=randwrite --bs=4k --direct=1 --ioengine=libaio --iodepth=4 &
 direct=$!
@@ -55,11 +56,29 @@ verified large --rw=write --bs=512k --direct=1 --ioengine=libaio --iodepth=4 &
 large=$!
 verified synced --rw=randwrite --bsrange=1k-16k --fsync=4 &
 synced=$!
+"$TOOLS/mapped" run "$m" "$WORK/mapped.acked" "$SEED" 26 >"$WORK/mapped.out" 2>&1 &
+LOAD[mapped]=$!
+: >"$m/followed"
+tail -n +1 -F --pid=$$ "$m/followed" >"$WORK/followed.out" 2>"$WORK/tail.out" &
+follow 2>"$WORK/follow.out" &
+follow=$!
 for ((round = 1; round <= 5; round++)); do
 	pause_ms "$(random_ms 300 1800)"
 	replaced "round $round" site_kill9
 done
 step "killed: the longest pause took $longest ms"
+
+longest=0
+for ((round = 1; round <= 3; round++)); do
+	pause_ms "$(random_ms 200 800)"
+	site_kill9 b
+	begin=$(now_ns)
+	site_start b
+	timeout 60 touch "$m/paused" || fail "the standby's crash: an operation met an error"
+	paused "the standby's crash, round $round" "$begin"
+	site_wait_in_sync a
+done
+step "the standby killed: the longest pause took $longest ms"
 
 # The agent finds the daemon; a package replaces the program; the daemon is told to stop.
 first=$(connection)
@@ -88,6 +107,27 @@ wait_for 10 "no upgrade is pending" is_pending false
 expect_eq "the new build" "$(exe_version)" "${old%?}x"
 expect_eq "the connection" "$(connection)" "$first"
 step "upgraded: a pause of $ms ms"
+# The agent goes, and leaves its daemon.
+agent_kill a TERM
+kill_upgraded() {
+	local daemon
+	daemon=$(daemon_of a)
+	kill -9 "$daemon"
+	wait_for 10 "the daemon ends" eval "! pid_alive $daemon"
+}
+longest=0
+order a deactivate clusterdomain site-b
+site_stop b
+replaced "the peer away" kill_upgraded
+for ((round = 2; round <= 3; round++)); do
+	pause_ms "$(random_ms 200 800)"
+	replaced "the peer away, round $round" site_kill9
+done
+step "killed while the peer was away: the longest pause took $longest ms"
+for name in direct large synced bench client follow; do
+	pid_alive "${!name}" || fail "$name ended before the last kill"
+done
+pid_alive "${LOAD[mapped]}" || fail "the writer of mapped memory ended before the last kill"
 for name in direct large synced; do
 	wait "${!name}" || fail "fio ($name) met an error: $(tail -n 5 "$WORK/fio.$name")"
 done
@@ -95,13 +135,22 @@ wait $bench || fail "pgbench met an error: $(tail -n 5 "$WORK/bench.out")"
 expect_match "pgbench" "$(cat "$WORK/bench.out")" "number of failed transactions: 0"
 : >"$WORK/stop"
 wait $client || fail "a client met an error: $(tail -n 3 "$WORK/client.out")"
+wait $follow || fail "a writer met an error: $(cat "$WORK/follow.out")"
+load_wait mapped 0
+"$TOOLS/mapped" verify "$m" "$WORK/mapped.acked" >>"$WORK/mapped.out"
+wait_for 10 "the follower sees the last line" grep -q last "$WORK/followed.out"
+expect_eq "what was followed" "$(sha1sum <"$WORK/followed.out")" "$(sha1sum <"$m/followed")"
 n=$(tail -n 1 "$WORK/pg/acked")
 [[ $n -gt 100 ]] || fail "only $n commits"
 expect_eq "rows" "$(sql -c 'select count(*), max(n) from t')" "$n|$n"
 ! grep -E 'PANIC|FATAL|could not (read|write|fsync)' "$WORK/pg/log" || fail "PostgreSQL's log"
 pg pg_ctl -D "$m/data" -m fast -w stop >"$WORK/pg.out" 2>&1
 pg pg_checksums -D "$m/data" --check >"$WORK/pg.out" 2>&1 || fail "checksums: $(tail -n 3 "$WORK/pg.out")"
-step "no error in all rounds; the longest took $longest ms; $n commits"
+step "no error in all rounds; $n commits, $(wc -l <"$WORK/followed.out") lines followed"
+
+site_start b
+order a activate clusterdomain site-b
+site_wait_in_sync a 60
 
 # A daemon that is older than what was left, as after a downgrade.
 kept_version() { # of what the holder keeps
@@ -111,10 +160,7 @@ kept_version() { # of what the holder keeps
 			printf '%b' "\\x$1" | dd of="$fd" bs=1 seek=8 conv=notrunc status=none
 	done
 }
-agent_kill a TERM
-daemon=$(daemon_of a)
-kill -9 "$daemon"
-wait_for 10 "the daemon ends" eval "! pid_alive $daemon"
+site_kill9 a
 kept_version 63
 touch "$m/waits" &
 waits=$!

@@ -76,7 +76,7 @@ wait "${strangers[@]}" 2>/dev/null || true
 step "12 silent strangers at each site: the peer came through beside them"
 
 # --- flapping ---
-seconds=$((ROUNDS > 20 ? 60 : 20)) flaps=0
+seconds=60 flaps=0
 end=$(($(now_ns) + seconds * 1000000000))
 begin=$(now_ns)
 while [[ $(now_ns) -lt $end ]]; do

@@ -13,7 +13,7 @@ site_stop a
 site_start a
 site_wait_active a
 mix_start a
-for ((round = 1; round <= (ROUNDS + 3) / 4; round++)); do
+for ((round = 1; round <= (ROUNDS > 20 ? ROUNDS / 2 : (ROUNDS + 3) / 4); round++)); do
 	pause_ms "$(random_ms 200 1200)"
 	site_kill9 b
 	pause_ms 300
