@@ -5,9 +5,10 @@
  * Its block maps are walked a window at a time; the blocks of a window are sorted by address and looked
  * at in runs. A block is here when that is remembered (pull_have.c), or when the bytes at its address
  * have its checksum: an address is assigned once (I7), so they are the right ones, whoever wrote them
- * and whenever. Everything else is asked for, a few MiB ahead, and written with O_DIRECT to its address
- * in the replica's own data/, where the old state maps nothing (pull_write.c). After so many blocks the
- * files are synced, and only then they are remembered as here.
+ * and whenever. What a state that was given up still holds (pull_old.c) is copied from there. Everything else
+ * is asked for, a few MiB ahead. Both are written with O_DIRECT to their address in the replica's own data/,
+ * where the old state maps nothing (pull_write.c). After so many blocks the files are synced, and only then
+ * they are remembered as here.
  *
  * An epoch whose number means another epoch in the own history is kept in `incoming/data` until the
  * switch (pull_switch.c).
@@ -211,10 +212,52 @@ static int ask(struct round *r, struct epoch epoch, const struct pull_block *b, 
 	return 0;
 }
 
+/* --- what was given up here --- */
+
+/* Blocks whose bytes were found, on their way to their address as if they had been answered. */
+static int copy(struct round *r, struct epoch epoch, const struct pull_block *b, uint32_t blocks,
+	const uint8_t *bytes)
+{
+	struct payload *p = payload_new(NULL, (size_t)blocks * BLOCK_SIZE);
+	struct pull_in *in = calloc(1, sizeof(*in));
+	struct pull_ask *a = calloc(1, sizeof(*a));
+
+	ensure(p && in && a);
+	memcpy(p->data, bytes, (size_t)blocks * BLOCK_SIZE);
+	in->payload = p;
+	in->m.data.bytes = p->data;
+	*a = (struct pull_ask){.epoch = epoch, .block = b->block, .blocks = blocks};
+	for (uint32_t i = 0; i < blocks; i++)
+		a->crcs[i] = b[i].crc;
+	r->old_blocks += blocks;
+	return write_run(r, a, in);
+}
+
+/* What is not here in its place: from there where it has it, else from the source. */
+static int fetch(struct round *r, struct epoch epoch, const struct pull_block *b, uint32_t blocks)
+{
+	uint32_t crcs[MSG_PULL_BLOCKS_MAX] = {0};
+	bool good[MSG_PULL_BLOCKS_MAX] = {0};
+	int ret = 0;
+
+	if (!r->old)
+		return ask(r, epoch, b, blocks);
+	for (uint32_t i = 0; i < blocks; i++)
+		crcs[i] = b[i].crc;
+	pull_old_read(r->old, epoch, b->block, blocks, crcs, r->old_buf, good);
+	for (uint32_t i = 0, n; i < blocks && !ret; i += n) {
+		for (n = 1; i + n < blocks && good[i + n] == good[i]; n++)
+			;
+		ret = good[i] ? copy(r, epoch, b + i, n, r->old_buf + (size_t)i * BLOCK_SIZE)
+			      : ask(r, epoch, b + i, n);
+	}
+	return ret;
+}
+
 /* --- looking --- */
 
 /* A run of up to MSG_PULL_BLOCKS_MAX blocks that are not remembered: what is here with its checksum
- * is noted, the rest is asked for. A hole need not be read for that, and should not: the page cache would
+ * is noted, the rest is fetched. A hole need not be read for that, and should not: the page cache would
  * have to be cleared of it again before the write. */
 static int look(struct round *r, struct epoch epoch, struct segments *s, const struct pull_block *b,
 	uint32_t blocks)
@@ -223,7 +266,7 @@ static int look(struct round *r, struct epoch epoch, struct segments *s, const s
 	int ret;
 
 	if (segments_hole(s, at, blocks))
-		return ask(r, epoch, b, blocks);
+		return fetch(r, epoch, b, blocks);
 	ret = segments_read(s, at, blocks, r->buf, NULL, NULL);
 	if (ret && ret != -EIO)
 		return err_set(r->e, ret, "reading data: %s", strerror(-ret));
@@ -237,7 +280,7 @@ static int look(struct round *r, struct epoch epoch, struct segments *s, const s
 				    b[i + n].crc) != good)
 				break;
 		if (!good) {
-			ret = ask(r, epoch, b + i, n);
+			ret = fetch(r, epoch, b + i, n);
 			continue;
 		}
 		at.block = b[i].block;
@@ -245,7 +288,7 @@ static int look(struct round *r, struct epoch epoch, struct segments *s, const s
 		ret = ret ? err_set(r->e, ret, "data: %s", strerror(-ret))
 			  : note_run(r, epoch, at.block, n, fd);
 	}
-	return ret == -EIO && !r->e->code ? ask(r, epoch, b, blocks) : ret;
+	return ret == -EIO && !r->e->code ? fetch(r, epoch, b, blocks) : ret;
 }
 
 static int look_run(struct round *r, const struct pull_block *b, uint32_t blocks)
@@ -345,6 +388,9 @@ int round_data(struct round *r)
 		r->window = calloc(WINDOW_BLOCKS, sizeof(*r->window));
 		r->buf = malloc((size_t)MSG_PULL_BLOCKS_MAX * BLOCK_SIZE);
 		ensure(r->window && r->buf);
+		r->old = pull_old_open(r->v->cfg->directory);
+		r->old_buf = r->old ? malloc((size_t)MSG_PULL_BLOCKS_MAX * BLOCK_SIZE) : NULL;
+		ensure(r->old_buf || !r->old);
 	}
 	snprintf(path, sizeof(path), "%s/meta", r->dir);
 	ret = store_open(path, &so, &s, r->e);
@@ -377,6 +423,11 @@ void round_data_free(struct round *r)
 	}
 	if (r->aside)
 		segments_close(r->aside);
+	if (r->old_blocks)
+		log_info("pulling: %llu MiB were copied from what was given up here",
+			(unsigned long long)(r->old_blocks * BLOCK_SIZE >> 20));
+	pull_old_close(r->old);
+	free(r->old_buf);
 	free(r->window);
 	free(r->buf);
 	free(r->runs);

@@ -4,6 +4,7 @@
 #define FS_PULL_IMPL_H
 
 #include "pull.h"
+#include "pull_old.h"
 #include "pull_yield.h"
 
 #define PULL_QUEUE_MAX (4u << 20) /* bytes in the bulk socket's queue before the source goes on */
@@ -188,6 +189,9 @@ struct round { /* one run of the thread */
 	int *fds; /* files to sync */
 	unsigned nfds, fds_cap;
 	struct pull_writer *writer;
+	struct pull_old *old; /* what was given up here; NULL: nothing */
+	uint8_t *old_buf;
+	uint64_t old_blocks; /* that came from there, in this run of the thread */
 	struct err *e;
 };
 

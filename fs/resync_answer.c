@@ -160,6 +160,7 @@ static struct json *preview_json(const struct preview *p, struct volume *v, char
 	const struct record *r = core_record(v->core);
 	struct json *j = json_object();
 	uint64_t bytes = 0, entries = p->end - MIN(p->since, p->end);
+	uint64_t kept = segments_disk_bytes(v->segments), room = space_free_bytes(v);
 	size_t len;
 
 	for (size_t i = 0; i < p->nlist; i++)
@@ -172,6 +173,8 @@ static struct json *preview_json(const struct preview *p, struct volume *v, char
 	json_set_int(j, "files_total", (int64_t)p->nlist);
 	json_set_int(j, "bytes", (int64_t)bytes);
 	json_set(j, "files", files_json(p));
+	json_set_int(j, "kept_bytes", (int64_t)kept);
+	json_set_int(j, "free_bytes", (int64_t)room);
 	len = (size_t)snprintf(text, size,
 		"a resync from %s would give up, of what %s wrote after seq %llu (the last that "
 		"both "
@@ -185,6 +188,16 @@ static struct json *preview_json(const struct preview *p, struct volume *v, char
 			"that, files that hold data written since are listed, but not what was "
 			"removed, renamed, or changed in its attributes alone",
 			(unsigned long long)p->reaches);
+	len = strlen(text);
+	if (len < size)
+		snprintf(text + len, size - len,
+			". A resync keeps the old state (%llu MiB of data) until a person removes "
+			"it, beside "
+			"the new one, which takes about as much: %llu MiB are free%s",
+			(unsigned long long)(kept >> 20), (unsigned long long)(room >> 20),
+			room < kept ? ". That is too little: make room first, or the resync waits "
+				      "for it"
+				    : "");
 	return j;
 }
 
@@ -192,7 +205,7 @@ void preview_done(struct job *j)
 {
 	struct preview *p = container_of(j, struct preview, job);
 	struct control_request *r = control_take(j->v, p->id);
-	char text[1024];
+	char text[1500];
 
 	if (r && p->error.code)
 		control_answer(r, p->error.code, p->error.msg, NULL);

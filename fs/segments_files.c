@@ -26,7 +26,6 @@
 #include "cleanup.h"
 #include "log.h"
 
-#define EPOCH_NAME_SIZE 32
 #define FILE_NUMBER_MAX 999999u
 
 /* --- failure and its injection --- */
@@ -85,9 +84,9 @@ static void read_fault(struct segments *s)
 
 /* --- epochs --- */
 
-static void epoch_name(struct epoch e, char buf[EPOCH_NAME_SIZE])
+void seg_epoch_name(struct epoch e, char buf[SEG_EPOCH_NAME_SIZE])
 {
-	snprintf(buf, EPOCH_NAME_SIZE, "%08x-%016" PRIx64, e.num, e.id);
+	snprintf(buf, SEG_EPOCH_NAME_SIZE, "%08x-%016" PRIx64, e.num, e.id);
 }
 
 /* Position of the first epoch with a number >= num. table_lock. */
@@ -134,11 +133,11 @@ struct seg_epoch *seg_epoch_at(struct segments *s, unsigned i)
 int seg_epoch_dir(struct segments *s, struct seg_epoch *e)
 {
 	int fd = atomic_load(&e->dirfd), none = -1;
-	char name[EPOCH_NAME_SIZE];
+	char name[SEG_EPOCH_NAME_SIZE];
 
 	if (fd >= 0)
 		return fd;
-	epoch_name(e->epoch, name);
+	seg_epoch_name(e->epoch, name);
 	fd = openat(s->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -187,7 +186,7 @@ static int epoch_insert(struct segments *s, struct epoch epoch, struct seg_epoch
 
 int segments_add_epoch(struct segments *s, struct epoch epoch, struct err *err)
 {
-	char name[EPOCH_NAME_SIZE];
+	char name[SEG_EPOCH_NAME_SIZE];
 	struct seg_epoch *e;
 	int ret;
 
@@ -200,7 +199,7 @@ int segments_add_epoch(struct segments *s, struct epoch epoch, struct err *err)
 			"data segments of epoch %u are there with id %016" PRIx64
 			", not %016" PRIx64,
 			epoch.num, e ? e->epoch.id : 0, epoch.id);
-	epoch_name(epoch, name);
+	seg_epoch_name(epoch, name);
 	if (mkdirat(s->dirfd, name, 0700) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "cannot make '%s/%s': %m", s->dir, name);
 	if (fsync(s->dirfd) < 0)
@@ -413,11 +412,11 @@ static int scan_epochs(struct segments *s, struct err *err)
 	while (!ret && (de = readdir(d))) {
 		struct epoch epoch;
 		struct seg_epoch *e;
-		char name[EPOCH_NAME_SIZE];
+		char name[SEG_EPOCH_NAME_SIZE];
 
 		if (sscanf(de->d_name, "%8x-%16" SCNx64, &epoch.num, &epoch.id) != 2 || !epoch.num)
 			continue;
-		epoch_name(epoch, name);
+		seg_epoch_name(epoch, name);
 		if (strcmp(name, de->d_name) != 0)
 			continue;
 		ret = epoch_insert(s, epoch, &e);

@@ -23,6 +23,7 @@
 #define COALESCE_BYTES (WRITE_SIZE_MAX + 2 * BLOCK_SIZE) /* in one write of the writer thread */
 
 #define SEG_FILE_NAME_SIZE 24
+#define SEG_EPOCH_NAME_SIZE 32
 
 struct seg_file {
 	int fd; /* through the page cache */
@@ -119,6 +120,7 @@ static inline uint64_t seg_file_offset(struct addr a)
 
 /* segments_files.c */
 void seg_file_name(unsigned number, char buf[SEG_FILE_NAME_SIZE]);
+void seg_epoch_name(struct epoch e, char buf[SEG_EPOCH_NAME_SIZE]);
 struct seg_epoch *seg_epoch_find(struct segments *s, uint32_t num);
 /* The i-th, ascending; NULL behind the last. For walks: one that is added meanwhile is a later one. */
 struct seg_epoch *seg_epoch_at(struct segments *s, unsigned i);

@@ -66,7 +66,7 @@ uint64_t space_meta_reserve(const struct volume *v)
 	return v->cfg->memtable + 2 * low_water(v);
 }
 
-static uint64_t free_now(const struct volume *v)
+uint64_t space_free_bytes(const struct volume *v)
 {
 	struct statvfs fs;
 
@@ -104,7 +104,7 @@ int space_open(struct volume *v, bool *ret_low, struct err *e)
 	if (r)
 		return r;
 	guard_store(v);
-	room = free_now(v);
+	room = space_free_bytes(v);
 	if (room < FILES_ROOM)
 		ballast_give(&v->space.ballast, FILES_ROOM - room);
 	*ret_low = room < low_water(v) + REWRITE_MAX;
@@ -131,7 +131,7 @@ void space_look_meta(struct volume *v, uint64_t disk_free)
 
 	if (!ballast_whole(&s->ballast) && disk_free > low) {
 		ballast_fill(&s->ballast, disk_free - low);
-		disk_free = free_now(v);
+		disk_free = space_free_bytes(v);
 	}
 	look_at_compaction(v, disk_free);
 	full = !ballast_whole(&s->ballast) || disk_free < (full ? low * 2 : low);
@@ -147,7 +147,7 @@ void space_look_meta(struct volume *v, uint64_t disk_free)
 
 void space_make_way(struct volume *v)
 {
-	uint64_t room = free_now(v);
+	uint64_t room = space_free_bytes(v);
 
 	if (room >= FILES_ROOM)
 		return;

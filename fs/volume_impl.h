@@ -491,6 +491,8 @@ enum msg_meta_full space_meta_full(const struct volume *v);
 bool space_wants_flush(const struct volume *v);
 /* What is kept for metadata besides the ballast, bytes: data never gets it. */
 uint64_t space_meta_reserve(const struct volume *v);
+/* Free on the disk of the replica, for us; UINT64_MAX: it does not say. Any thread. */
+uint64_t space_free_bytes(const struct volume *v);
 /* Before files are made that must be: gives up some ballast when the disk has next to no room. What a flush of the
  * store writes gets its own. Writes to the disk; a job or apply thread, elsewhere when nothing else helps. */
 void space_make_way(struct volume *v);

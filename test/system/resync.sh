@@ -192,6 +192,22 @@ mend() { # loser winner
 		ctl "$loser" resync $VOLUME --from "$(domain "$winner")" --yes >>"$WORK/mend.out" 2>&1 || true
 	gave_up "$loser" && [[ $(status "$winner" '"\(.in_sync|length) \(.peers[0].state)"') = "2 in-sync" ]]
 }
+
+# What both had before the fork is copied from what was given up, not sent again.
+dd if=/dev/urandom of="$(mnt b)/common" bs=1M count=64 conv=fsync status=none
+fork_begin b
+dd if=/dev/urandom of="$(mnt a)/alone" bs=1M count=4 conv=fsync status=none
+fork_end
+order a resync $VOLUME --from site-b --yes
+site_wait_in_sync b 60
+aside_check a
+rm -rf "$(asides a)"
+copied=$(site_log a | sed -n 's/.* \([0-9]*\) MiB were copied from what was given up here$/\1/p' | tail -n 1)
+[[ ${copied:-0} -ge 64 ]] || fail "${copied:-0} MiB came from the old state"
+sent=$(status b '.peers[0].pull.bytes_sent')
+[[ $sent -lt $((16 << 20)) ]] || fail "$sent bytes were sent, although 64 MiB were there before the fork"
+step "after a fork $((sent >> 10)) KiB were sent, and $copied MiB copied from the old state"
+
 active=b
 for ((round = 1; round <= (ROUNDS + 3) / 4; round++)); do
 	fork_begin $active
