@@ -56,7 +56,7 @@ back_takeover() { # dead site, surviving site
 }
 
 back_run() {
-	local disk both t0 ms sent before meanwhile line
+	local disk both t0 ms sent before meanwhile line idle
 	back_dir=$work/back
 	sites_make "$back_dir" back tls 8G 32M || return 1
 	site_start "$back_dir" a
@@ -97,6 +97,7 @@ back_run() {
 		printf "| 4 KiB O_DIRECT + O_SYNC write while it pulls (afterwards: %s) | %.0f us | x%.2f of %.0f us before |\n", s, b, b / a, a }'
 	site_wait "$back_dir" a 600 back_level a || return 1
 	ms=$(back_takeover a b) || return 1
+	idle=$ms
 	echo "| an idle standby takes over: from the command to the mount | $ms ms | |"
 	site_start "$back_dir" a
 	site_wait "$back_dir" a 20 back_known || return 1
@@ -107,6 +108,15 @@ back_run() {
 	ms=$(back_takeover b a) || return 1
 	wait $!
 	echo "| one under full load (16 writers) | $ms ms | |"
+	echo
+	back_limit "latency while it pulls, against before" "$(awk -v a="$before" -v b="$meanwhile" 'BEGIN { printf "%.2f", b / a }')" 1.5
+	back_limit "an idle standby takes over, ms" "$idle" 1000
+	back_limit "one under full load takes over, ms" "$ms" 3000
+}
+# Says what is worse than it should be.
+back_limit() { # what, figure, limit
+	awk -v a="$2" -v b="$3" 'BEGIN { exit !(a > b) }' || return 0
+	echo "- **$1: $2, at most $3 is the aim**"
 }
 back_known() { [ "$(back_status a '.inactive[0]')" = site-a ]; }
 

@@ -6,7 +6,7 @@
 
 bench_rewrite() {
 	local out=$work/rewrite.out
-	B=$B ROUNDS=100 bash test/system/rewritten.sh >"$out" 2>&1 || {
+	B=$B ROUNDS=100 RATIO_MIN=0.7 bash test/system/rewritten.sh >"$out" 2>&1 || {
 		tail -n 20 "$out" >&2
 		return 1
 	}
