@@ -103,6 +103,7 @@ static void standby_work(struct volume *v)
 	if (atomic_load(&a->failed))
 		volume_die(v, "%s", a->error.msg);
 	ring_release(v->ring, MIN(atomic_load(&a->data_seq), fetch_floor(v) - 1));
+	atomic_store_explicit(&a->ring_free, ring_free(v->ring), memory_order_relaxed);
 	pthread_mutex_lock(&a->mutex);
 	behind = a->queued_bytes > (v->ack_withheld ? APPLY_LAG_MAX / 4 : APPLY_LAG_MAX / 2) &&
 		 a->target > applied + 2000;

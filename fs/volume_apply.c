@@ -89,7 +89,7 @@ static bool checkpoint_due(struct volume *v)
 	return store_memtable_bytes(v->store) > v->cfg->memtable || space_wants_flush(v) ||
 	       tree_freed_blocks(v->tree) > a->freed_after + punch_due(v) ||
 	       a->entries_since_checkpoint > v->cfg->checkpoint_entries ||
-	       (ring_free(v->ring) < ring_size(v->ring) / 2 &&
+	       (atomic_load(&a->ring_free) < ring_size(v->ring) / 2 &&
 		       a->bytes_since_checkpoint > ring_size(v->ring) / 8);
 }
 
@@ -322,6 +322,7 @@ void apply_start(struct volume *v)
 
 	ensure(!a->running);
 	a->stop = false;
+	atomic_store(&a->ring_free, ring_free(v->ring));
 	r = pthread_create(&a->thread, NULL, apply_thread, v);
 	if (r)
 		volume_die(v, "no thread to apply the history: %s", strerror(r));

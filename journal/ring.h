@@ -135,7 +135,7 @@ void ring_release(struct ring *r, uint64_t seq);
 struct pos ring_end(const struct ring *r); /* appended, perhaps not durable */
 uint64_t ring_first_seq(const struct ring *r); /* lowest seq that ring_read() has; end+1 if none */
 uint64_t ring_size(const struct ring *r); /* bytes */
-uint64_t ring_free(const struct ring *r); /* bytes that appends can surely use */
+uint64_t ring_free(const struct ring *r); /* bytes that appends can surely use; commit thread */
 
 /* The position at the end of the batch that ends with seq. 0, or -ENOENT when no batch in the ring
  * ends there (the position before the oldest batch counts as well). */
