@@ -113,6 +113,10 @@ $(B)/sim: $(SIM_OBJ) $(B)/libpeer.a $(B)/libjournal.a
 $(B)/test/%: $(B)/test/system/%.o $(B)/libtest.a $(B)/libfs.a $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	$(call link,$(FS_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS) -lsqlite3)
+# Started many times a second: with no library that it does not need.
+$(B)/test/member: $(B)/test/system/member.o $(B)/libpeer.a $(B)/libjournal.a
+	$(call say,LINK,$@)
+	$(call link,-ljson-c)
 # For LD_PRELOAD: without sanitizers, which want to be first.
 $(B)/test/wrongclock.so: test/system/wrongclock.c
 	$(call say,LINK,$@)

@@ -286,7 +286,7 @@ order() { # site, arguments...
 status() { # site, jq expression
 	local json
 	if json=$(ctl "$1" status -o json 2>/dev/null) && [[ -n $json ]]; then
-		jq -r "(if type == \"array\" then .[0] else . end) | $2" <<<"$json"
+		"$TOOLS/member" "$2" <<<"$json" || jq -r "(if type == \"array\" then .[0] else . end) | $2" <<<"$json"
 	else
 		echo down
 	fi

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # group: config
-# budget: 30
+# budget: 60
 # The workloads' checks find what they are there for: on an ordinary directory, with damage done by hand.
 . "$(dirname "$0")/../lib.sh"
 
@@ -63,3 +63,50 @@ pause_ms 500
 load_stop blocks
 cp "$WORK/older" "$(mnt a)/blocks/stamp.direct"
 found "an older state" blocks stamp
+
+# What prints members of a status agrees with jq, or leaves it to jq.
+json='[{"role":"active","mounted":true,"in_sync":["site-a","site-b"],"inactive":[],"active_domain":null,
+	"seq":{"committed":12,"durable":-3},"peers":[{"state":"in-sync","connected":false,"rtt":1.5,"text":"a \"b\""}]}]'
+asked=0
+while read -r leave expression; do
+	expected=$(jq -r ".[0] | $expression" <<<"$json" 2>&1) || true
+	status=0
+	out=$("$TOOLS/member" "$expression" <<<"$json" 2>&1) || status=$?
+	if [[ $leave = jq ]]; then
+		expect_eq "status of $expression, and its output" "$status $out" "3 "
+	else
+		expect_eq "status of $expression, and its output" "$status $out" "0 $expected"
+	fi
+	asked=$((asked + 1))
+done <<'END'
+member .role
+member .mounted
+member .active_domain
+member .nothing.at.all
+jq .in_sync
+member .in_sync[]
+member .in_sync[1]
+member .in_sync | length
+member .inactive[]
+member .nothing | length
+member .seq.durable
+member .peers[0].state
+member .peers[7].state
+member "\(.in_sync|length) \(.peers[0].state), \(.active_domain) \(.in_sync) \(.inactive)"
+jq .peers[0].rtt
+jq .peers[0].text
+jq .peers
+jq .role.x
+jq .role | length
+jq .role[0]
+jq .nothing[]
+jq .in_sync[
+jq .peers[0].pull.bytes_sent // 0
+jq .inactive[] | length
+jq "\(.role) \(.in_sync[])"
+jq "\(.role
+jq "a\tb"
+jq .seq.committed > 9
+jq length
+END
+step "$asked expressions: as jq has them"
