@@ -14,14 +14,15 @@
 # skipped. Every command that fails ends the test (set -e); what must fail is wrapped in expect_fail.
 #
 # Environment: B or TANDEMFS_BIN (directory of the programs), TANDEMFS_TOOLS (of the test programs),
-# SEED (replays), ROUNDS (20), KEEP=1 (keeps the work directory), TRANSPORT (tls), EXTRA_JOURNAL (lines
-# for the section [journal]), EXTRA_VOLUME (for [volume]), VERBOSE=1.
+# SEED (replays), ROUNDS (20), SPLIT=2/4 (this is the second of four that share them: test/run), KEEP=1
+# (keeps the work directory), TRANSPORT (tls), EXTRA_JOURNAL (lines for the section [journal]), EXTRA_VOLUME
+# (for [volume]), VERBOSE=1.
 
 set -Eeuo pipefail
 umask 022
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-NAME=$(basename "$0" .sh)
+NAME=$(basename "$0" .sh)${SPLIT:+-${SPLIT%/*}}
 BUILD=${B:-build}
 [[ $BUILD = /* ]] || BUILD=$ROOT/$BUILD
 BIN=${TANDEMFS_BIN:-$BUILD}
@@ -44,6 +45,19 @@ WORK=
 step() {
 	local ms=$((($(date +%s%N) - STARTED) / 1000000))
 	printf '%4d.%03d  %s\n' $((ms / 1000)) $((ms % 1000)) "$*"
+}
+
+# How many of so many rounds are for this share of a test.
+share_of() { # rounds
+	local k=1 n=1
+	[[ -z ${SPLIT:-} ]] || k=${SPLIT%/*} n=${SPLIT#*/}
+	echo $(($1 * k / n - $1 * (k - 1) / n))
+}
+# What is done once, and not in each of the rounds, is for the first one.
+is_first_share() { [[ ${SPLIT:-1/1} = 1/* ]]; }
+# What test/run tells beside the time.
+made() { # number, of what
+	step "made: $*"
 }
 
 fail() {

@@ -49,7 +49,7 @@ help:
 	@echo 'fuzz                    every parser for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'test-system             real mounts, processes and kills; TESTS="name ..." ROUNDS=n'
 	@echo 'test                    setup and all of the above; one line with the counts at the end'
-	@echo 'test-long               the same with full counts'
+	@echo 'test-long               the same with full counts; TEST_GROUPS="build lint" some of them; PART=2/3 a third of the system tests'
 	@echo 'bench                   ext4, GlusterFS and tandemfs on one disk; BENCH="append pgbench" ROUNDS=n'
 	@echo 'lint, format            rules of the house; clang-format'
 	@echo 'image                   the OCI image of tandemfs: $(B)/tandemfs-image.tar; IMAGE=$(IMAGE)'
@@ -72,12 +72,13 @@ fuzz:
 test-system:
 	$(SUITE) system
 
-TEST_GROUPS := build lint units sim san-units san-sim san-system race fuzz system
+TEST_GROUPS ?= build lint units sim san-units san-sim san-system race fuzz system
 # As many rounds as fit into the time of a continuous integration.
 test: setup
 	$(SUITE:test/suite.sh=ROUNDS=$(or $(ROUNDS),12) test/suite.sh) $(TEST_GROUPS)
+# Tests wait half of their time, and share the processors: two for each.
 test-long: setup
-	+@B=$(B) SIM_STEPS=1000000 SIM_SEEDS=100 SIM_SEED=$$(date +%s) SAN_SIM_STEPS=200000 SAN_ROUNDS=40 FUZZ_SECONDS=$(or $(FUZZ_LONG),120) \
+	+@B=$(B) JOBS=$(or $(JOBS),$$((2 * $$(nproc)))) SIM_STEPS=1000000 SIM_SEEDS=100 SIM_SEED=$$(date +%s) SAN_SIM_STEPS=200000 SAN_ROUNDS=40 FUZZ_SECONDS=$(or $(FUZZ_LONG),120) \
 		ROUNDS=$(or $(ROUNDS),200) SEEDS=$(or $(SEEDS),1000) SOAK=$(or $(SOAK),3600) CI_LONG=1 CLAIMS=$(or $(CLAIMS),100) \
 		UNIT_TIMEOUT=1800 SIM_TIMEOUT=7200 test/suite.sh $(TEST_GROUPS) sim-long
 

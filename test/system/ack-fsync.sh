@@ -101,6 +101,7 @@ for ((round = 1; round <= ROUNDS / 2 + 3; round++)); do
 	step "round $round: $what; $(ordered verify $active)"
 	rm -rf "$(mnt $active)"/tree* "$(mnt $active)"/blocks*
 done
+made $((round - 1)) rounds
 
 # A planned change loses nothing of what was never synced.
 standby=$(other $active)

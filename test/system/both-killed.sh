@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kill
 # budget: 200
+# long: 240
 # Both sites are killed at the same moment, and start in any order; sometimes the standby is promoted.
 . "$(dirname "$0")/../lib.sh"
 
@@ -45,3 +46,4 @@ for ((round = 1; round <= (ROUNDS + 1) / 2; round++)); do
 	step "round $round: site $active serves again and is verified"
 done
 sites_stop_and_compare
+made $((round - 1)) rounds

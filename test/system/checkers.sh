@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # group: config
-# budget: 60
+# budget: 120
 # The workloads' checks find what they are there for: on an ordinary directory, with damage done by hand.
 . "$(dirname "$0")/../lib.sh"
 
@@ -110,3 +110,23 @@ jq .seq.committed > 9
 jq length
 END
 step "$asked expressions: as jq has them"
+
+# Shares of a test make as many rounds as the whole one, and each is in one part of the tests.
+for n in 1 2 3 4 7; do
+	for rounds in 0 1 21 100 1001; do
+		sum=0
+		for ((k = 1; k <= n; k++)); do
+			sum=$((sum + $(SPLIT=$k/$n share_of "$rounds")))
+		done
+		expect_eq "$rounds rounds in $n shares" $sum "$rounds"
+	done
+done
+listed() { # variables...: what test/run would run
+	env -u SEED -u PART -u SPLIT ROUNDS=200 SEEDS=1000 JOBS=4 "$@" "$ROOT/test/run" --list | cut -c1-20 | sed 's/ *$//' | sort
+}
+parts=$(for k in 1 2 3; do listed PART=$k/3; done | sort)
+expect_eq "tests in more than one part" "$(uniq -d <<<"$parts")" ""
+expect_eq "tests in all parts" "$(sed 's/ .*//' <<<"$parts" | sort -u)" "$(listed)"
+expect_eq "shares of moments" "$(grep '^moments' <<<"$parts" | tr '\n' ' ')" "moments 1/4 moments 2/4 moments 3/4 moments 4/4 "
+expect_eq "with a seed" "$(listed PART=1/1 SEED=1 | grep '^moments')" moments
+step "shares and parts: everything once"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: failover
 # budget: 200
+# long: 200
 # The wall clocks of the sites are hours apart, and jump under load: nothing notices but files' times.
 #
 # Both daemons run with wrongclock.c between them and the real clock. The kernel's own waits do not pass
@@ -61,6 +62,7 @@ expect_eq "connections that were lost while clocks jumped" \
 	"$(cat "$WORK"/[ab]/log | grep -c "connection to .* is gone" || true)" "$lost"
 expect_eq "the peer's state" "$(peer_state a)" in-sync
 step "$((round - 1)) jumps under load: the connection stood, the writes went on"
+made $((round - 1)) jumps
 
 # The standby takes over, with a clock that is behind; the old active is fenced, with one that is wrong.
 "$TOOLS/probe" hold "$(mnt a)/one" >"$WORK/hold.out" 2>&1 &

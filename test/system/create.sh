@@ -134,6 +134,7 @@ for ((i = 1; i <= (ROUNDS + 2) / 3; i++)); do
 	expect_eq "what was left after round $i" "$(leftovers a)$(leftovers b)" ""
 done
 step "$((i - 1)) times an agent was killed meanwhile"
+made $((i - 1)) rounds
 
 # What the agent had begun ends with it: a format that finishes after the next one has begun would be in its way.
 mv "$WORK/a/tandemfs" "$WORK/a/tandemfs.real"

@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: failover
 # budget: 400
+# split: 2 ROUNDS
+# long: 720
 # The active site dies, the other one is promoted; the dead one comes back as a standby. To and fro.
 . "$(dirname "$0")/../lib.sh"
 
 CONF_LIMITS="checkpoint_entries = 5000"
 sites_up
 active=a
-for ((round = 1; round <= ROUNDS; round++)); do
+rounds=$(share_of "$ROUNDS")
+for ((round = 1; round <= rounds; round++)); do
 	standby=$(other $active)
 	mix_start $active
 	pause_ms "$(random_ms 100 1200)"
@@ -45,9 +48,9 @@ for ((round = 1; round <= ROUNDS; round++)); do
 	has_role $active standby || fail "the returned site is $(role $active)"
 	step "round $round: site $standby served after $ms ms; verified; site $active is back in sync"
 	active=$standby
-	if ((round % 7 == 0 || round == ROUNDS)); then
+	if ((round % 7 == 0 || round == rounds)); then
 		sites_stop_and_compare
-		((round == ROUNDS)) || {
+		((round == rounds)) || {
 			site_start a
 			site_start b
 			site_wait_active $active
@@ -55,3 +58,4 @@ for ((round = 1; round <= ROUNDS; round++)); do
 		}
 	fi
 done
+made $((round - 1)) rounds

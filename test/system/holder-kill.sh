@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kill
 # budget: 240
+# long: 300
 # With a holder the active's daemon is killed (kill -9) and started again, again and again under load, and no
 # application sees more than a pause: each operation is executed once, also what was in flight. The peer is there, or
 # away and not waited for; twice killed before what was asked again is answered; killed while a peer is silent, when what
@@ -59,6 +60,7 @@ expect_eq "a file that was open all the time" "$(cat /proc/$keeper/fd/8)" kept
 in_memory=$(site_log a | grep -c "were in memory and are in the journal now") || true
 [[ $ACK = op || $in_memory -gt 0 ]] || fail "no daemon left anything in memory"
 [[ $ACK = fsync || $in_memory = 0 ]] || fail "under ack=op the memory of the daemon before was read"
+made $((round - 1)) rounds
 step "no error in all rounds, $in_memory times from memory; the longest took $longest ms; $(head -n 1 "$WORK/once.1.out")"
 kill $keeper
 

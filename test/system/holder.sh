@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kill
 # budget: 240
+# long: 300
 # With a holder the active's daemon is stopped and started again and again under load, and no application sees
 # more than a pause: writers, makers and removers of names (each operation is executed once), a mapping, a
 # reader that follows a file, files that are open and removed; what waits for a silent peer goes on waiting. A
@@ -54,6 +55,7 @@ kill $follower # it would open the file in later mounts, too, and keep them
 expect_eq "the connection" "$(connection)" "$first"
 expect_eq "a removed file that is open" "$(stat -L -c '%h %s' /proc/$keeper/fd/7)" "0 300000"
 expect_eq "a file that was open all the time" "$(cat /proc/$keeper/fd/8)" kept
+made $((round - 1)) rounds
 step "no error in all rounds; $(head -n 1 "$WORK/once.1.out")"
 
 # What is removed and open stays through a change, and its space comes back when it is closed.

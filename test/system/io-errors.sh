@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: power
 # budget: 300
+# split: 4 SEEDS
+# long: 2500
 # A disk fails a write, a flush or a read, once or a few times, on either site: never a lost or wrong byte.
 #
 # An error on the way to durability is final (I9): the replica stops acknowledging and starts again
@@ -12,6 +14,7 @@ ONE_SEED=${SEED:+1}
 . "$(dirname "$0")/../disks.sh"
 
 SEEDS=${SEEDS:-${ONE_SEED:-$ROUNDS}}
+SEEDS=$(share_of "$SEEDS")
 PER_WORLD=5 # odd: the filesystems change places
 CONF_JOURNAL="size = 32M"
 CONF_LIMITS="checkpoint_entries = 300"
@@ -257,11 +260,14 @@ for ((round = 0; round < SEEDS; round++)); do
 	((round % PER_WORLD < PER_WORLD - 1 && round < SEEDS - 1)) || world_end
 	SEED=$((SEED + 1))
 done
-world_new "$SEED"
-injected
-aborts
-reads
-suspect
-world_end
+if is_first_share; then
+	world_new "$SEED"
+	injected
+	aborts
+	reads
+	suspect
+	world_end
+fi
 step "$restarts starts again from recovery, $gave_up new mounts, $aborted of them after RocksDB's own abort"
 [[ $SEEDS -lt 10 || $restarts -gt 0 ]] || fail "no replica ever noticed"
+made $round errors

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kill
 # budget: 300
+# split: 2 ROUNDS
+# long: 600
 # The active is killed again and again under load, and starts again: nothing acknowledged is lost.
 #
 # In some rounds it is killed once more while it recovers, in some the standby dies with it. Journal
@@ -11,7 +13,8 @@
 CONF_JOURNAL="size = 32M"
 CONF_LIMITS="checkpoint_entries = 4000"
 sites_up
-for ((round = 1; round <= ROUNDS; round++)); do
+rounds=$(share_of "$ROUNDS")
+for ((round = 1; round <= rounds; round++)); do
 	mix_start a
 	pause_ms "$(random_ms 100 1500)"
 	killed=a
@@ -39,8 +42,9 @@ for ((round = 1; round <= ROUNDS; round++)); do
 	ms=$((($(now_ns) - begin) / 1000000))
 	mix_verify a
 	step "round $round: killed $killed; served again after $ms ms; verified"
-	if ((round % 7 == 0 || round == ROUNDS)); then
+	if ((round % 7 == 0 || round == rounds)); then
 		sites_stop_and_compare
-		((round == ROUNDS)) || sites_start
+		((round == rounds)) || sites_start
 	fi
 done
+made $((round - 1)) rounds

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kill
 # budget: 500
+# split: 4 ROUNDS
+# long: 2600
 # Kills at particular moments: checkpoint, catch-up, promotion, a change of the record, recovery.
 #
 # Each round runs one case from the table below under load: something is begun, and within it, at a
@@ -184,7 +186,7 @@ one_round() { # what, who, within ms, who may serve alone
 # Each of the five moments ROUNDS / 5 times (/ 2 in a long run), the cases of a moment in turn.
 active=a
 sites_up
-each=$((ROUNDS > 20 ? ROUNDS / 2 : (ROUNDS + 4) / 5))
+each=$(share_of $((ROUNDS > 20 ? ROUNDS / 2 : (ROUNDS + 4) / 5)))
 [[ -z ${ROUND_SEED:-} ]] || each=1
 round=0
 for moment in checkpoint catch-up promotion record recovery; do
@@ -205,3 +207,4 @@ for moment in checkpoint catch-up promotion record recovery; do
 	done
 done
 ((round > 0)) || fail "there is no case '${CASE:-}'"
+made $round rounds

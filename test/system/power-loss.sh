@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: power
 # budget: 400
+# split: 4 SEEDS
+# long: 2700
 # The power of one site or of both is cut under load; what a disk had not flushed is gone or in pieces.
 #
 # Both replicas lie on disks with a volatile write cache, one with ext4 and one with xfs. Each seed is
@@ -20,6 +22,7 @@ ONE_SEED=${SEED:+1}
 . "$(dirname "$0")/../disks.sh"
 
 SEEDS=${SEEDS:-${ONE_SEED:-$((ROUNDS > 20 ? ROUNDS * 3 : 60))}}
+SEEDS=$(share_of "$SEEDS")
 PER_WORLD=5 # odd: the filesystems change places
 CONF_LIMITS="checkpoint_entries = 500"
 
@@ -193,3 +196,4 @@ for ((round = 0; round < SEEDS; round++)); do
 	((round % PER_WORLD < PER_WORLD - 1 && round < SEEDS - 1)) || world_end
 	SEED=$((SEED + 1))
 done
+made $round cuts

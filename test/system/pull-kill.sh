@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kill
 # budget: 300
+# split: 2 ROUNDS
+# long: 780
 # Source or target is killed at a random moment while a standby that was replaced, or that the ring no longer
 # reaches, pulls under load: it always comes back, with everything that was acknowledged.
 . "$(dirname "$0")/../lib.sh"
@@ -24,7 +26,8 @@ CONF_JOURNAL="size = 32M"
 CONF_LIMITS="checkpoint_entries = 2000"
 sites_up
 dd if=/dev/urandom of="$(mnt a)/fill" bs=1M count=64 conv=fsync status=none
-for ((round = 1; round <= (ROUNDS + 1) / 2; round++)); do
+rounds=$(share_of $(((ROUNDS + 1) / 2)))
+for ((round = 1; round <= rounds; round++)); do
 	if ((round % 2)); then # nobody is told: writes wait until the empty replica is left out
 		mix_start a
 		site_kill9 b
@@ -70,3 +73,4 @@ for ((round = 1; round <= (ROUNDS + 1) / 2; round++)); do
 	step "round $round: site b is back; $(status a '.peers[0].pull.bytes_sent // 0') bytes were pulled"
 done
 sites_stop_and_compare
+made $((round - 1)) rounds

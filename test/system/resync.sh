@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: switch
 # budget: 420
+# long: 300
 # Both sites go on alone during a cut: a fork, which both report. At a person's word the one gives up what it
 # wrote, after a list of exactly that, keeps it aside, and comes back with the other's content, whoever is
 # killed meanwhile. The same for a side that a forced promotion left out.
@@ -242,3 +243,4 @@ done
 sites_stop_and_compare
 pulled=$(cat "$WORK/a/log" "$WORK/b/log" | grep -c "everything was pulled") || true
 [[ $pulled -gt 0 ]] || fail "nobody who gave up had to pull"
+made $((round - 1)) rounds

@@ -3,6 +3,7 @@
 # group: kill
 # budget: 300
 # soak: its budget grows by SOAK
+# long: 3700
 # For SOAK seconds (120): load, and one daemon after the other is used hard for the length of its life. What
 # its memory, descriptors and threads come to in the first quarter is what it stays with.
 #
@@ -77,7 +78,7 @@ mishap() {
 
 sites_up
 active=a
-lives=4
+lives=4 mishaps=0
 declare -A first=()
 for ((life = 1; life <= lives; life++)); do
 	standby=$(other $active)
@@ -103,6 +104,7 @@ for ((life = 1; life <= lives; life++)); do
 		[[ -n ${first[$s]:-} ]] || first[$s]=$(use_of $s)
 		use_bounded "life $life after the first one, site $s" "${first[$s]}" "$(use_of $s)"
 	done
+	mishaps=$((mishaps + count))
 	step "life $life, site $active active: $count mishaps; KiB, descriptors, threads: a $(use_of a), b $(use_of b)"
 	((life < lives)) || break
 
@@ -132,3 +134,4 @@ for ((life = 1; life <= lives; life++)); do
 	site_wait_in_sync $active
 done
 sites_stop_and_compare
+made $mishaps mishaps in "$SOAK" seconds

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: peer
 # budget: 150
+# long: 180
 # The standby is killed under load: writes wait without an error, all else answers; it catches up.
 . "$(dirname "$0")/../lib.sh"
 
@@ -37,3 +38,4 @@ done
 mix_stop
 mix_verify a
 sites_stop_and_compare
+made $((round - 1)) rounds
