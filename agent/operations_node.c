@@ -13,121 +13,64 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node_volumes.h"
 #include "operations_impl.h"
 #include "peer_volume.h"
 #include "supervise.h"
 
-enum part { PART_NONE, PART_ACTIVE, PART_STANDBY, PART_UNKNOWN };
+/* ---- what there is ---- */
 
-/* A volume's replica in another domain. */
-struct other {
-	char domain[DOMAIN_LEN_MAX + 1];
-	char node[NODE_NAME_MAX + 1];
-};
-
-struct node_request {
-	const struct operations *all;
-	struct operation op; /* like each of them */
-	const char *node;
-	struct operation *ops;
-	unsigned n;
-	char busy[140], known[140]; /* lists for messages */
-};
-
-static void append(char *list, size_t size, const char *word)
+/* What a daemon does not say of its peers, its volume's file may. */
+static void read_names(const struct agent_config *c, struct node_volume *v)
 {
-	size_t at = strlen(list);
-	char quoted[100];
+	for (unsigned i = 0; i < v->nothers; i++) {
+		struct peer_volume p;
 
-	snprintf(quoted, sizeof(quoted), "'%.96s'", word);
-	if (!strstr(list, quoted) && at < size)
-		snprintf(list + at, size - at, "%s%s", at ? ", " : "",
-			quoted); /* cut where it is full */
+		if (!v->others[i].node[0] &&
+			peer_volume_read(c, v->volume, v->others[i].domain, &p))
+			node_replica_name(&v->others[i], p.node, p.address);
+	}
 }
 
-/* Of the volume `v` in this domain; `peer`: as its daemon says, which an older one does without the node; or NULL. */
-static void take_other(const struct agent_config *c, struct other *ret, const struct json *v,
-	const char *domain, const struct json *peer)
+static void take_configured(const struct agent_config *c, struct node_volume *v)
 {
-	const char *said = json_get_string(peer, "node", ""), *colon;
-	struct peer_volume p = {0};
-
-	if (!said[0])
-		peer_volume_read(c, json_get_string(v, "volume", ""), domain, &p);
-	colon = strrchr(p.address, ':');
-	snprintf(ret->domain, sizeof(ret->domain), "%.63s", domain);
-	if (said[0] || p.node[0])
-		snprintf(ret->node, sizeof(ret->node), "%.253s", said[0] ? said : p.node);
-	else
-		snprintf(ret->node, sizeof(ret->node), "%.*s", (int)(colon ? colon - p.address : 0),
-			p.address);
+	for (; v->nothers < c->npeers; v->nothers++)
+		snprintf(v->others[v->nothers].domain, sizeof(v->others[0].domain), "%s",
+			c->peers[v->nothers].domain);
 }
 
-/* The other replicas, by what the daemon says, or else by what the configuration does. How many. */
-static unsigned others_of(
-	const struct agent_config *c, const struct json *v, struct other ret[REPLICAS_MAX])
+/* All volumes of this node, the caller's array of *ret_n. */
+static struct node_volume *see(const struct operations *all, unsigned *ret_n)
 {
-	const struct json *peers = json_get(json_get(v, "status"), "peers");
+	const struct agent_config *c = all->config;
+	struct json *volumes = supervisor_volumes(all->supervisor);
+	struct node_volume *vs = calloc(json_length(volumes) + 1, sizeof(*vs));
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < json_length(peers) && n < REPLICAS_MAX; i++) {
-		const struct json *p = json_at(peers, i);
+	ensure(vs);
+	for (unsigned i = 0; i < json_length(volumes); i++) {
+		const struct json *entry = json_at(volumes, i);
+		struct node_volume *v = &vs[n];
+		const struct operation *other;
 
-		take_other(c, &ret[n++], v, json_get_string(p, "domain", ""), p);
-	}
-	for (unsigned i = 0; i < c->npeers && !json_length(peers); i++)
-		take_other(c, &ret[n++], v, c->peers[i].domain, NULL);
-	return n;
-}
-
-/* What is on the node of this volume; *ret_domain: the node's. */
-static enum part part_of(struct node_request *r, const struct json *v, char *ret_domain)
-{
-	const struct agent_config *c = r->all->config;
-	const char *active = json_get_string(json_get(v, "status"), "active_domain", "");
-	struct other others[REPLICAS_MAX];
-	unsigned n = others_of(c, v, others);
-	bool own = !r->op.unplanned && !strcmp(r->node, c->node);
-
-	for (unsigned i = 0; i < n; i++) {
-		if (others[i].node[0])
-			append(r->known, sizeof(r->known), others[i].node);
-		if (own || strcmp(others[i].node, r->node) != 0)
+		if (!node_volume_parse(entry, operations_answers(entry), v))
 			continue;
-		snprintf(ret_domain, DOMAIN_LEN_MAX + 1, "%s", others[i].domain);
-		return !operations_answers(v)		   ? PART_UNKNOWN
-		       : !active[0] && r->op.unplanned	   ? PART_ACTIVE /* which says what to do */
-		       : !strcmp(active, others[i].domain) ? PART_ACTIVE
-		       : !strcmp(active, c->domain)	   ? PART_STANDBY
-							   : PART_NONE;
+		if (!v->nothers)
+			take_configured(c, v);
+		read_names(c, v);
+		other = operations_under_way(all, v->volume);
+		v->under_way = other ? other->id : NULL; /* an id never changes */
+		n++;
 	}
-	if (!own)
-		return PART_NONE;
-	snprintf(ret_domain, DOMAIN_LEN_MAX + 1, "%s", c->domain);
-	return !operations_answers(v)	    ? PART_UNKNOWN
-	       : !strcmp(active, c->domain) ? PART_ACTIVE
-					    : PART_NONE;
+	json_free(volumes);
+	*ret_n = n;
+	return vs;
 }
 
-static void add(struct node_request *r, const char *volume, const char *from, bool alone)
-{
-	const struct operation *other = operations_under_way(r->all, volume);
-	struct operation *op = &r->ops[r->n];
+/* ---- what is made of it ---- */
 
-	if (other && !r->op.unplanned) {
-		append(r->busy, sizeof(r->busy), volume);
-		return;
-	}
-	if (r->n == OPERATION_GROUP_MAX)
-		return;
-	*op = r->op;
-	r->n++;
-	snprintf(op->volume, sizeof(op->volume), "%s", volume);
-	op->alone = alone;
-	if (alone)
-		snprintf(op->from, sizeof(op->from), "%s", from);
-	if (!other)
-		return;
+static void fail_busy(struct operation *op, const char *other)
+{
 	op->state = OPERATION_FAILED;
 	op->ended_ms = operations_wall_ms();
 	op->steps[0].state = OPERATION_STEP_FAILED;
@@ -135,80 +78,68 @@ static void add(struct node_request *r, const char *volume, const char *from, bo
 	snprintf(op->message, sizeof(op->message),
 		"operation %s of it is under way: wait for its end, or 'tandemctl cancel operation "
 		"%s'; then 'tandemctl failover %s --unplanned'",
-		other->id, other->id, volume);
+		other, other, op->volume);
 	snprintf(op->steps[0].message, sizeof(op->steps[0].message), "%s", op->message);
 }
 
-/* Where they go: as it was said; else here, or from here to the only other site. `domain`: the node's. */
-static int set_target(struct node_request *r, const char *domain, struct err *e)
+static void make(struct operation *op, const struct node_picked *picked, const struct node_pick *p)
 {
-	const struct agent_config *c = r->all->config;
-	const char *to = r->op.to;
-
-	if (!to[0] && strcmp(domain, c->domain) != 0)
-		to = c->domain;
-	else if (!to[0] && c->npeers == 1)
-		to = c->peers[0].domain;
-	if (!to[0])
-		return err_set(e, -EINVAL, "there are several other sites: say --to DOMAIN");
-	if (!strcmp(to, domain))
-		return err_set(
-			e, -EINVAL, "node '%.60s' is of '%s': from it to itself?", r->node, domain);
-	for (unsigned i = 0; i < r->n; i++)
-		snprintf(r->ops[i].to, sizeof(r->ops[i].to), "%.63s", to);
-	return 0;
+	snprintf(op->volume, sizeof(op->volume), "%s", p->v->volume);
+	snprintf(op->to, sizeof(op->to), "%s", picked->to);
+	op->alone = p->alone;
+	if (op->alone)
+		snprintf(op->from, sizeof(op->from), "%s", picked->from);
+	if (p->v->under_way)
+		fail_busy(op, p->v->under_way);
 }
 
-static int collect(struct node_request *r, struct err *e)
+/* `like`: what each of them is. */
+static int collect(const struct operations *all, const char *node, const struct operation *like,
+	struct operation *ops, unsigned *ret_n, struct err *e)
 {
-	struct json *volumes = supervisor_volumes(r->all->supervisor);
-	char domain[DOMAIN_LEN_MAX + 1] = "";
+	const struct agent_config *c = all->config;
+	const struct node_asked asked = {
+		.node = node,
+		.to = like->to,
+		.unplanned = like->unplanned,
+		.own_domain = c->domain,
+		.own_node = c->node,
+		.only_peer = c->npeers == 1 ? c->peers[0].domain : NULL,
+	};
+	struct node_picked *picked = malloc(sizeof(*picked));
+	unsigned n;
+	struct node_volume *vs = see(all, &n);
+	int ret;
 
-	for (unsigned i = 0; i < json_length(volumes); i++) {
-		const struct json *v = json_at(volumes, i);
-		const char *volume = json_get_string(v, "volume", "");
-		enum part part = part_of(r, v, domain); /* all of a node's have one domain */
-
-		if (part == PART_NONE || (part == PART_STANDBY && !r->op.unplanned))
-			continue;
-		if (part == PART_UNKNOWN && !r->op.unplanned)
-			append(r->busy, sizeof(r->busy), volume);
-		else
-			add(r, volume, domain, part != PART_ACTIVE);
+	ensure(picked);
+	ret = node_volumes_pick(&asked, vs, n, picked, e);
+	for (unsigned i = 0; !ret && i < picked->n; i++) {
+		ops[i] = *like;
+		make(&ops[i], picked, &picked->picks[i]);
 	}
-	json_free(volumes);
-	if (r->busy[0])
-		return err_set(e, -EBUSY,
-			"refused, nothing was changed: has an operation under way, or does not "
-			"answer: %s",
-			r->busy);
-	if (!r->n && domain[0])
-		return err_set(
-			e, -ENOENT, "no volume of this node is active on node '%.60s'", r->node);
-	if (!r->n)
-		return err_set(e, -ENOENT,
-			"no volume of this node has its other replica on a node '%.60s'%s%s",
-			r->node, r->known[0] ? "; there are " : "", r->known);
-	return set_target(r, domain, e);
+	*ret_n = ret ? 0 : picked->n;
+	free(picked);
+	free(vs);
+	return ret;
 }
 
 int operations_decode_node(const struct operations *all, const struct json *args,
 	struct operation **ret_ops, unsigned *ret_n, struct err *e)
 {
-	struct node_request r = {.all = all, .node = json_get_string(args, "node", "")};
-	const char *to = json_get_string(args, "to", "");
-	int ret = operations_decode_common(args, &r.op, e);
+	const char *node = json_get_string(args, "node", ""), *to = json_get_string(args, "to", "");
+	struct operation op = {0};
+	int ret = operations_decode_common(args, &op, e);
 
 	if (ret)
 		return ret;
-	if (!conf_is_node(r.node) && !(r.node[0] == '[' && strlen(r.node) <= NODE_NAME_MAX))
+	if (!conf_is_node(node) && !(node[0] == '[' && strlen(node) <= NODE_NAME_MAX))
 		return err_set(e, -EINVAL, "\"node\" is no node's name");
 	if (json_get(args, "domain") || json_get(args, "volume"))
 		return err_set(e, -EINVAL, "\"node\" stands without \"volume\" and \"domain\"");
-	if (r.op.failback)
+	if (op.failback)
 		return err_set(e, -EINVAL,
 			"there is a failback of a volume and of a domain, and not of a node");
-	if (r.op.unplanned && to[0] && strcmp(to, all->config->domain) != 0)
+	if (op.unplanned && to[0] && strcmp(to, all->config->domain) != 0)
 		return err_set(e, -EINVAL,
 			"an unplanned failover is typed at the site that goes on: '%.63s' is not "
 			"'%s'",
@@ -216,11 +147,8 @@ int operations_decode_node(const struct operations *all, const struct json *args
 	ret = operations_check_target(all, to, e);
 	if (ret)
 		return ret;
-	snprintf(r.op.to, sizeof(r.op.to), "%s", to);
-	r.ops = calloc(OPERATION_GROUP_MAX, sizeof(*r.ops));
-	ensure(r.ops);
-	*ret_ops = r.ops;
-	ret = collect(&r, e);
-	*ret_n = r.n;
-	return ret;
+	snprintf(op.to, sizeof(op.to), "%s", to);
+	*ret_ops = calloc(OPERATION_GROUP_MAX, sizeof(op));
+	ensure(*ret_ops);
+	return collect(all, node, &op, *ret_ops, ret_n, e);
 }
