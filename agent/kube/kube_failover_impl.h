@@ -58,6 +58,19 @@ const char *failover_node(const struct failover *f);
 /* Of what was collected only what is on that node. 0; -ENOENT with words where that is nothing, -EBUSY while an engine
  * that does not answer may have it; or an error. */
 int failover_take_node(struct failover *f, struct err *e);
+/* Pure, as the three below: what the engines and the Volume objects say of the node. */
+struct node_found {
+	struct json *on; /* the names of the volumes on it */
+	struct json *known; /* the nodes of that domain */
+	bool all; /* every engine here answered */
+};
+struct node_found node_found_of(const struct failover *f, const struct json *objects);
+void node_found_free(struct node_found *found);
+/* 0; -ENOENT with words where nothing is on it, -EBUSY where that may not be all and it is not late. */
+int node_found_check(
+	const struct failover *f, const struct node_found *found, bool late, struct err *e);
+/* Leaves out of summary and volumes what is not of these volumes, or marks its line as Failed. */
+void failover_keep_node(struct failover *f, const struct json *on);
 /* Pure: the node of the replica in the domain, in a daemon's peers or a Volume's replicas; the host of its address
  * where it has no name; "": neither. */
 const char *replica_node(const struct json *replicas, const char *domain, char *buf, size_t size);

@@ -46,12 +46,7 @@ const char *replica_node(const struct json *replicas, const char *domain, char *
 
 /* ---- which volumes ---- */
 
-struct found {
-	struct json *on; /* their names */
-	struct json *known; /* nodes */
-};
-
-static void note(const struct failover *f, struct found *found, const char *volume,
+static void note(const struct failover *f, struct node_found *found, const char *volume,
 	const struct json *replicas)
 {
 	char node[KUBE_NAME_MAX + 1];
@@ -63,38 +58,42 @@ static void note(const struct failover *f, struct found *found, const char *volu
 		json_append_string(found->on, volume);
 }
 
-/* *ret_all: all engines answered. */
-static int find(struct failover *f, struct found *found, bool *ret_all, struct err *e)
+struct node_found node_found_of(const struct failover *f, const struct json *objects)
 {
-	struct json *objects = json_array();
-	int ret = kube_list(f->c.kube, &kind_tandem_volume, NULL, NULL, objects, NULL, e);
+	struct node_found found = {json_array(), json_array(), true};
 
-	*ret_all = true;
 	for (unsigned n = 0; n < f->c.nnodes; n++) {
 		const struct json *all = json_get(f->c.nodes[n].status, "volumes");
 
-		*ret_all &= f->c.nodes[n].status != NULL;
+		found.all &= f->c.nodes[n].status != NULL;
 		for (unsigned i = 0; i < json_length(all); i++)
-			note(f, found, json_get_string(json_at(all, i), "volume", "?"),
+			note(f, &found, json_get_string(json_at(all, i), "volume", "?"),
 				json_path(json_at(all, i), "status", "peers"));
 	}
 	for (unsigned i = 0; i < json_length(objects); i++)
-		note(f, found, meta_of(json_at(objects, i), "name"),
+		note(f, &found, meta_of(json_at(objects, i), "name"),
 			json_path(json_at(objects, i), "status", "replicas"));
-	json_free(objects);
-	return ret;
+	return found;
 }
 
-static int none(const struct failover *f, const struct found *found, bool all, struct err *e)
+void node_found_free(struct node_found *found)
 {
-	bool late = failover_now_ms() - f->run.started_ms > FAILOVER_AWAY_MS;
+	json_free(found->on);
+	json_free(found->known);
+}
+
+int node_found_check(
+	const struct failover *f, const struct node_found *found, bool late, struct err *e)
+{
 	char list[120] = "";
 	size_t at = 0;
 
+	if (json_length(found->on))
+		return 0;
 	for (unsigned i = 0; i < json_length(found->known) && at < sizeof(list); i++)
 		at += (size_t)snprintf(list + at, sizeof(list) - at, "%s'%.60s'", i ? ", " : "",
 			json_string_at(found->known, i, ""));
-	return err_set(e, all || late ? -ENOENT : -EBUSY,
+	return err_set(e, found->all || late ? -ENOENT : -EBUSY,
 		"no volume here has its other replica on a node '%.60s' of '%s'%s%s",
 		failover_node(f), failover_from(f), list[0] ? "; there are " : "", list);
 }
@@ -144,7 +143,7 @@ static bool keep_namespace(struct failover *f, unsigned at, const struct json *o
 	return true;
 }
 
-static void filter(struct failover *f, const struct json *on)
+void failover_keep_node(struct failover *f, const struct json *on)
 {
 	struct json *lines = json_array(), *volumes = json_array();
 
@@ -162,17 +161,18 @@ static void filter(struct failover *f, const struct json *on)
 
 int failover_take_node(struct failover *f, struct err *e)
 {
-	struct found found = {json_array(), json_array()};
-	bool all;
-	int ret = find(f, &found, &all, e);
+	struct json *objects = json_array();
+	int ret = kube_list(f->c.kube, &kind_tandem_volume, NULL, NULL, objects, NULL, e);
+	struct node_found found = node_found_of(f, objects);
+	bool late = failover_now_ms() - f->run.started_ms > FAILOVER_AWAY_MS;
 
-	if (!ret && !json_length(found.on))
-		ret = none(f, &found, all, e);
 	if (!ret)
-		filter(f, found.on);
+		ret = node_found_check(f, &found, late, e);
+	if (!ret)
+		failover_keep_node(f, found.on);
 	for (unsigned i = 0; i < json_length(found.on) && !ret; i++)
 		failover_add_volume(f, json_string_at(found.on, i, ""), NULL);
-	json_free(found.on);
-	json_free(found.known);
+	node_found_free(&found);
+	json_free(objects);
 	return ret;
 }
