@@ -91,13 +91,22 @@ static enum part part_of(const struct node_asked *a, const struct node_volume *v
 	return !own && !strcmp(v->active, a->own_domain) ? PART_STANDBY : PART_NONE;
 }
 
-static void pick(
-	const struct node_volume *v, enum part part, const char *domain, struct node_picked *ret)
+static int pick(const struct node_asked *a, const struct node_volume *v, enum part part,
+	const char *domain, struct node_picked *ret, struct err *e)
 {
+	if (!ret->n)
+		snprintf(ret->from, sizeof(ret->from), "%s", domain);
+	if (strcmp(ret->from, domain) != 0)
+		return err_set(e, -EINVAL,
+			"there is a node '%.60s' of '%s' and one of '%s': name the volumes",
+			a->node, ret->from, domain);
 	if (ret->n == OPERATION_GROUP_MAX)
-		return;
-	snprintf(ret->from, sizeof(ret->from), "%s", domain); /* all of a node's have one domain */
+		return err_set(e, -EINVAL,
+			"node '%.60s' has more than %u volumes, which is too much at once: name "
+			"them",
+			a->node, OPERATION_GROUP_MAX);
 	ret->picks[ret->n++] = (struct node_pick){.v = v, .alone = part != PART_ACTIVE};
+	return 0;
 }
 
 /* Where they go: as it was said; else here, or from here to the only other site. */
@@ -123,9 +132,10 @@ int node_volumes_pick(const struct node_asked *a, const struct node_volume *vs, 
 {
 	struct lists lists = {0};
 	const char *domain = NULL;
+	int error = 0;
 
 	ret->n = 0;
-	for (unsigned i = 0; i < n; i++) {
+	for (unsigned i = 0; i < n && !error; i++) {
 		enum part part = part_of(a, &vs[i], &lists, &domain);
 
 		if (part == PART_NONE || (part == PART_STANDBY && !a->unplanned))
@@ -133,8 +143,10 @@ int node_volumes_pick(const struct node_asked *a, const struct node_volume *vs, 
 		if (!a->unplanned && (part == PART_UNKNOWN || vs[i].under_way))
 			append(lists.busy, sizeof(lists.busy), vs[i].volume);
 		else
-			pick(&vs[i], part, domain, ret);
+			error = pick(a, &vs[i], part, domain, ret, e);
 	}
+	if (error)
+		return error;
 	if (lists.busy[0])
 		return err_set(e, -EBUSY,
 			"refused, nothing was changed: has an operation under way, or does not "

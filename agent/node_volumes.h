@@ -61,7 +61,8 @@ bool node_volume_parse(const struct json *entry, bool answers, struct node_volum
 void node_replica_name(struct node_replica *r, const char *node, const char *address);
 /*
  * 0 and what is to be failed over; -EBUSY with a list of those that keep a planned one from beginning; -ENOENT with the
- * nodes that are known, where it is none of them or has nothing; -EINVAL where it cannot be told where to. Then *ret is undefined.
+ * nodes that are known, where it is none of them or has nothing; -EINVAL where it cannot be told where to, or which
+ * node, or where it is too much at once. Then *ret is undefined.
  */
 int node_volumes_pick(const struct node_asked *a, const struct node_volume *vs, unsigned n,
 	struct node_picked *ret, struct err *e);

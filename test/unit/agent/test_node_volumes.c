@@ -303,3 +303,27 @@ Test(node_volumes, a_node_that_has_only_standbys_has_nothing_to_leave)
 	volume("v1", "a1", "b");
 	is_refused(-ENOENT, "no volume of this node is active on node 'a1'");
 }
+
+/* ---- what cannot be told ---- */
+
+Test(node_volumes, nodes_of_two_sites_that_have_one_name_are_not_taken_for_one)
+{
+	struct node_volume *v;
+
+	volume("v1", "a1", "a");
+	v = volume("v2", "a1", "c");
+	snprintf(v->others[0].domain, sizeof(v->others[0].domain), "c");
+	is_refused(-EINVAL, "there is a node 'a1' of 'a' and one of 'c': name the volumes");
+	asked.unplanned = false;
+	is_refused(-EINVAL, "name the volumes");
+}
+
+Test(node_volumes, none_is_left_out_where_there_are_too_many)
+{
+	for (unsigned i = 0; i < OPERATION_GROUP_MAX; i++)
+		volume("v", "a1", "a");
+	cr_assert(eq(int, pick(), 0));
+	cr_assert(eq(u32, got.n, OPERATION_GROUP_MAX));
+	volume("v", "a1", "a");
+	is_refused(-EINVAL, "node 'a1' has more than 256 volumes");
+}
