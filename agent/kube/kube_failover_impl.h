@@ -62,7 +62,7 @@ int failover_take_node(struct failover *f, struct err *e);
 struct node_found {
 	struct json *on; /* the names of the volumes on it */
 	struct json *known; /* the nodes of that domain */
-	bool all; /* every engine here answered */
+	bool all; /* every engine here answered, and it is known of each volume where it is */
 };
 struct node_found node_found_of(const struct failover *f, const struct json *objects);
 void node_found_free(struct node_found *found);

@@ -8,7 +8,8 @@
  * none of its volumes is on the node; and where it has others, too, which are still in use there, it is not started:
  * that is told, and a person who names it has decided.
  *
- * Failure modes: while an engine of this site does not answer, "no volume is on that node" is not believed at once.
+ * Failure modes: while an engine of this site does not answer, or does not say of a volume where its replicas are, "no
+ * volume is on that node" is not believed at once.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -51,6 +52,8 @@ static void note(const struct failover *f, struct node_found *found, const char 
 {
 	char node[KUBE_NAME_MAX + 1];
 
+	if (!volume || !volume[0])
+		return;
 	replica_node(replicas, failover_from(f), node, sizeof(node));
 	if (node[0] && !json_has_string(found->known, node))
 		json_append_string(found->known, node);
@@ -58,18 +61,39 @@ static void note(const struct failover *f, struct node_found *found, const char 
 		json_append_string(found->on, volume);
 }
 
+/* Do the objects say where the volume is? */
+static bool is_told(const struct json *objects, const char *volume)
+{
+	for (unsigned i = 0; i < json_length(objects); i++) {
+		const char *name = meta_of(json_at(objects, i), "name");
+
+		if (name && !strcmp(name, volume))
+			return json_length(json_path(json_at(objects, i), "status", "replicas"));
+	}
+	return false;
+}
+
+static void note_engine(const struct failover *f, struct node_found *found,
+	const struct kube_node *node, const struct json *objects)
+{
+	const struct json *all = json_get(node->status, "volumes");
+
+	found->all &= all != NULL;
+	for (unsigned i = 0; i < json_length(all); i++) {
+		const char *volume = json_get_string(json_at(all, i), "volume", "");
+		const struct json *peers = json_path(json_at(all, i), "status", "peers");
+
+		note(f, found, volume, peers);
+		found->all &= peers || is_told(objects, volume);
+	}
+}
+
 struct node_found node_found_of(const struct failover *f, const struct json *objects)
 {
 	struct node_found found = {json_array(), json_array(), true};
 
-	for (unsigned n = 0; n < f->c.nnodes; n++) {
-		const struct json *all = json_get(f->c.nodes[n].status, "volumes");
-
-		found.all &= f->c.nodes[n].status != NULL;
-		for (unsigned i = 0; i < json_length(all); i++)
-			note(f, &found, json_get_string(json_at(all, i), "volume", "?"),
-				json_path(json_at(all, i), "status", "peers"));
-	}
+	for (unsigned n = 0; n < f->c.nnodes; n++)
+		note_engine(f, &found, &f->c.nodes[n], objects);
 	for (unsigned i = 0; i < json_length(objects); i++)
 		note(f, &found, meta_of(json_at(objects, i), "name"),
 			json_path(json_at(objects, i), "status", "replicas"));

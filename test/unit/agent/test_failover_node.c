@@ -111,6 +111,31 @@ Test(failover_node, nothing_on_it_is_believed_when_all_have_answered_or_it_is_la
 	cr_assert(eq(int, node_found_check(&f, &found, true, &e), -ENOENT));
 }
 
+Test(failover_node, a_volume_that_nobody_places_may_be_on_it)
+{
+	engine("{\"volumes\":[{\"volume\":\"v1\",\"status\":null}]}");
+	find("[{\"metadata\":{\"name\":\"v1\"},\"status\":{\"replicas\":[]}}]");
+	cr_assert(eq(int, node_found_check(&f, &found, false, &e), -EBUSY));
+	cr_assert(eq(int, node_found_check(&f, &found, true, &e), -ENOENT));
+	find("[" OBJECT("v2", PEER("a", "a2")) "," OBJECT("v1", PEER("a", "a2")) "]");
+	cr_assert(eq(int, node_found_check(&f, &found, false, &e), -ENOENT), "the object does");
+	json_free(nodes[0].status);
+	nodes[0].status = parse("{\"volumes\":[{\"volume\":\"v1\",\"status\":{\"peers\":[]}}]}");
+	find(NULL);
+	cr_assert(eq(int, node_found_check(&f, &found, false, &e), -ENOENT), "it has no other");
+	json_free(nodes[0].status);
+	nodes[0].status = parse("{}");
+	find(NULL);
+	cr_assert(eq(int, node_found_check(&f, &found, false, &e), -EBUSY), "no answer at all");
+}
+
+Test(failover_node, what_has_no_name_is_no_volume)
+{
+	engine("{\"volumes\":[{\"status\":{\"peers\":[" PEER("a", "a1") "]}}]}");
+	cr_assert(
+		eq(str, (char *)find("[{\"status\":{\"replicas\":[" PEER("a", "a1") "]}}]"), "[]"));
+}
+
 Test(failover_node, an_answer_without_what_was_asked_names_nothing)
 {
 	engine("{\"volumes\":[{\"volume\":\"v1\",\"status\":null},{\"volume\":\"v2\"},7,null,"
