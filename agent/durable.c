@@ -77,6 +77,13 @@ int durable_replace(const char *path, const char *text, mode_t mode, struct err 
 	return ret ? ret : durable_rename(temporary, path, e);
 }
 
+int durable_remove(const char *path, struct err *e)
+{
+	if (unlink(path) < 0 && errno != ENOENT)
+		return err_set(e, -errno, "cannot remove '%.180s': %s", path, strerror(errno));
+	return sync_parent(path, e);
+}
+
 int durable_make_dir(const char *path, mode_t mode, struct err *e)
 {
 	char part[PATH_BYTES];

@@ -16,6 +16,8 @@ int durable_write(const char *path, const char *text, mode_t mode, struct err *e
 int durable_rename(const char *from, const char *to, struct err *e);
 /* A new file in place of the old one, through PATH.tmp. */
 int durable_replace(const char *path, const char *text, mode_t mode, struct err *e);
+/* 0 also when there is none. */
+int durable_remove(const char *path, struct err *e);
 /* With its parents, which are 0755. 0 also when it is there. */
 int durable_make_dir(const char *path, mode_t mode, struct err *e);
 

@@ -252,16 +252,16 @@ void operations_free(struct operations *all)
 /* All of them on disk, or none. */
 static int store_all(struct operations *all, const struct operation *ops, unsigned n, struct err *e)
 {
-	for (unsigned i = 0; i < n; i++) {
-		int ret = ops[i].dry_run ? 0 : operations_store(all->config, &ops[i], e);
+	int ret;
 
-		if (!ret)
-			continue;
-		for (unsigned k = 0; k <= i; k++)
-			operations_forget(all->config, ops[k].id);
-		return ret;
-	}
-	return 0;
+	if (ops[0].dry_run)
+		return 0;
+	if (ops[0].group[0])
+		return operations_store_group(all->config, ops, n, e);
+	ret = operations_store(all->config, ops, e);
+	if (ret)
+		operations_forget(all->config, ops[0].id);
+	return ret;
 }
 
 static void name_all(struct operation *ops, unsigned n, bool group)

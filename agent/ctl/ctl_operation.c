@@ -55,6 +55,11 @@ int ctl_agent_ask(struct ctl *c, const char *what, const char *path, const struc
 	if (ret == -ECONNREFUSED)
 		ctl_fail(
 			c, "%s: the agent does not run here (%s): start tandem-agent", what, e.msg);
+	else if (body && (ret == -ECONNRESET || ret == -ETIMEDOUT))
+		ctl_fail(c,
+			"%s: %s: whether the agent has taken it is not known: see 'tandemctl get "
+			"operations'",
+			what, e.msg);
 	else if (ret)
 		ctl_fail(c, "%s: %s", what, e.msg);
 	else
