@@ -309,6 +309,8 @@ struct json *control_status(struct volume *v)
 	json_set_int(x, "bytes", (int64_t)v->count_bytes);
 	json_set_int(x, "errors", (int64_t)v->count_errors);
 	json_set_int(x, "checkpoints", (int64_t)atomic_load(&v->count_checkpoints));
+	json_set_int(x, "waits", (int64_t)v->polling.waits);
+	json_set_int(x, "waits_polled", (int64_t)v->polling.polled);
 	json_set_int(x, "damaged", (int64_t)v->count_damaged);
 	json_set_int(x, "repaired", (int64_t)v->count_repaired);
 	json_set(j, "counters", x);

@@ -13,10 +13,12 @@ uint64_t polling_window(const struct polling *p, bool under_way)
 	return p->window_ns[under_way];
 }
 
-void polling_waited(struct polling *p, bool under_way, uint64_t ns)
+void polling_waited(struct polling *p, bool under_way, uint64_t ns, bool polled)
 {
 	uint64_t *w = &p->window_ns[under_way];
 
+	p->waits++;
+	p->polled += polled;
 	if (ns <= p->limit_ns)
 		*w = MIN(MAX(2 * *w, POLLING_MIN_NS), p->limit_ns);
 	else

@@ -21,11 +21,12 @@
 struct polling {
 	uint64_t limit_ns; /* 0: never */
 	uint64_t window_ns[2]; /* of waits for a newcomer, and for what is under way */
+	uint64_t waits, polled; /* all, and those that ended before it slept */
 };
 
 uint64_t polling_window(const struct polling *p, bool under_way);
-/* A wait of this kind took so long. */
-void polling_waited(struct polling *p, bool under_way, uint64_t ns);
+/* A wait of this kind took so long, and ended while it was looked again, or not. */
+void polling_waited(struct polling *p, bool under_way, uint64_t ns, bool polled);
 
 /*
  * The limit where none is configured: POLLING_DEFAULT_NS; 0 on a single processor, and in a control group with a quota of

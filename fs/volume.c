@@ -396,7 +396,7 @@ static int wait_turn(struct volume *v)
 
 	loop_poll(v->loop, polling_window(&v->polling, under_way));
 	r = loop_run_once(v->loop, UINT64_MAX);
-	polling_waited(&v->polling, under_way, loop_waited_ns(v->loop));
+	polling_waited(&v->polling, under_way, loop_waited_ns(v->loop), loop_polled(v->loop));
 	return r;
 }
 

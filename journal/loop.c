@@ -26,6 +26,7 @@ struct loop {
 	int wake_fd;
 	uint64_t poll_ns; /* of the next wait */
 	uint64_t waited_ns; /* in the last one */
+	bool polled; /* so it ended */
 	bool no_pwait2; /* the kernel or its filter refuses epoll_pwait2(2) */
 	struct epoll_event events[EVENTS_MAX]; /* fetched; data.ptr NULL when struck */
 	int nevents, at; /* at: the next one to hand out */
@@ -189,10 +190,13 @@ static int wait_polling(struct loop *l, uint64_t timeout_ns)
 	int n = 0;
 
 	l->poll_ns = 0;
+	l->polled = false;
 	while (poll_ns && now - begin < poll_ns) {
 		n = wait_events(l, 0);
-		if (n)
+		if (n) {
+			l->polled = now != begin;
 			break;
+		}
 		sched_yield();
 		now = clock_mono_ns();
 	}
@@ -207,6 +211,11 @@ static int wait_polling(struct loop *l, uint64_t timeout_ns)
 void loop_poll(struct loop *l, uint64_t ns)
 {
 	l->poll_ns = ns;
+}
+
+bool loop_polled(const struct loop *l)
+{
+	return l->polled;
 }
 
 uint64_t loop_waited_ns(const struct loop *l)

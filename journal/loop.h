@@ -44,6 +44,8 @@ int loop_run_once(struct loop *l, uint64_t timeout_ns);
 void loop_poll(struct loop *l, uint64_t ns);
 /* How long the last loop_run_once() waited, polling and asleep. */
 uint64_t loop_waited_ns(const struct loop *l);
+/* Did that end while it polled? False, too, where something was there at the first look. */
+bool loop_polled(const struct loop *l);
 /* Makes a running or the next loop_run_once() return promptly. Any thread, also a signal handler. */
 void loop_wake(struct loop *l);
 

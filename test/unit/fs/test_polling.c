@@ -15,17 +15,19 @@ Test(polling, windows_follow_what_waits_took_each_kind_for_itself)
 	struct polling p = {.limit_ns = LIMIT};
 
 	cr_assert(zero(u64, polling_window(&p, true)));
-	polling_waited(&p, true, LIMIT / 10);
+	polling_waited(&p, true, LIMIT / 10, false);
 	cr_assert(eq(u64, polling_window(&p, true), POLLING_MIN_NS));
 	for (unsigned i = 0; i < 10; i++)
-		polling_waited(&p, true, LIMIT);
+		polling_waited(&p, true, LIMIT, true);
 	cr_assert(eq(u64, polling_window(&p, true), LIMIT));
 	cr_assert(zero(u64, polling_window(&p, false)), "one kind says nothing of the other");
-	polling_waited(&p, true, LIMIT + 1);
+	polling_waited(&p, true, LIMIT + 1, false);
 	cr_assert(eq(u64, polling_window(&p, true), LIMIT / 2));
 	for (unsigned i = 0; i < 10; i++)
-		polling_waited(&p, true, 100 * LIMIT);
+		polling_waited(&p, true, 100 * LIMIT, false);
 	cr_assert(zero(u64, polling_window(&p, true)), "who waits long sleeps at once");
+	cr_assert(eq(u64, p.waits, 22));
+	cr_assert(eq(u64, p.polled, 10));
 }
 
 Test(polling, without_a_limit_nothing_polls)
@@ -33,7 +35,7 @@ Test(polling, without_a_limit_nothing_polls)
 	struct polling p = {0};
 
 	for (unsigned i = 0; i < 10; i++)
-		polling_waited(&p, false, 0);
+		polling_waited(&p, false, 0, false);
 	cr_assert(zero(u64, polling_window(&p, false)));
 }
 

@@ -188,6 +188,7 @@ Test(loop, polling_ends_in_time_and_sees_what_comes)
 {
 	struct numbered t = {.t.expired = note};
 	uint64_t start = clock_mono_ns();
+	pthread_t waking;
 
 	nfired = 0;
 	loop_poll(loop, NS_PER_S); /* a timer ends it */
@@ -199,9 +200,20 @@ Test(loop, polling_ends_in_time_and_sees_what_comes)
 	loop_wake(loop);
 	loop_poll(loop, 3600 * NS_PER_S);
 	cr_assert(zero(int, loop_run_once(loop, UINT64_MAX)));
+	cr_assert(not(loop_polled(loop)), "it was there at the first look");
+	cr_assert(zero(int, pthread_create(&waking, NULL, waker, NULL)));
+	loop_poll(loop, 3600 * NS_PER_S);
+	cr_assert(zero(int, loop_run_once(loop, UINT64_MAX)));
+	pthread_join(waking, NULL);
+	cr_assert(loop_polled(loop));
 	loop_poll(loop, NS_PER_MS); /* and sleeps then, as long as it may */
 	start = clock_mono_ns();
 	cr_assert(zero(int, loop_run_once(loop, 4 * NS_PER_MS)));
 	cr_assert(ge(u64, clock_mono_ns() - start, 4 * NS_PER_MS));
 	cr_assert(ge(u64, loop_waited_ns(loop), 4 * NS_PER_MS));
+	cr_assert(not(loop_polled(loop)));
+	cr_assert(zero(int, pthread_create(&waking, NULL, waker, NULL)));
+	cr_assert(zero(int, loop_run_once(loop, UINT64_MAX)));
+	pthread_join(waking, NULL);
+	cr_assert(not(loop_polled(loop)), "nobody said to poll");
 }
