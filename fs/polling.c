@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "polling.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
+
+#define PROCESSORS_MAX (1 << 20)
 
 uint64_t polling_window(const struct polling *p, bool under_way)
 {
@@ -23,6 +26,24 @@ void polling_waited(struct polling *p, bool under_way, uint64_t ns, bool polled)
 		*w = MIN(MAX(2 * *w, POLLING_MIN_NS), p->limit_ns);
 	else
 		*w = *w / 2 < POLLING_MIN_NS ? 0 : *w / 2;
+}
+
+/* A kernel for more processors than the mask has bits refuses it, however many there are. */
+unsigned polling_processors(int (*get)(pid_t pid, size_t size, cpu_set_t *set))
+{
+	for (int bits = CPU_SETSIZE; bits <= PROCESSORS_MAX; bits *= 2) {
+		cpu_set_t *set = CPU_ALLOC((size_t)bits);
+		size_t size = CPU_ALLOC_SIZE((size_t)bits);
+		int ret, n;
+
+		ensure(set);
+		ret = get(0, size, set) ? -errno : 0;
+		n = ret ? 1 : CPU_COUNT_S(size, set);
+		CPU_FREE(set);
+		if (ret != -EINVAL)
+			return (unsigned)n;
+	}
+	return 1;
 }
 
 /* The number that a file begins with; 0 where there is none. */

@@ -11,6 +11,7 @@
 #ifndef FS_POLLING_H
 #define FS_POLLING_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -34,5 +35,7 @@ void polling_waited(struct polling *p, bool under_way, uint64_t ns, bool polled)
  * below it), `own` this process's /proc/self/cgroup.
  */
 uint64_t polling_limit(unsigned processors, const char *cgroups, const char *own);
+/* On how many processors this process may run; 1 where nobody can tell. `get` is sched_getaffinity(2). */
+unsigned polling_processors(int (*get)(pid_t pid, size_t size, cpu_set_t *set));
 
 #endif

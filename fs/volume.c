@@ -380,12 +380,10 @@ static void spare_from_oom(void)
 
 static void polling_start(struct volume *v)
 {
-	cpu_set_t cpus;
-	unsigned n = sched_getaffinity(0, sizeof(cpus), &cpus) ? 1 : (unsigned)CPU_COUNT(&cpus);
-
 	v->polling.limit_ns = v->cfg->poll_ns != UINT64_MAX
 				      ? v->cfg->poll_ns
-				      : polling_limit(n, "/sys/fs/cgroup", "/proc/self/cgroup");
+				      : polling_limit(polling_processors(sched_getaffinity),
+						"/sys/fs/cgroup", "/proc/self/cgroup");
 }
 
 /* One turn of the loop. */

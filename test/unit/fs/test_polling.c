@@ -2,6 +2,9 @@
 /* How long it pays to look again before sleeping. */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -37,6 +40,36 @@ Test(polling, without_a_limit_nothing_polls)
 	for (unsigned i = 0; i < 10; i++)
 		polling_waited(&p, false, 0, false);
 	cr_assert(zero(u64, polling_window(&p, false)));
+}
+
+/* A kernel whose masks have so many bits; the process may run on the first and the last. */
+static int kernel_bits, error;
+
+static int affinity(pid_t pid, size_t size, cpu_set_t *set)
+{
+	errno = error ? error : EINVAL;
+	if (error || size * 8 < (size_t)kernel_bits)
+		return -1;
+	CPU_ZERO_S(size, set);
+	CPU_SET_S(0, size, set);
+	CPU_SET_S((size_t)kernel_bits - 1, size, set);
+	return 0;
+}
+
+Test(polling, processors_are_counted_however_many_the_kernel_is_made_for)
+{
+	static const int bits[] = {64, 1024, 1025, 4096, 8192, 1 << 20};
+
+	for (unsigned i = 0; i < sizeof(bits) / sizeof(bits[0]); i++) {
+		kernel_bits = bits[i];
+		cr_assert(eq(u32, polling_processors(affinity), 2), "%d", bits[i]);
+	}
+	kernel_bits = INT_MAX;
+	cr_assert(eq(u32, polling_processors(affinity), 1));
+	kernel_bits = 64;
+	error = EPERM;
+	cr_assert(eq(u32, polling_processors(affinity), 1));
+	cr_assert(ge(u32, polling_processors(sched_getaffinity), 1));
 }
 
 static void put(const char *name, const char *text)
