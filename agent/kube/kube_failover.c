@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "kube_failover_impl.h"
@@ -123,16 +124,26 @@ static void look_post_rule(struct failover *f, struct switch_seen *s)
 	failover_rule(f, false, s);
 }
 
-/* For tests: TANDEMFS_FAULT_FAILOVER=STAGE or STAGE:after, before or after what is done in that stage. */
+/*
+ * For tests: TANDEMFS_FAULT_FAILOVER=STAGE or STAGE:after, or several with commas. It dies when the stage is in the
+ * status, before or after what is done in it; and only where it has begun the stage itself. So each stage has one
+ * death, also where the next process has the same environment.
+ */
 static void maybe_die(const struct failover *f, bool after)
 {
 	const char *fault = getenv("TANDEMFS_FAULT_FAILOVER");
 	char here[64];
+	size_t len;
 
-	snprintf(
+	if (!fault || !f->begun)
+		return;
+	len = (size_t)snprintf(
 		here, sizeof(here), "%s%s", switch_stage_name(f->run.stage), after ? ":after" : "");
-	if (fault && !strcmp(fault, here))
-		raise(SIGKILL);
+	for (; *fault; fault += strcspn(fault, ","), fault += *fault == ',')
+		if (strcspn(fault, ",") == len && !memcmp(fault, here, len)) {
+			raise(SIGKILL);
+			_exit(128 + SIGKILL); /* a container's process 1 gets none of its own */
+		}
 }
 
 static void look_stage(struct failover *f, struct switch_seen *s)
@@ -243,6 +254,18 @@ static void tell(struct failover *f, enum switch_stage before)
 		f->run.reason);
 }
 
+/* What another process began, or this one before it lost the lease. */
+static void tell_goes_on(const struct failover *f)
+{
+	const char *stage = switch_stage_name(f->run.stage), *who = f->c.config->kube_identity;
+	char text[SWITCH_TEXT_MAX];
+	uint64_t hash = 0;
+
+	snprintf(text, sizeof(text), "%s: goes on in '%.253s'", stage, who);
+	log_info("Failover '%s': %s", meta_of(f->obj, "name"), text);
+	kube_event_once(f->c.kube, f->obj, "Normal", "FailoverGoesOn", text, &hash);
+}
+
 /* --- one object --- */
 
 static struct failover *failover_new(struct kube_control *c, const struct json *obj)
@@ -272,8 +295,7 @@ static struct failover *failover_new(struct kube_control *c, const struct json *
 			f->volumes = json_array();
 	}
 	if (run.started_ms)
-		log_info("Failover '%s': goes on at %s", meta_of(obj, "name"),
-			switch_stage_name(run.stage));
+		tell_goes_on(f);
 	return f;
 }
 
@@ -298,6 +320,7 @@ static bool turn(struct failover *f, struct err *e)
 		switch_begin(&f->run, failover_now_ms());
 		if (write_status(f, e))
 			return true;
+		f->begun = true;
 	}
 	look_stage(f, &seen);
 	if (atomic_load(f->c.stop) || !lease_hold(&f->c)) /* another one goes on with it */
@@ -305,8 +328,10 @@ static bool turn(struct failover *f, struct err *e)
 	switch_step(&f->run, &seen, failover_now_ms());
 	if (write_status(f, e))
 		return true;
-	if (f->run.stage != before)
+	if (f->run.stage != before) {
+		f->begun = true;
 		tell(f, before);
+	}
 	return switch_ended(&f->run);
 }
 

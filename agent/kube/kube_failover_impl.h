@@ -15,6 +15,7 @@ struct failover {
 	struct kube_control c; /* of this thread */
 	struct json *obj;
 	struct switch_run run;
+	bool begun; /* its stage, by this process; else this one goes on with it */
 	/* What the status keeps: */
 	struct json *summary; /* [{namespace, sourceNamespace, status, reason}] */
 	struct json *volumes; /* [{volume, namespaces, node, operation, status, reason}] */

@@ -246,31 +246,41 @@ root_disk_is_clean a || fail "the pod of the standby wrote into the bare directo
 step "site a is back as a standby, and its pod waits"
 
 # --- and takes over again, while the agents of both sites are killed ------------------------------------------------
-kill_leaders() { # where the Failover is, and then there
-	local s
-	for s in a b; do
-		# shellcheck disable=SC2046
-		kill_processes "$s" $(processes_of "$s" "$(leader_pod "$s")")
-	done
-	echo "$1" >>"$WORK/killed"
-}
-kill_at_steps() {
+# Those of site a, which do it, die within their steps, each once; the leader of site b when a step is seen from outside.
+kt a set env deployment/tandem-agent TANDEMFS_FAULT_FAILOVER=WaitAfterScaleDown,HandOver:after,ScaleUpDestination:after >/dev/null
+kt a rollout status deployment/tandem-agent --timeout 90s >/dev/null || fail "the agents of site a are not replaced"
+wait_for 30 "they are ready" pods_ready a
+wait_for 30 "one of them leads" has_leader a
+wait_for 60 "there are none but new agents" eval '[[ $(restarts a agent) = 0 ]]'
+kill_other_leader() {
 	local stage last=
 	while read -r stage; do
 		case $stage in
 		"$last") ;;
-		WaitAfterScaleDown | HandOver | ScaleUpDestination) kill_leaders "$stage" ;;
+		WaitAfterScaleDown | HandOver)
+			# shellcheck disable=SC2046
+			kill_processes b $(processes_of b "$(leader_pod b)")
+			echo "$stage" >>"$WORK/killed"
+			;;
 		esac
 		last=$stage
 	done < <(kc a get failovers --watch -o 'jsonpath={.status.stage}{"\n"}')
 }
-kill_at_steps >"$WORK/kill.out" 2>&1 &
+goes_on() { # the steps at which another agent found the Failover, in their order
+	kc a get events --field-selector involvedObject.name=back-to-site-a,reason=FailoverGoesOn --sort-by=.firstTimestamp \
+		-o 'jsonpath={range .items[*]}{.message}{"\n"}{end}' | sed 's/:.*//' | xargs
+}
+deaths() { # how the agents of site a ended that ended
+	kt a get pods -l app.kubernetes.io/component=agent -o json |
+		jq -r '[.items[].status.containerStatuses[].lastState.terminated // empty | .exitCode] | unique | join(" ")'
+}
+kill_other_leader >"$WORK/kill.out" 2>&1 &
 walk "Home again"
 mariadb_unload b
-# The last step is short: the failover may be over before who kills has seen it. Then this shows no more than that a
-# leader which dies afterwards changes nothing.
-wait_for 60 "agents are killed at the third step, too" \
-	eval '[[ $(xargs <"$WORK/killed") = "WaitAfterScaleDown HandOver ScaleUpDestination" ]]'
+expect_eq "steps within which an agent of site a died, and another went on" "$(goes_on)" "WaitAfterScaleDown HandOver ScaleUpDestination"
+wait_for 60 "the three that died are started again" eval '[[ $(restarts a agent) = 3 ]]'
+expect_eq "how they died" "$(deaths)" 137
+expect_match "the leader of site b was killed, too" "$(xargs <"$WORK/killed")" "WaitAfterScaleDown"
 wait_for 60 "the database answers on site a" answers a
 expect_eq "answered rows of site a that are lost" "$(mariadb_missing a a)" 0
 expect_eq "answered rows of site b that are lost" "$(mariadb_missing b a)" 0
