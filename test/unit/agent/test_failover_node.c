@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "kube_failover_impl.h"
@@ -23,7 +24,7 @@ static struct json *parse(const char *text)
 
 static void begin(void)
 {
-	strcpy(config.domain, "b");
+	snprintf(config.domain, sizeof(config.domain), "b");
 	f.c.config = &config;
 	f.c.nodes = nodes;
 	f.obj = parse("{\"spec\":{\"fromDomain\":\"a\",\"node\":\"a1\"}}");

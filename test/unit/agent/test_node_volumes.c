@@ -140,12 +140,14 @@ Test(node_volumes, what_is_no_name_was_not_said)
 
 Test(node_volumes, no_more_peers_than_there_can_be)
 {
-	char text[1200] = "{\"volume\":\"v1\",\"status\":{\"peers\":[";
+	char text[1200];
+	size_t at = 0;
 	struct node_volume v;
 
 	for (unsigned i = 0; i < REPLICAS_MAX + 3; i++)
-		strcat(text, "{\"domain\":\"a\",\"node\":\"a1\"},");
-	strcat(text, "0]}}");
+		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s{\"domain\":\"a\"}",
+			i ? "," : "{\"volume\":\"v1\",\"status\":{\"peers\":[");
+	snprintf(text + at, sizeof(text) - at, "]}}");
 	cr_assert(parse(text, true, &v));
 	cr_assert(eq(u32, v.nothers, REPLICAS_MAX));
 }
