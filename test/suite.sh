@@ -12,6 +12,7 @@
 #     sim-long    the simulator for STEPS over SEEDS: test/sim.sh
 #     san-units, san-sim, san-system   the same, and some rounds of the kill tests, with ASan and UBSan
 #     race        programs under ThreadSanitizer
+#     race-system the daemons and agents themselves under it, in some rounds of a few tests
 #     fuzz        every fuzzer for FUZZ_SECONDS
 #     system      real mounts, real processes, real kills (test/run)
 #
@@ -31,7 +32,11 @@ SAN_SIM_STEPS=${SAN_SIM_STEPS:-20000}
 # Every test that kills. SAN_ROUNDS=40 are ten rounds or more of each: standby-killed makes one of four.
 SAN_ROUNDS=${SAN_ROUNDS:-5}
 san_system='kill-active both-killed pull-kill moments failover standby-killed orphans stale-mount recovering no-exec'
-san_system_long='chaos split hang resync sigterm demote-force standby-stopped power-loss bad-sector repair'
+san_system_long='chaos split hang resync sigterm demote-force standby-stopped power-loss bad-sector repair
+holder-kill holder-kill-fsync holder-aborts ack-fsync'
+race_system='kill-active failover'
+race_system_long='moments pull-kill chaos repair resync holder-kill holder-kill-fsync holder ack-fsync agent agent-failover nodes create'
+RACE_SYSTEM=${RACE_SYSTEM:-$race_system${CI_LONG:+ $race_system_long}}
 SAN_SYSTEM=${SAN_SYSTEM:-$san_system${CI_LONG:+ $san_system_long}}
 FUZZ_SECONDS=${FUZZ_SECONDS:-10}
 MAX_SKIPS=${MAX_SKIPS:-0}
@@ -294,6 +299,13 @@ run_group() {
 	race)
 		# shellcheck disable=SC2046 # a list of programs
 		build race B="$B" race-programs && run_programs race $(names "$B" RACE_PROGS)
+		;;
+	race-system)
+		if build race-system B="$B-tsan" SAN=thread OPT=-O1 all system-programs; then
+			# shellcheck disable=SC2086 # several names in one variable
+			B=$B-tsan ROUNDS=$SAN_ROUNDS SLOWER=4 \
+				run_counted race-system "${SAN_ROUNDS}-rounds" "${fixed[@]}" test/run $RACE_SYSTEM
+		fi
 		;;
 	fuzz)
 		# shellcheck disable=SC2046 # a list of programs

@@ -45,7 +45,7 @@ help:
 	@echo 'check                   units and simulator, under two minutes; CRITERION_OPTS="--filter ring/*"'
 	@echo 'check-san               the same and some kill rounds with ASan and UBSan'
 	@echo 'sim                     the simulator for STEPS=100000000 over SEEDS=200, on all cores; SEED=n is the first'
-	@echo 'race                    programs under ThreadSanitizer'
+	@echo 'race                    programs, and daemons in some kill tests, under ThreadSanitizer'
 	@echo 'fuzz                    every parser for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'test-system             real mounts, processes and kills; TESTS="name ..." ROUNDS=n'
 	@echo 'test                    setup and all of the above; one line with the counts at the end'
@@ -66,13 +66,13 @@ sim: sim-program
 check-san:
 	$(SUITE) san-units san-sim san-system
 race:
-	$(SUITE) race
+	$(SUITE) race race-system
 fuzz:
 	$(SUITE) fuzz
 test-system:
 	$(SUITE) system
 
-TEST_GROUPS ?= build lint units sim san-units san-sim san-system race fuzz system
+TEST_GROUPS ?= build lint units sim san-units san-sim san-system race race-system fuzz system
 # As many rounds as fit into the time of a continuous integration.
 test: setup
 	$(SUITE:test/suite.sh=ROUNDS=$(or $(ROUNDS),12) test/suite.sh) $(TEST_GROUPS)
@@ -90,7 +90,7 @@ format:
 .PHONY: clean-beside
 clean: clean-beside
 clean-beside:
-	rm -rf $(B)-asan
+	rm -rf $(B)-asan $(B)-tsan
 
 .PHONY: demo demo-clean bench
 demo: setup
