@@ -1,8 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # group: programs
-# budget: 120
+# budget: 200
+# alone
 # A busy daemon looks again before it sleeps, where it may: not with poll = 0ms, and by itself not on a single processor.
+#
+# Where the machine is so busy that waits take longer than the time for polling it does not pay, and stops: so one is
+# enough, and it is waited for: a daemon that does not poll has none, however long it works.
 . "$(dirname "$0")/../lib.sh"
 
 again() { # journal settings: both sites with them
@@ -20,10 +24,10 @@ write_one_by_one() { dd if=/dev/zero of="$(mnt a)/file" bs=4k count=1000 oflag=d
 polled() { status "$1" .counters.waits_polled; }
 polls() {
 	write_one_by_one
-	[[ $(polled a) -gt 200 && $(polled b) -gt 200 ]]
+	[[ $(polled a) -gt 0 && $(polled b) -gt 0 ]]
 }
 both_poll() { # what
-	wait_for 30 "$1, the daemons poll" polls
+	wait_for 60 "$1, the daemons poll" polls
 	step "$1: $(status a '"\(.counters.waits_polled) of \(.counters.waits)"') waits of site a, $(polled b) of site b"
 }
 neither_polls() { # what
@@ -42,6 +46,7 @@ has_quota() { # of processor time, as far as this group and the topmost say
 		grep -qsE '^[1-9]' /sys/fs/cgroup/cpu/cpu.cfs_quota_us
 }
 
+[[ $(cut -d. -f1 /proc/loadavg) -lt $((4 * $(nproc))) ]] || skip "others keep this machine too busy for polling to pay: load $(cut -d' ' -f1 /proc/loadavg)"
 sites_up
 if [[ $(nproc) -lt 2 ]] || has_quota; then
 	neither_polls "on this machine, by default"
@@ -50,8 +55,8 @@ else
 fi
 again "poll = 0ms"
 neither_polls "with poll = 0ms"
-again "poll = 1ms"
-both_poll "with poll = 1ms"
+again "poll = 10ms"
+both_poll "with poll = 10ms"
 for s in a b; do SITE_ENV[$s]="taskset -c $(taskset -cp $$ | sed 's/.*[ ,-]//')"; done
 again ""
 neither_polls "on one processor"
