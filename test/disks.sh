@@ -57,8 +57,8 @@ disk_order() { # site, order...
 }
 
 disk_umount() { # site
-	wait_for 10 "the filesystem of site $1 is unmounted" umount "$(dir_of "$1")/disk"
-	wait_for 10 "the loop device of site $1 is gone" \
+	wait_for 30 "the filesystem of site $1 is unmounted" umount "$(dir_of "$1")/disk"
+	wait_for 30 "the loop device of site $1 is gone" \
 		eval "! losetup -a | grep -q '$(dir_of "$1")/cache/'"
 }
 
