@@ -173,7 +173,7 @@ run_sim() {
 	done
 	if [ -z "$sandir" ]; then
 		while read -r seed replicas steps level _; do
-			runs+=("--seed $seed --replicas $replicas --steps $steps --level $level")
+			runs+=("--seed $seed --replicas $replicas --steps $steps --level $level --sound-disks")
 		done < <(grep '^[0-9]' test/sim/seeds)
 		runs+=(--selftest)
 	fi

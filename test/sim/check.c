@@ -136,6 +136,16 @@ static void check_domains(struct world *w, struct node *n, const struct record *
 	}
 }
 
+/* Another one holds this version: it was made there, or here in an earlier life. */
+static bool known_elsewhere(const struct world *w, const struct node *n)
+{
+	for (unsigned i = 0; i < w->n; i++)
+		if (i != n->index &&
+			record_compare(&w->node[i].disk.record, &n->disk.record) == RECORD_SAME)
+			return true;
+	return false;
+}
+
 /* What a change may do, whoever wanted it. */
 void check_record(struct world *w, struct node *n, const struct record *old)
 {
@@ -158,6 +168,9 @@ void check_record(struct world *w, struct node *n, const struct record *old)
 			"I3: replica %u, not in sync, becomes active without --accept-data-loss",
 			n->index);
 	}
+	if (became && n->errors >= 3 && !n->risk_accepted && !known_elsewhere(w, n))
+		violation(w, "I9: the suspect replica %u becomes active without --accept-data-loss",
+			n->index);
 	if (!w->forked)
 		check_domains(w, n, old);
 	look_for_forks(w, n);

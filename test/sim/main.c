@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sim [--seed N] [--steps N] [--replicas 2|3] [--level 1|2] [--trace] [--break NAME]
+ * sim [--seed N] [--steps N] [--replicas 2|3] [--level 1|2] [--sound-disks] [--trace] [--break NAME]
  * sim --selftest
  *
  * Prints the seed first. Exit 0 when no invariant was broken, 1 with what was broken and how to see
- * it again. --level: what all builds know (format level); without it each world draws. --break NAME puts a defect into the simulated daemon; --selftest does that with each of
- * them and demands that the checker finds it.
+ * it again. --level: what all builds know (format level); without it each world draws. --sound-disks: none fails.
+ * --break NAME puts a defect into the simulated daemon; --selftest does that with each of them and demands that the
+ * checker finds it.
  */
 #include "sim.h"
 
@@ -31,6 +32,8 @@ static const struct {
 	[BREAK_ADOPT_FORK] = {"adopt-fork", "I6"},
 	[BREAK_GRANT_MORE] = {"grant-more", "I8"},
 	[BREAK_STAGE_BEYOND] = {"stage-beyond-grant", "I8"},
+	[BREAK_TRUST_SUSPECT] = {"trust-suspect", "I9"},
+	[BREAK_ERROR_GOES_ON] = {"error-goes-on", "I1"},
 	[BREAK_DEAF] = {"deaf", "liveness"},
 };
 
@@ -47,12 +50,14 @@ static bool run(const struct sim_options *opt, char *text, size_t size, bool qui
 	if (!quiet && ok)
 		printf("seed %llu, %u replicas: %llu steps, %llu calms, %llu starts, %llu commits, "
 		       "%llu "
-		       "forks, %llu pulls, %llu resyncs, %llu raises, %llu waits: ok\n",
+		       "forks, %llu pulls, %llu resyncs, %llu raises, %llu waits, %llu errors: "
+		       "ok\n",
 			(unsigned long long)opt->seed, opt->replicas, (unsigned long long)w->step,
 			(unsigned long long)w->worlds, (unsigned long long)w->starts,
 			(unsigned long long)w->commits, (unsigned long long)w->forks,
 			(unsigned long long)w->pulls, (unsigned long long)w->resyncs,
-			(unsigned long long)w->raises, (unsigned long long)w->waits);
+			(unsigned long long)w->raises, (unsigned long long)w->waits,
+			(unsigned long long)w->errors);
 	if (!quiet && !ok)
 		printf("step %llu: BROKEN: %s\n", (unsigned long long)w->step, text);
 	free(w);
@@ -86,7 +91,8 @@ static int selftest(void)
 
 static int usage(void)
 {
-	fputs("usage: sim [--seed N] [--steps N] [--replicas 2|3] [--level 1|2] [--trace] "
+	fputs("usage: sim [--seed N] [--steps N] [--replicas 2|3] [--level 1|2] [--sound-disks] "
+	      "[--trace] "
 	      "[--break NAME] | --selftest\n",
 		stderr);
 	return 2;
@@ -96,7 +102,8 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"seed", 1, NULL, 's'}, {"steps", 1, NULL, 'n'},
 		{"replicas", 1, NULL, 'r'}, {"level", 1, NULL, 'l'}, {"trace", 0, NULL, 't'},
-		{"break", 1, NULL, 'b'}, {"selftest", 0, NULL, 'x'}, {NULL, 0, NULL, 0}};
+		{"break", 1, NULL, 'b'}, {"sound-disks", 0, NULL, 'd'}, {"selftest", 0, NULL, 'x'},
+		{NULL, 0, NULL, 0}};
 	struct sim_options opt = {.seed = 1, .steps = 100000, .replicas = 2};
 	char text[512];
 	int o;
@@ -115,6 +122,9 @@ int main(int argc, char **argv)
 			break;
 		case 'l':
 			opt.level = (uint32_t)strtoul(optarg, NULL, 0);
+			break;
+		case 'd':
+			opt.sound_disks = true;
 			break;
 		case 't':
 			opt.trace = true;
@@ -138,8 +148,9 @@ int main(int argc, char **argv)
 	printf("seed %llu\n", (unsigned long long)opt.seed);
 	if (run(&opt, text, sizeof(text), false))
 		return 0;
-	printf("again: sim --seed %llu --steps %llu --replicas %u --level %u%s%s --trace\n",
+	printf("again: sim --seed %llu --steps %llu --replicas %u --level %u%s%s%s --trace\n",
 		(unsigned long long)opt.seed, (unsigned long long)opt.steps, opt.replicas,
-		opt.level, opt.brk ? " --break " : "", opt.brk ? breaks[opt.brk].name : "");
+		opt.level, opt.sound_disks ? " --sound-disks" : "", opt.brk ? " --break " : "",
+		opt.brk ? breaks[opt.brk].name : "");
 	return 1;
 }

@@ -18,7 +18,7 @@ static void end_life(struct world *w, struct node *n)
 		if (n->asked_activate[i])
 			w->activate_typed[n->asked_activate[i] - 1] = true;
 	n->nasked = 0;
-	n->resync_typed = false;
+	n->resync_typed = n->risk_accepted = false;
 	n->life++;
 	memset(n->fetch, 0, sizeof(n->fetch));
 	wire_node_gone(w, n->index);
@@ -38,6 +38,42 @@ void node_crash(struct world *w, struct node *n, bool power)
 	disk_crash(w, &n->disk, power);
 	end_life(w, n);
 	start_later(w, n, 2 * MS + sim_below(w, w->calm || sim_chance(w, 2) ? 20 * MS : 500 * MS));
+}
+
+/* A write, or what makes it durable, failed: it may be there or not. */
+bool node_disk_fails(struct world *w, struct node *n)
+{
+	if (!n->failing || n->zombie)
+		return false;
+	n->failing--;
+	w->errors++;
+	if (w->opt.brk == BREAK_ERROR_GOES_ON) {
+		node_step(w, n, &(struct core_event){.type = EV_DURABLE, .seq = n->disk.end.seq});
+		return true;
+	}
+	n->disk.facts.bad_starts++;
+	n->errors++;
+	trace(w, "a write of %u fails, the %uth in a row", n->index, n->errors);
+	node_crash(w, n, true);
+	return true;
+}
+
+/* Ended well for so long that what was before does not count; a suspect stays one. */
+#define GOOD_START (100 * MS)
+
+static void count_good_start(const struct world *w, struct node *n)
+{
+	if (n->errors && n->errors < 3 && w->now > n->started + GOOD_START)
+		n->errors = n->disk.facts.bad_starts = 0;
+}
+
+void node_disk_good(struct world *w, struct node *n)
+{
+	bool suspect = n->errors >= 3;
+
+	n->failing = n->errors = n->disk.facts.bad_starts = 0;
+	if (suspect)
+		node_crash(w, n, false);
 }
 
 static int pos_at(void *ctx, uint64_t seq, struct pos *ret_pos)
@@ -92,8 +128,11 @@ void node_start(struct world *w, struct node *n)
 	ensure(r);
 	core_free(n->core);
 	n->core = NULL;
+	n->started = w->now;
 	if (n->given_up)
 		begin_again(w, n);
+	if (w->opt.brk == BREAK_TRUST_SUSPECT)
+		n->disk.facts.bad_starts = 0;
 	record_copy(r, &n->disk.record);
 	if (w->opt.brk == BREAK_REJOIN_UNASKED)
 		r->ninactive = 0;
@@ -130,6 +169,8 @@ static void persist_record(struct world *w, struct node *n)
 {
 	static struct record old; /* large; only compared by check_record() */
 
+	if (node_disk_fails(w, n))
+		return;
 	record_copy(&old, &n->disk.record);
 	if (w->opt.brk == BREAK_FORGET_RECORD && sim_chance(w, 3))
 		return;
@@ -262,9 +303,11 @@ static void act(struct world *w, struct node *n, const struct core_action *a)
 		break;
 	case ACT_PERSIST_FACTS:
 		n->disk.facts = a->facts;
+		n->disk.facts.bad_starts = w->opt.brk == BREAK_TRUST_SUSPECT ? 0 : n->errors;
 		break;
 	case ACT_TRUNCATE:
-		truncate_log(w, n, a->pos);
+		if (!node_disk_fails(w, n))
+			truncate_log(w, n, a->pos);
 		break;
 	case ACT_SEND:
 		send_msg(w, n, a);
@@ -306,6 +349,8 @@ static void act(struct world *w, struct node *n, const struct core_action *a)
 			(struct sim_event){.type = SIM_BUILT, .node = n->index, .life = n->life});
 		break;
 	case ACT_GIVE_UP:
+		if (node_disk_fails(w, n))
+			break;
 		check_give_up(w, n);
 		n->given_up = true;
 		n->gave_up_at = w->now;
@@ -526,6 +571,7 @@ void node_status(struct world *w, struct node *n)
 
 	if (!n->up)
 		return;
+	count_good_start(w, n);
 	pull(w, n);
 	if (!n->up || w->violation[0])
 		return;

@@ -65,6 +65,7 @@ static void type(
 	ev.op = (struct core_operator){.id = ++w->ids, .verb = verb, .flags = flags};
 	if (verb != OPERATOR_PROMOTE && verb != OPERATOR_DEMOTE && verb != OPERATOR_RAISE)
 		snprintf(ev.op.domain, sizeof(ev.op.domain), "site-%c", (char)('a' + domain));
+	n->risk_accepted |= !!(flags & OPERATOR_ACCEPT_DATA_LOSS);
 	if (verb == OPERATOR_RESYNC)
 		n->resync_typed |= (flags & (OPERATOR_YES | OPERATOR_PREVIEW)) == OPERATOR_YES;
 	n->asked_activate[n->nasked] = verb == OPERATOR_ACTIVATE ? domain + 1

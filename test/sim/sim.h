@@ -44,6 +44,8 @@ enum sim_break {
 	BREAK_ADOPT_FORK, /* a fork's loser takes the other record and keeps its own state in place */
 	BREAK_GRANT_MORE, /* a replica grants more room than it has */
 	BREAK_STAGE_BEYOND, /* the active does not look at grants */
+	BREAK_TRUST_SUSPECT, /* a replica does not count the starts that ended with an I/O error */
+	BREAK_ERROR_GOES_ON, /* a write fails, and the daemon goes on as if it had not */
 	BREAK_DEAF, /* a connection never comes back: nothing moves any more */
 	BREAK_COUNT,
 };
@@ -54,6 +56,7 @@ struct sim_options {
 	bool trace;
 	enum sim_break brk;
 	uint32_t level; /* the format level of all builds; 0: drawn for each world */
+	bool sound_disks; /* none fails */
 };
 
 /* A batch: header and, for each entry, the chain after it. Shared by disks and frames. */
@@ -109,6 +112,10 @@ struct node {
 	struct sim_batch *current; /* of the event in hand */
 	struct fetch_job fetch[REPLICAS_MAX];
 	uint64_t slow_until;
+	unsigned failing; /* so many of the next writes fail */
+	bool risk_accepted; /* somebody typed --accept-data-loss here, in this life */
+	unsigned errors; /* of those that ended it in a row, whatever it remembers */
+	uint64_t started;
 	uint64_t pull_at; /* pulling ends then; 0: it does not pull */
 	bool given_up; /* from the next start on it is an empty replica with this record */
 	struct record begins_with;
@@ -186,6 +193,8 @@ struct world {
 	uint64_t random, now, step, order, ids;
 	uint64_t
 		random_level; /* a stream of its own: worlds of level 1 replay as they did before there was another */
+	uint64_t random_disks; /* another: which disks fail, and when */
+	uint64_t errors;
 	uint64_t worlds, forks, commits, starts, pulls, resyncs, raises,
 		waits; /* counters over all worlds */
 	struct sim_event *heap;
@@ -232,6 +241,7 @@ void sim_trace(const struct world *w, const char *fmt, ...) __attribute__((forma
 /* world.c */
 uint64_t sim_random(struct world *w);
 uint64_t sim_below(struct world *w, uint64_t n); /* 0 .. n-1 */
+uint64_t sim_below_disks(struct world *w, uint64_t n); /* the same from the disks' own stream */
 bool sim_chance(struct world *w, unsigned one_in);
 void sim_at(struct world *w, uint64_t at, struct sim_event e);
 struct link *sim_link(struct world *w, unsigned a, unsigned b);
@@ -243,6 +253,10 @@ void node_start(struct world *w, struct node *n);
 void node_crash(struct world *w, struct node *n, bool power);
 void node_step(struct world *w, struct node *n, struct core_event *ev);
 void node_written(struct world *w, struct node *n, uint64_t id);
+/* Does its disk refuse this write? Then its daemon is dead when it returns (I9). */
+bool node_disk_fails(struct world *w, struct node *n);
+/* Somebody has put in a good disk, in the calm: nothing is suspect any more. */
+void node_disk_good(struct world *w, struct node *n);
 void node_fetch(struct world *w, struct node *n, unsigned peer);
 void node_close_batch(struct world *w, struct node *n);
 void node_status(struct world *w, struct node *n);

@@ -37,6 +37,17 @@ uint64_t sim_below(struct world *w, uint64_t n)
 	return sim_random(w) % n;
 }
 
+uint64_t sim_below_disks(struct world *w, uint64_t n)
+{
+	uint64_t other = w->random, r;
+
+	w->random = w->random_disks;
+	r = sim_below(w, n);
+	w->random_disks = w->random;
+	w->random = other;
+	return r;
+}
+
 bool sim_chance(struct world *w, unsigned one_in)
 {
 	return !sim_below(w, one_in);
@@ -108,6 +119,12 @@ static void fault(struct world *w)
 
 	if (!w->faults)
 		return;
+	if (!w->opt.sound_disks && !sim_below_disks(w, 12)) {
+		struct node *n = &w->node[sim_below_disks(w, w->n)];
+
+		n->failing = 1 + (unsigned)sim_below_disks(w, 5);
+		trace(w, "the disk of %u fails %u times", n->index, n->failing);
+	}
 	switch (sim_below(w, 8)) {
 	case 0:
 		node_crash(w, &w->node[a], true);
@@ -262,8 +279,10 @@ static void phase(struct world *w)
 		w->faults = false;
 		w->delay_max = 200 * US;
 		heal(w);
-		for (unsigned i = 0; i < w->n; i++)
+		for (unsigned i = 0; i < w->n; i++) {
 			w->node[i].slow_until = 0;
+			node_disk_good(w, &w->node[i]);
+		}
 		w->mend = w->forked && !sim_chance(w, 3);
 		tick(w, SIM_PHASE, 0, w->mend ? 2000 * MS : 1200 * MS);
 		w->op_every = MAX(w->op_every, 10 * MS); /* who catches up shall get there */
@@ -296,7 +315,7 @@ static void happen(struct world *w, struct sim_event *e)
 		wire_deliver(w, e->frame);
 		break;
 	case SIM_WRITTEN:
-		if (alive && n->up)
+		if (alive && n->up && !node_disk_fails(w, n))
 			node_written(w, n, e->id);
 		break;
 	case SIM_WAKE:
@@ -360,6 +379,7 @@ bool sim_run(struct world *w)
 {
 	w->random = w->opt.seed * 0x2545f4914f6cdd1dull + 1;
 	w->random_level = w->random ^ 0x5a5a5a5a5a5a5a5aull;
+	w->random_disks = w->random ^ 0x3c3c3c3c3c3c3c3cull;
 	begin_world(w);
 	while (w->step < w->opt.steps && !w->violation[0]) {
 		struct sim_event e = next_event(w);
