@@ -63,8 +63,9 @@ static void extend_truth(struct world *w, const struct node *n, uint64_t seq)
 
 static void look_for_forks(struct world *w, struct node *n)
 {
+	/* Of three, two may have gone on without the one where a single person types. */
 	bool legal = w->people == PEOPLE_ANY || w->people == PEOPLE_SANE ||
-		     (w->people != PEOPLE_NONE && w->n > 2);
+		     (w->n > 2 && w->people == PEOPLE_ONE_WORD && w->word_blind);
 
 	for (unsigned i = 0; i < w->n; i++) {
 		if (i == n->index)
@@ -118,8 +119,7 @@ static void check_domains(struct world *w, struct node *n, const struct record *
 	const struct record *r = &n->disk.record, *base = old;
 	int active = uuid_is_zero(&r->active) ? -1 : record_find(r, &r->active);
 
-	/* Of three, some may hold a deactivation that was given up and never held at its maker. */
-	if (!first_sight(w, &r->version) || w->n > 2)
+	if (!first_sight(w, &r->version))
 		return;
 	if (active >= 0 && active != (int)n->index) /* who made it, made it from what it holds */
 		base = &w->node[active].disk.record;
@@ -460,7 +460,7 @@ void check_mended(struct world *w)
 /* Who gave up long ago holds the record of the side that was kept. */
 static void check_gave_up(struct world *w, const struct node *n)
 {
-	if (n->gave_up_at < w->calm_since || n->gave_up_at + SEC > w->now || w->n > 2)
+	if (n->gave_up_at < w->calm_since || n->gave_up_at + SEC > w->now)
 		return;
 	violation(w, "liveness: replica %u gave its state up and holds another record", n->index);
 }

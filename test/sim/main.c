@@ -5,8 +5,8 @@
  *
  * Prints the seed first. Exit 0 when no invariant was broken, 1 with what was broken and how to see
  * it again. --level: what all builds know (format level); without it each world draws. --sound-disks: none fails.
- * --break NAME puts a defect into the simulated daemon; --selftest does that with each of them and demands that the
- * checker finds it.
+ * --break NAME puts a defect into the simulated daemon; --selftest does that with each of them, for two and
+ * for three replicas, and demands that the checker finds it.
  */
 #include "sim.h"
 
@@ -68,25 +68,26 @@ static int selftest(void)
 {
 	unsigned found = 0;
 
-	for (unsigned b = 1; b < BREAK_COUNT; b++) {
+	for (unsigned k = 2; k < 2 * BREAK_COUNT; k++) {
+		unsigned b = k / 2, replicas = 2 + k % 2;
 		char text[512] = "";
 		unsigned seed, hits = 0;
 
 		for (seed = 1; seed <= 400 && !hits; seed++) {
 			struct sim_options opt = {.seed = seed,
 				.steps = 30000,
-				.replicas = seed % 3 ? 2 : 3,
+				.replicas = replicas,
 				.brk = (enum sim_break)b};
 
 			if (!run(&opt, text, sizeof(text), true) && strstr(text, breaks[b].finds))
 				hits++;
 		}
 		found += hits;
-		printf("%-24s %s: %s\n", breaks[b].name, hits ? "found" : "NOT FOUND",
-			hits ? text : breaks[b].finds);
+		printf("%-24s %u replicas: %s: %s\n", breaks[b].name, replicas,
+			hits ? "found" : "NOT FOUND", hits ? text : breaks[b].finds);
 	}
-	printf("%u of %u defects found\n", found, BREAK_COUNT - 1);
-	return found == BREAK_COUNT - 1 ? 0 : 1;
+	printf("%u of %u defects found\n", found, 2 * (BREAK_COUNT - 1));
+	return found == 2 * (BREAK_COUNT - 1) ? 0 : 1;
 }
 
 static int usage(void)

@@ -147,8 +147,10 @@ void people_operator(struct world *w)
 		flags |= OPERATOR_ACCEPT_DATA_LOSS;
 	if (w->opt.brk == BREAK_PROMOTE_OUTDATED)
 		flags |= OPERATOR_ACCEPT_DATA_LOSS | OPERATOR_YES;
-	if (w->people == PEOPLE_ONE_WORD)
+	if (w->people == PEOPLE_ONE_WORD) {
 		w->words--;
+		w->word_blind = !holds_newest(w, n);
+	}
 	type(w, n, verb, flags, domain);
 }
 

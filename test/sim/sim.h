@@ -206,6 +206,7 @@ struct world {
 	/* parameters of this world */
 	enum people people;
 	unsigned words; /* left for PEOPLE_ONE_WORD */
+	bool word_blind; /* the last one was typed where the newest record was not */
 	bool calm, small_ring, faults;
 	bool blind; /* no core_config.pos_at */
 	bool grants; /* some build grants room */

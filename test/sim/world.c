@@ -220,6 +220,7 @@ static void begin_chaos(struct world *w)
 	w->op_every = (sim_chance(w, 4) ? 200 : 1 + sim_below(w, 20)) * MS;
 	w->word_every = (10 + sim_below(w, sim_chance(w, 2) ? 60 : 600)) * MS;
 	w->words = 1;
+	w->word_blind = false;
 	w->chaos_end = w->now + SEC / 2 + sim_below(w, 2 * SEC);
 	tick(w, SIM_PHASE, 0, w->chaos_end - w->now);
 }
