@@ -264,6 +264,17 @@ static int print_digest(struct offline *o)
 	return 0;
 }
 
+/* Who has to have what is committed, as this replica knows it. */
+static void print_in_sync(const struct record *r)
+{
+	printf("record: version %llu, epoch %u; in sync:", (unsigned long long)r->version.number,
+		r->epoch.num);
+	for (unsigned i = 0; i < r->nreplicas; i++)
+		if (r->replicas[i].in_sync)
+			printf(" %s", r->replicas[i].domain);
+	printf("\n");
+}
+
 int cmd_check(const struct options *opt)
 {
 	static struct config cfg;
@@ -297,6 +308,7 @@ int cmd_check(const struct options *opt)
 	if (r)
 		problem(o, "the metadata cannot be read to the end");
 	report_bad(o);
+	print_in_sync(&o->v.record);
 	printf("journal: seq %llu to %llu, committed %llu, %llu batches; flushed at seq %llu\n",
 		(unsigned long long)o->rec.first_seq, (unsigned long long)o->rec.end.seq,
 		(unsigned long long)o->rec.commit, (unsigned long long)o->rec.batches,

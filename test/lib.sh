@@ -347,6 +347,42 @@ site_check() { # site, more options...
 		fail "check of site $s: status $?"
 }
 
+# What the disk of a site says that does not run: FLUSHED (what RocksDB's files hold), DURABLE (the end of its
+# journal), IN_SYNC (the domains that its record lists).
+declare -A FLUSHED=() DURABLE=() IN_SYNC=()
+look_at() { # site [options of check]
+	local out=$WORK/check.out
+	"$BIN/tandemfs" check --config "$WORK/$1/conf" "${@:2}" >"$out" 2>&1 ||
+		fail "check of site $1 as it was left: $(head -n 20 "$out")"
+	FLUSHED[$1]=$(sed -n 's/.*flushed at seq \([0-9]*\).*/\1/p' "$out")
+	DURABLE[$1]=$(sed -n 's/^journal: seq [0-9]* to \([0-9]*\),.*/\1/p' "$out")
+	IN_SYNC[$1]=$(sed -n 's/^record: .*in sync: *//p' "$out")
+}
+
+# I5: what RocksDB's files hold was committed. A site that does not run, whatever ended it, has flushed no more
+# than its own journal has, nor than the other site has durably where both records list both; recovery would
+# take what is flushed for committed, and not tell. Where both run there is nothing to be seen.
+flushed_is_committed() { # [options of check]
+	local s o both="site-a site-b"
+	for s in a b; do
+		site_alive "$s" || look_at "$s" "$@"
+	done
+	for s in a b; do
+		o=$(other "$s")
+		! site_alive "$s" || continue
+		[[ ${FLUSHED[$s]} -le ${DURABLE[$s]} ]] ||
+			fail "I5: site $s has flushed seq ${FLUSHED[$s]}, its journal ends at ${DURABLE[$s]}"
+		[[ ${IN_SYNC[$s]} = "$both" ]] || continue
+		if site_alive "$o"; then # it may not have recovered yet
+			wait_for 10 "I5: site $o has what site $s has flushed: seq ${FLUSHED[$s]}" eval '
+				[[ $(status '"$o"' "(.in_sync | length) < 2 or .seq.durable >= '"${FLUSHED[$s]}"'") = true ]]'
+		elif [[ ${IN_SYNC[$o]} = "$both" ]]; then
+			[[ ${FLUSHED[$s]} -le ${DURABLE[$o]} ]] || fail "I5: site $s has flushed seq" \
+				"${FLUSHED[$s]}, the journal of site $o ends at ${DURABLE[$o]}"
+		fi
+	done
+}
+
 levels() { status "$1" '"\(.seq.committed) \(.seq.durable)"'; }
 is_level() {
 	local a b

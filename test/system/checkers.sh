@@ -130,3 +130,33 @@ expect_eq "tests in all parts" "$(sed 's/ .*//' <<<"$parts" | sort -u)" "$(liste
 expect_eq "shares of moments" "$(grep '^moments' <<<"$parts" | tr '\n' ' ')" "moments 1/4 moments 2/4 moments 3/4 moments 4/4 "
 expect_eq "with a seed" "$(listed PART=1/1 SEED=1 | grep '^moments')" moments
 step "shares and parts: everything once"
+# What RocksDB's files hold and a journal does not: an older copy of one site's replica stands for a checkpoint
+# that was not committed there.
+rm -rf "$WORK/a" "$WORK"/tree.* "$WORK"/blocks.*
+net_new
+sites_format 512M
+sites_start
+sites_stop_both() { site_stop a && site_stop b; }
+sites_stop_both
+flushed_is_committed
+cp -a "$(replica_of b)" "$WORK/older-b"
+sites_start
+mix_start a
+pause_ms 300
+mix_stop
+"$TOOLS/say" "$WORK/a/run/$VOLUME.sock" checkpoint >/dev/null
+wait_for 20 "site a has flushed" eval '[[ $(status a ".seq.flushed > 0") = true ]]'
+sites_stop_both
+flushed_is_committed
+rm -rf "$(replica_of b)"
+mv "$WORK/older-b" "$(replica_of b)"
+expect_fail flushed_is_committed
+expect_match "what is flushed and not in the peer's journal" "$OUT" "I5: site a has flushed seq [0-9]+, the journal of site b ends at"
+step "flushed, and not committed: found, of two sites that do not run"
+wait_for() { [[ $2 != I5* ]] || fail "$2"; } # not ten seconds
+PID[b]=$BASHPID
+status() { echo false; }
+expect_fail flushed_is_committed
+expect_match "of a site that runs" "$OUT" "I5: site b has what site a has flushed"
+unset "PID[b]"
+step "the same of a peer that runs: found"

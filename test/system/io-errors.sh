@@ -63,6 +63,7 @@ mount_again() { # site
 	site_end "$1"
 	disk_umount "$1"
 	disk_mount "$1"
+	flushed_is_committed
 	site_start "$1"
 }
 

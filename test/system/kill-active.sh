@@ -22,6 +22,7 @@ for ((round = 1; round <= rounds; round++)); do
 	3)
 		killed="a and b"
 		site_kill9 a b
+		flushed_is_committed
 		site_start b
 		;;
 	*) site_kill9 a ;;
@@ -34,7 +35,7 @@ for ((round = 1; round <= rounds; round++)); do
 		killed+=", a again"
 	fi
 	if ((round % 5 == 4)); then
-		site_check a >/dev/null
+		flushed_is_committed
 	fi
 	begin=$(now_ns)
 	site_start a

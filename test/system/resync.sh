@@ -229,7 +229,7 @@ for ((round = 1; round <= (ROUNDS + 3) / 4; round++)); do
 		((RANDOM % 3)) && victim=$loser || victim=$winner
 		[[ $kill != 1 || $victim = "$loser" ]] || ! ((RANDOM % 2)) || site_kill9 $loser $winner
 		! site_alive $victim || site_kill9 $victim
-		site_alive $loser || { ((RANDOM % 3)) || site_check $loser >/dev/null; site_start $loser; }
+		site_alive $loser || { ((RANDOM % 3)) || flushed_is_committed; site_start $loser; }
 		site_alive $winner || site_start $winner
 	done
 	wait $typing || true
