@@ -76,18 +76,21 @@ static int epoch_place(
 
 /* --- durable, and remembered --- */
 
-static int sync_runs(struct round *r)
+int round_sync(struct round *r)
 {
 	int ret = r->writer ? pull_writer_drain(r->writer, r->e) : 0;
 
 	if (ret || !r->nruns)
 		return ret;
-	for (unsigned i = 0; i < r->nfds; i++)
+	for (unsigned i = 0; i < r->nfds && !ret; i++)
 		if (fdatasync(r->fds[i]))
-			return err_set(r->e, -EIO, "syncing pulled data: %s", strerror(errno));
-	for (unsigned i = 0; i < r->nruns; i++)
+			ret = err_set(r->e, -EIO, "syncing pulled data: %s", strerror(errno));
+	/* A sync that failed is not tried again (I9): the kernel tells of an error once, and the next sync would
+	 * succeed. Nobody knows which of these runs are there, so none of them is remembered. */
+	for (unsigned i = 0; i < r->nruns && !ret; i++)
 		pull_have_set(r->have, r->runs[i].epoch, r->runs[i].block, r->runs[i].blocks);
-	ret = pull_have_save(r->have, r->e);
+	if (!ret)
+		ret = pull_have_save(r->have, r->e);
 	r->nruns = r->nfds = 0;
 	r->run_blocks = 0;
 	return ret;
@@ -118,7 +121,7 @@ static int note_run(struct round *r, struct epoch epoch, uint64_t block, uint32_
 	r->runs[r->nruns++] = (struct pull_run){.epoch = epoch, .block = block, .blocks = blocks};
 	r->run_blocks += blocks;
 	round_done(r, (uint64_t)blocks * BLOCK_SIZE);
-	return r->run_blocks >= SYNC_BLOCKS ? sync_runs(r) : 0;
+	return r->run_blocks >= SYNC_BLOCKS ? round_sync(r) : 0;
 }
 
 /* --- asking --- */
@@ -364,7 +367,7 @@ static int walk(struct round *r, struct tree *t)
 	while (!ret && r->asks)
 		ret = take_answer(r);
 	if (!ret)
-		ret = sync_runs(r);
+		ret = round_sync(r);
 	if (ret && !r->e->code)
 		err_set(r->e, ret == -EIO ? -EBADMSG : ret, "walking the checkpoint: %s",
 			strerror(-ret));
@@ -410,7 +413,7 @@ void round_data_free(struct round *r)
 	struct err first = *r->e;
 
 	if (r->have) { /* what came and was written is kept for the next attempt, also when this one failed */
-		sync_runs(r);
+		round_sync(r);
 		if (first.code)
 			*r->e = first;
 	}

@@ -222,6 +222,9 @@ int pull_writer_drain(struct pull_writer *pw, struct err *e);
 /* pull_data.c */
 /* Everything that the checkpoint in incoming/meta maps: looked for, asked for, durable. */
 int round_data(struct round *r);
+/* Makes durable what was noted as written, and remembers it. After a failure none of it is remembered, not by the
+ * next call either. 0 or r->e. */
+int round_sync(struct round *r);
 void round_data_free(struct round *r);
 
 #endif
