@@ -6,7 +6,7 @@
 # active; they set $active, and find the answer there.
 #
 #	settle [seconds]      starts what does not run; promotes where nobody is active, activates what is
-#	                      inactive; fails on a fork, which a single word must never make
+#	                      inactive; fails on a fork, which a single word must never make, unless $fork_expected
 #	settle_alone SITE     the same with SITE only: the person knows that the other one is lost
 #	settle_mix            ends the workload wherever it is, and verifies it at the active site
 #	settle_compare        stops, checks and compares both, and starts them again
@@ -19,6 +19,7 @@ settle_step() {
 	local s o serving='' text
 	for s in a b; do
 		text=$(status "$s" '"\(.role) \(.mounted) \(.peers[0].state)"')
+		[[ $text != *fork* || -z ${fork_expected:-} ]] || return 1
 		[[ $text != *fork* ]] || fail "site $s reports a fork: $(settle_record a) | $(settle_record b)"
 		[[ $text != "active true "* ]] || serving+=$s
 	done

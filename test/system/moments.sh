@@ -15,6 +15,7 @@
 # them; without ROUND_SEED with as many seeds as a moment has rounds.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../settle.sh"
+. "$(dirname "$0")/../words.sh"
 
 # What begins, who is killed, within how many ms. A word of more than one part is a word of people:
 # its name is record/VERB. "alone" may follow: who may then serve without the other one. It is the site
@@ -48,36 +49,6 @@ recovery both 600'
 CONF_JOURNAL="size = 64M"
 CONF_LIMITS="checkpoint_entries = 3000"
 
-kill_pid() { # a process of ours that may have ended
-	kill -9 "$1" 2>/dev/null || true
-}
-# Types a word in the background; its status is nobody's business, its client may be killed.
-typed=
-type_word() { # site, arguments of tandemctl
-	local s=$1
-	shift
-	"$BIN/tandemctl" --run-dir "$WORK/$s/run" "$@" </dev/null >>"$WORK/words.out" 2>&1 &
-	typed=$!
-}
-type_end() { # after a demotion lost its peer it waits, until settle brings the peer back
-	[[ -n $typed ]] || return 0
-	wait_for 30 "tandemctl ends" eval "! pid_alive $typed"
-	wait $typed 2>/dev/null || true
-	typed=
-}
-victims() {
-	case $1 in
-	active) echo "$active" ;;
-	standby | cut) echo "$standby" ;;
-	both) echo a b ;;
-	esac
-}
-others_domain() { domain "$standby"; }
-leave_out() {
-	order "$active" deactivate clusterdomain "$(others_domain)" --yes
-	wait_for 10 "the standby knows" eval '[[ $(status '"$standby"' ".inactive[]") = '"$(others_domain)"' ]]'
-}
-
 begin_checkpoint() {
 	local s
 	for s in a b; do
@@ -99,24 +70,6 @@ begin_promotion() { # who is killed
 	[[ $1 != cut ]] || wait_for 10 "the standby misses its peer" \
 		eval '[[ $(status '"$standby"' ".peers[0].connected") = false ]]'
 	type_word "$standby" deactivate clusterdomain "$(domain "$active")" --yes
-}
-begin_record() { # verb
-	case $1 in
-	deactivate) type_word "$active" deactivate clusterdomain "$(others_domain)" --yes ;;
-	forward) type_word "$standby" deactivate clusterdomain "$(others_domain)" --yes ;;
-	activate)
-		leave_out
-		pause_ms "$(random_ms 0 300)"
-		type_word "$active" activate clusterdomain "$(others_domain)"
-		;;
-	demote) type_word "$active" demote $VOLUME ;;
-	promote)
-		order "$active" demote $VOLUME
-		wait_for 10 "the standby learns of it" \
-			eval '[[ $(status '"$standby"' ".active_domain") = null ]]'
-		type_word "$standby" promote $VOLUME --yes
-		;;
-	esac
 }
 begin_recovery() { # who is killed
 	local s
@@ -174,6 +127,8 @@ one_round() { # what, who, within ms, who may serve alone
 		times=2
 	}
 	link_heal
+	# A check finishes what a start would have finished.
+	((RANDOM % 2)) || flushed_is_committed
 	start_again "$alone"
 	settle
 	type_end
