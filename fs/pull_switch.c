@@ -152,9 +152,12 @@ struct switching {
 	unsigned nepochs;
 };
 
-static bool there(const char *path)
+/* 1 or 0; a disk that does not say is no "done before": -errno. */
+static int there(const char *path, struct err *e)
 {
-	return access(path, F_OK) == 0;
+	if (!access(path, F_OK))
+		return 1;
+	return errno == ENOENT ? 0 : err_set(e, -errno, "'%s': %s", path, strerror(errno));
 }
 
 /* Counts a durable step; -EINTR when a test wants it to be the end. */
@@ -174,15 +177,17 @@ static int move(struct switching *s, const char *from, const char *to)
 static int replace(struct switching *s, const char *name)
 {
 	char from[64], old[64], path[PATH_SIZE];
-	int r = 0;
+	int r;
 
 	snprintf(from, sizeof(from), "incoming/%s", name);
 	snprintf(old, sizeof(old), "old/%s", name);
 	snprintf(path, sizeof(path), "%s/%s", s->dir, from);
-	if (!there(path))
-		return 0; /* done before */
+	r = there(path, s->e);
+	if (r <= 0)
+		return r; /* done before */
 	snprintf(path, sizeof(path), "%s/%s", s->dir, name);
-	if (there(path))
+	r = there(path, s->e);
+	if (r > 0)
 		r = move(s, name, old);
 	return r ? r : move(s, from, name);
 }
@@ -213,13 +218,15 @@ static int move_epochs(struct switching *s, const char *from, const char *to, bo
 	if (!d)
 		return errno == ENOENT ? 0
 				       : err_set(s->e, -errno, "'%s': %s", path, strerror(errno));
-	while (!r && (de = readdir(d))) {
+	while (!r && (errno = 0, de = readdir(d))) {
 		if (de->d_name[0] == '.' || epoch_wanted(s, de->d_name) != wanted)
 			continue;
 		snprintf(a, sizeof(a), "%.20s/%.255s", from, de->d_name);
 		snprintf(b, sizeof(b), "%.20s/%.255s", to, de->d_name);
 		r = move(s, a, b);
 	}
+	if (!r && errno)
+		r = err_set(s->e, -errno, "'%s': %s", path, strerror(errno));
 	closedir(d);
 	return r;
 }
@@ -257,8 +264,9 @@ int pull_switch_finish(const char *dir, unsigned *steps, struct err *e)
 	int r;
 
 	snprintf(path, sizeof(path), "%s/switch", dir);
-	if (!there(path))
-		return 0;
+	r = there(path, e);
+	if (r <= 0)
+		return r;
 	snprintf(path, sizeof(path), "%s/incoming/" PULL_EPOCHS, dir);
 	r = pull_epochs_load(path, &s.epochs, &s.nepochs, e);
 	if (!r)

@@ -131,13 +131,16 @@ struct giving_up {
 	struct err *e;
 };
 
-static bool there(const struct giving_up *g, const char *in, const char *file)
+/* 1 or 0; a disk that does not say is no "done before": -errno. */
+static int there(const struct giving_up *g, const char *in, const char *file)
 {
 	char path[PATH_SIZE];
 	struct stat st;
 
 	snprintf(path, sizeof(path), "%s/%s%s%s", g->dir, in, in[0] ? "/" : "", file);
-	return lstat(path, &st) == 0;
+	if (!lstat(path, &st))
+		return 1;
+	return errno == ENOENT ? 0 : err_set(g->e, -errno, "'%s': %s", path, strerror(errno));
 }
 
 /* Counts a durable step; -EINTR when a test wants it to be the end. */
@@ -173,11 +176,12 @@ static int make_place(struct giving_up *g)
 /* The old FILE goes aside, the new one takes its place. */
 static int replace(struct giving_up *g, const char *file)
 {
-	int r = 0;
+	int r = there(g, "fresh", file);
 
-	if (!there(g, "fresh", file))
-		return 0; /* done before */
-	if (there(g, "", file))
+	if (r <= 0)
+		return r; /* done before */
+	r = there(g, "", file);
+	if (r > 0)
 		r = move(g, "", file, g->name);
 	return r ? r : move(g, "fresh", file, "");
 }
@@ -205,10 +209,14 @@ int resync_finish(const char *dir, unsigned *steps, struct err *e)
 	if (r <= 0)
 		return r;
 	r = make_place(&g);
-	for (unsigned i = 0; i < ARRAY_SIZE(identity) && !r; i++)
-		if (there(&g, "fresh", identity[i]))
+	for (unsigned i = 0; i < ARRAY_SIZE(identity) && !r; i++) {
+		r = there(&g, "fresh", identity[i]);
+		if (r > 0)
 			r = move(&g, "fresh", identity[i], name);
-	if (!r && there(&g, "", "incoming"))
+	}
+	if (!r)
+		r = there(&g, "", "incoming");
+	if (r > 0)
 		r = move(&g, "", "incoming", name);
 	for (unsigned i = 0; i < ARRAY_SIZE(state) && !r; i++)
 		r = replace(&g, state[i]);

@@ -287,6 +287,24 @@ static void store_put(struct store *s, const char *value)
 	txn_free(t);
 }
 
+/* "Done before" would leave the old metadata behind with a new ring, and remove the rest. */
+Test(pull, a_disk_that_does_not_say_what_is_there_stops_the_switch_with_the_mark_in_place)
+{
+	struct err e = {0};
+
+	replica();
+	cr_assert_eq(rename(scratch_path("r/incoming/meta"), scratch_path("r/incoming/m")), 0);
+	cr_assert_eq(symlink("meta", scratch_path("r/incoming/meta")), 0); /* a lookup fails */
+	cr_assert_eq(pull_switch_mark(dir, &e), 0);
+	cr_assert_eq(pull_recover(dir, false, &e), -ELOOP);
+	cr_assert(is("meta/CURRENT", "old") && is("ring/0", "old") && is("switch", ""));
+	cr_assert_eq(unlink(scratch_path("r/incoming/meta")), 0);
+	cr_assert_eq(rename(scratch_path("r/incoming/m"), scratch_path("r/incoming/meta")), 0);
+	e = (struct err){0};
+	cr_assert_eq(pull_recover(dir, false, &e), 0, "%s", e.msg);
+	assert_new();
+}
+
 Test(pull, a_checkpoint_holds_what_was_flushed_and_nothing_that_is_staged)
 {
 	struct store_options create = {.create = true}, read_only = {.read_only = true};

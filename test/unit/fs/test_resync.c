@@ -222,6 +222,26 @@ Test(resync, a_replica_without_facts_or_a_half_pulled_state_is_given_up_too)
 	cr_assert(is(NAME "/facts", NULL));
 }
 
+Test(resync, a_disk_that_does_not_say_what_is_there_stops_the_start_with_the_mark_in_place)
+{
+	char fresh[512], away[512];
+	struct err e = {0};
+
+	replica();
+	mark();
+	snprintf(fresh, sizeof(fresh), "%s/fresh", dir);
+	snprintf(away, sizeof(away), "%s/away", dir);
+	cr_assert_eq(rename(fresh, away), 0);
+	cr_assert_eq(symlink("fresh", fresh), 0); /* a lookup below it fails */
+	cr_assert_eq(resync_recover(dir, &e), -ELOOP);
+	cr_assert(is("meta/CURRENT", "old") && is("resync", NAME));
+	cr_assert_eq(unlink(fresh), 0);
+	cr_assert_eq(rename(away, fresh), 0);
+	e = (struct err){0};
+	cr_assert_eq(resync_recover(dir, &e), 0, "%s", e.msg);
+	assert_new();
+}
+
 Test(resync, a_mark_that_names_no_place_stops_the_start_and_changes_nothing)
 {
 	static const char *const names[] = {
