@@ -46,7 +46,7 @@ FS_OBJ := $(call objs,$(filter-out fs/main.c fs/holder_main.c,$(wildcard fs/*.c)
 AGENT_OBJ := $(call objs,$(filter-out %_main.c,$(wildcard agent/*.c agent/*/*.c)))
 TESTLIB_OBJ := $(call objs,$(wildcard test/lib/*.c))
 SIM_OBJ := $(call objs,$(wildcard test/sim/*.c))
-SYSTEM_PROGS := $(patsubst test/system/%.c,$(B)/test/%,$(filter-out %/wrongclock.c,$(wildcard test/system/*.c)))
+SYSTEM_PROGS := $(patsubst test/system/%.c,$(B)/test/%,$(filter-out %/wrongclock.c %/failio.c,$(wildcard test/system/*.c)))
 RACE_PROGS := $(patsubst test/race/%.c,$(B)/race/%,$(wildcard test/race/*.c))
 FUZZ_PROGS := $(patsubst test/fuzz/%.c,$(B)/fuzz/%,$(wildcard test/fuzz/*.c))
 BENCH_PROGS := $(patsubst test/bench/%.c,$(B)/bench/%,$(wildcard test/bench/*.c))
@@ -118,7 +118,7 @@ $(B)/test/member: $(B)/test/system/member.o $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	$(call link,-ljson-c)
 # For LD_PRELOAD: without sanitizers, which want to be first.
-$(B)/test/wrongclock.so: test/system/wrongclock.c
+$(B)/test/%.so: test/system/%.c
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -std=gnu11 -O2 $(WARN) -shared -fPIC -o $@ $<

@@ -1,0 +1,175 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# group: power
+# budget: 800
+# Each call that writes, syncs, allocates, renames or makes a file of a replica fails once: it is final, or refused.
+#
+# The daemon of one site runs with failio.c between it and its files, the ring's too (io = pwritev2), and the
+# N-th call fails with EIO or ENOSPC, in a short script: start, writes and overwrites, checkpoints, the other side
+# out and in again; for the puller a fresh replica that pulls. What failed on the way to durability ends in a
+# new start (I9) or in a start that is refused; then the daemon runs without the fault, both are in sync again,
+# nothing that was acknowledged is lost, and both are clean and equal.
+#
+#	SAMPLE=n      so many N at random for each role (in proportion to ROUNDS); 0: N = 1, 2, ... until none is hit,
+#	              which is what CI_LONG=1 does
+#	MATCH='fsync /ring*'   only calls like this count, as the lines above the failures name them
+#	ROLE=, AT=, ERROR=   this role (active|standby|puller), call and errno (EIO|ENOSPC) alone
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../settle.sh"
+. "$(dirname "$0")/../words.sh"
+
+SAMPLE=${SAMPLE:-$([[ -n ${CI_LONG:-} ]] && echo 0 || echo $(((ROUNDS + 3) / 4)))}
+CONF_JOURNAL="size = 32M"$'\n'"io = pwritev2"
+CONF_LIMITS="checkpoint_entries = 200"
+ROLES=${ROLE:-active standby puller}
+FAULT= # the control file of failio.c
+site=
+
+le64() { # number: its eight bytes
+	local i n=$1
+	for ((i = 0; i < 8; i++)); do
+		printf "\\x$(printf %02x $((n & 255)))"
+		n=$((n >> 8))
+	done
+}
+arm() { # site N errno
+	local number=5
+	[[ $3 = EIO ]] || number=28
+	FAULT=$WORK/fault
+	rm -f "$FAULT" "$FAULT.log"
+	{ le64 "$2" && le64 $number && le64 0; } >"$FAULT"
+	[[ -z ${MATCH:-} ]] || export FAIL_IO_MATCH=$MATCH
+	SITE_ENV[$1]="LD_PRELOAD=$TOOLS/failio.so FAIL_IO=$FAULT FAIL_IO_DIR=$(replica_of "$1")"
+	site_start "$1"
+	unset "SITE_ENV[$1]" FAIL_IO_MATCH
+}
+calls() { od -An -tu8 -j16 -N8 "$FAULT" | tr -d ' '; }
+hit() { [[ -e $FAULT.log ]]; }
+dies() { grep -c 'stops acknowledging' "$WORK/$1/log" || true; }
+ends() { hit || ! site_alive "$site"; }
+ready() { ends || { is_serving "$active" && [[ $(status "$active" '"\(.in_sync|length) \(.peers[0].state)"') = "2 in-sync" ]]; }; }
+checkpoint() { "$TOOLS/say" "$WORK/$1/run/$VOLUME.sock" checkpoint >/dev/null 2>&1 || true; }
+
+# The script; each step of it is left out when the call has failed.
+script() { # role
+	wait_for 40 "the script's beginning" ready
+	ends || mix_start "$active" 2>/dev/null || true # it may be gone in this moment
+	ends || pause_ms 250
+	ends || checkpoint "$site"
+	ends || pause_ms 150
+	if ! ends && [[ $1 != puller ]]; then
+		ctl "$active" deactivate clusterdomain "$(others_domain)" --yes >>"$WORK/words.out" 2>&1 || true
+		pause_ms 100
+		ctl "$active" activate clusterdomain "$(others_domain)" >>"$WORK/words.out" 2>&1 || true
+		wait_for 40 "in sync again" ready
+	fi
+	ends || checkpoint "$site"
+	ends || pause_ms 200
+}
+
+# The ring must not reach back for this.
+replace_standby() {
+	wait_for 60 "the journal does not reach back to the beginning" eval '
+		[[ $(status $active .journal.first_seq) -gt 1 ]] || { overwrite; false; }'
+	leave_out
+	site_kill9 "$standby"
+	rm -rf "$(replica_of "$standby")"
+	"$BIN/tandemfs" format --join "$WORK/$VOLUME.desc" --config "$WORK/$standby/conf" >>"$WORK/$standby/log" 2>&1
+}
+overwrite() {
+	local i
+	for i in 1 2 3 4; do
+		dd if=/dev/urandom of="$(mnt "$active")/over$i" bs=32k count=100 conv=notrunc oflag=direct status=none &
+	done
+	wait $!
+}
+
+# What failed is seen where it must be: all but what only gives room back, paces, or is made again.
+noticed() { # site deaths-before
+	local what
+	what=$(cat "$FAULT.log")
+	case $what in
+	sync_file_range* | unlink* | fallocate*) return 0 ;;
+	esac
+	wait_for 10 "$what: the replica stops acknowledging, or refuses" eval '
+		! site_alive '"$1"' || [[ $(dies '"$1"') -gt '"$2"' ]] ||
+		tail -n +'"$from"' "$WORK/'"$1"'/log" | grep -qE "pulling is broken off|an earlier write had failed"'
+}
+
+# The workload's end, wherever it was; its mount may have gone before it had opened anything (status 2).
+mix_end() {
+	local name
+	[[ -n ${LOAD[tree]:-} ]] || return 0
+	kill -TERM "${LOAD[tree]}" "${LOAD[blocks]:-${LOAD[tree]}}" 2>/dev/null || true
+	for name in tree blocks; do
+		[[ -z ${LOAD[$name]:-} ]] || load_wait "$name" 0 3 "$(began "$name" || echo 2)"
+	done
+	mix_verify "$active"
+}
+began() { ! tail -n 6 "$WORK/$1.out" 2>/dev/null | grep -q '^load: thread .*: No such file or directory' || return 1; echo 0; }
+
+one_fault() { # role N errno; status 1 when the script has fewer calls
+	local role=$1 died from
+	standby=$(other "$active")
+	site=$standby
+	[[ $role != active ]] || site=$active
+	died=$(dies "$site")
+	from=$(($(wc -l <"$WORK/$site/log") + 1))
+	if [[ $role = puller ]]; then
+		replace_standby
+	else
+		site_kill9 "$site"
+	fi
+	arm "$site" "$2" "$3"
+	if [[ $role = puller ]]; then
+		wait_for 20 "the puller learns that it is inactive" \
+			eval 'ends || [[ $(status $site ".inactive[]") = $(domain $site) ]]'
+		ctl "$active" activate clusterdomain "$(domain "$site")" >>"$WORK/words.out" 2>&1 || true
+	fi
+	script "$role"
+	if ! hit; then
+		step "$role: the script has $(calls) calls, fewer than $2"
+		mix_end
+		return 1
+	fi
+	noticed "$site" "$died"
+	site_end "$site"
+	((RANDOM % 2)) || flushed_is_committed
+	settle 60
+	mix_end
+	step "$role: call $2 failed with $3: $(cat "$FAULT.log"); $(($(dies "$site") - died)) new starts; verified"
+}
+
+# A workload whose mount has gone must not go on in the directory below.
+disks_cleanup() { chattr -i "$WORK"/[ab]/mnt 2>/dev/null; }
+echo "seed $SEED"
+work_new
+net_new
+sites_format 512M
+chattr +i "$WORK"/[ab]/mnt || skip "the directory of a mount cannot be protected on this filesystem"
+sites_start
+step "both sites are up"
+active=a standby=b
+dd if=/dev/urandom of="$(mnt a)/fill" bs=1M count=8 oflag=direct status=none
+for role in $ROLES; do
+	all=400
+	done=0
+	for ((n = 1; SAMPLE == 0 || n <= SAMPLE; n++)); do
+		at=$n
+		((SAMPLE == 0)) || at=$((RANDOM % all + 1))
+		error=EIO
+		((RANDOM % 4)) || error=ENOSPC
+		if one_fault "$role" "${AT:-$at}" "${ERROR:-$error}"; then
+			done=$((done + 1))
+		else
+			((SAMPLE)) || break
+			all=$(calls)
+		fi
+		((n % 10)) || settle_compare
+		[[ -z ${AT:-} || -n ${MATCHES:-} ]] || break
+	done
+	[[ $done -gt 0 || -n ${AT:-} ]] || fail "no call of the $role failed"
+	settle_compare
+	step "$role: $done calls failed, one at a time"
+done
+sites_stop_and_compare
