@@ -159,7 +159,7 @@ static int check_extent(void *ctx, uint64_t ino, const struct extent *x, const u
 /* What was found, with the files' names. */
 static void report_bad(struct offline *o)
 {
-	char path[4400];
+	char path[4400], file[4400];
 	uint64_t named = 0;
 
 	for (unsigned i = 0; i < o->nbad; i++) {
@@ -168,14 +168,16 @@ static void report_bad(struct offline *o)
 		if (b->ino != named && tree_path(o->v.tree, b->ino, path, sizeof(path)))
 			snprintf(path, sizeof(path), "(a file without a name)");
 		named = b->ino;
+		segments_describe(o->v.segments, b->addr, file, sizeof(file));
 		printf("problem: '%s' (inode %llu) offset %llu: %u block%s at epoch %u block %llu "
-		       "%s\n",
+		       "%s, in %s\n",
 			path, (unsigned long long)b->ino,
 			(unsigned long long)b->file_block * BLOCK_SIZE, b->blocks,
 			b->blocks == 1 ? "" : "s", b->addr.epoch, (unsigned long long)b->addr.block,
 			b->unreadable	 ? "cannot be read"
 			: b->blocks == 1 ? "does not match the checksum"
-					 : "do not match the checksum");
+					 : "do not match the checksum",
+			file);
 	}
 	o->problems += o->bad_blocks;
 }
@@ -238,15 +240,20 @@ static void offline_close(struct offline *o)
 		store_close(v->store);
 }
 
-static int report(const struct volume *v, const struct err *e, int r)
+static bool advise(const struct volume *v, int r)
 {
 	char advice[1500] = "";
 
-	fprintf(stderr, "tandemfs: %s\n", e->msg[0] ? e->msg : strerror(-r));
 	volume_advise(v, r, advice, sizeof(advice));
 	if (advice[0])
 		fprintf(stderr, "tandemfs: %s\n", advice);
-	return r == -EINVAL && !advice[0] ? 2 : 1;
+	return advice[0];
+}
+
+static int report(const struct volume *v, const struct err *e, int r)
+{
+	fprintf(stderr, "tandemfs: %s\n", e->msg[0] ? e->msg : strerror(-r));
+	return !advise(v, r) && r == -EINVAL ? 2 : 1;
 }
 
 static int print_digest(struct offline *o)
@@ -282,7 +289,7 @@ int cmd_check(const struct options *opt)
 	struct offline *o = &offline;
 	struct tree_check c = {.problem = problem};
 	struct err e = {0};
-	int r;
+	int r, bad_meta;
 
 	c.ctx = o;
 	c.extent = opt->data ? check_extent : NULL;
@@ -301,12 +308,14 @@ int cmd_check(const struct options *opt)
 		return report(&o->v, &e, r);
 	if (o->nblocks)
 		qsort(o->blocks, o->nblocks, sizeof(*o->blocks), block_order);
-	r = store_verify(o->v.store, &e);
-	if (r)
+	bad_meta = store_verify(o->v.store, &e);
+	if (bad_meta)
 		problem(o, e.msg);
 	r = tree_check(o->v.tree, &c);
-	if (r)
+	if (r) {
 		problem(o, "the metadata cannot be read to the end");
+		bad_meta = bad_meta ? bad_meta : -EBADMSG;
+	}
 	report_bad(o);
 	print_in_sync(&o->v.record);
 	printf("journal: seq %llu to %llu, committed %llu, %llu batches; flushed at seq %llu\n",
@@ -325,6 +334,8 @@ int cmd_check(const struct options *opt)
 	if (opt->digest)
 		o->problems += (uint64_t)print_digest(o);
 	printf("%llu problems\n", (unsigned long long)o->problems);
+	if (bad_meta)
+		advise(&o->v, bad_meta);
 	r = o->problems ? 1 : 0;
 	offline_close(o);
 	return r;

@@ -71,7 +71,7 @@ static struct json *status_peer(struct volume *v, unsigned i)
 	uint64_t end = core_end(v->core).seq, bytes, ns;
 	struct json *j = json_object(), *space = json_object();
 	struct core_peer_view p;
-	char uuid[UUID_TEXT_SIZE], text[256];
+	char uuid[UUID_TEXT_SIZE], text[512];
 	struct json *pull;
 	const char *trouble;
 
@@ -213,6 +213,8 @@ static const char *trouble(const struct volume *v, struct err *e)
 {
 	if (v->mount_trouble[0])
 		return v->mount_trouble;
+	if (v->damaged_text[0])
+		return v->damaged_text;
 	if (!v->serving && !v->serve_pending && volume_check_mountpoint(v, e) &&
 		e->code != -ENOTCONN)
 		return e->msg;

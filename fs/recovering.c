@@ -4,7 +4,8 @@
  * journal or a slow disk, on that very thread, and a person shall not be told that nothing runs. A small
  * thread with a loop of its own owns the socket from the moment that the replica is locked (so that it never
  * takes the socket from a daemon that runs) until the commit thread's loop takes it over, clients and all.
- * It answers each request at once: status with the role "recovering", everything else with a refusal.
+ * It answers each request at once: status with the role "recovering", everything else with a refusal. Where the
+ * recovery has found that it cannot go on, and the process stays to say so (volume_damaged.c), both say why.
  *
  * Failure modes:
  * - The recovery fails: the thread ends and the socket's name goes away, then the process.
@@ -31,9 +32,10 @@ struct recovering {
 	struct control_server *server;
 	pthread_t thread;
 	atomic_bool stop;
+	_Atomic(const char *) why; /* it does not go on; NULL: it recovers */
 };
 
-static struct json *status(const struct volume *v)
+static struct json *status(const struct volume *v, const char *why)
 {
 	struct json *j = json_object();
 
@@ -42,7 +44,7 @@ static struct json *status(const struct volume *v)
 	json_set_string(j, "role", "recovering");
 	json_set_string(j, "mount", v->cfg->mount);
 	json_set_bool(j, "mounted", false);
-	json_set_string(j, "trouble", "");
+	json_set_string(j, "trouble", why ? why : "");
 	json_set_string(j, "next", "");
 	json_set_double(
 		j, "uptime_s", (double)(clock_mono_ns() - v->started_ns) / (double)NS_PER_S);
@@ -54,12 +56,15 @@ static struct json *status(const struct volume *v)
 
 static void answer(void *ctx, struct control_request *r)
 {
-	const struct volume *v = ctx;
+	const struct recovering *c = ctx;
+	const char *why = atomic_load(&c->why);
 
 	if (!strcmp(r->verb, "status"))
-		control_answer(r, 0, "", status(v));
+		control_answer(r, 0, "", status(c->v, why));
 	else if (!strcmp(r->verb, "ping"))
 		control_answer(r, 0, "", NULL);
+	else if (why)
+		control_answer(r, -EIO, why, NULL);
 	else
 		control_answer(r, CONTROL_SOON,
 			"recovering its journal: nothing was changed, try again in a moment", NULL);
@@ -92,7 +97,7 @@ int recovering_start(struct volume *v, struct err *e)
 		return err_set(e, ret, "an event loop: %s", strerror(-ret));
 	}
 	snprintf(path, sizeof(path), "%s/%s.sock", v->cfg->run_dir, v->cfg->name);
-	ret = control_listen(c->loop, path, answer, v, &c->server, e);
+	ret = control_listen(c->loop, path, answer, c, &c->server, e);
 	if (!ret) {
 		ret = -pthread_create(&c->thread, NULL, run, c);
 		if (ret)
@@ -127,6 +132,11 @@ int recovering_hand_over(struct volume *v, struct err *e)
 	free(c);
 	v->recovering = NULL;
 	return ret ? err_set(e, ret, "control: %s", strerror(-ret)) : 0;
+}
+
+void recovering_refuse(struct volume *v, const char *why)
+{
+	atomic_store(&v->recovering->why, why);
 }
 
 void recovering_stop(struct volume *v)

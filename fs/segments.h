@@ -103,6 +103,8 @@ int segments_epoch(struct segments *s, uint32_t num, struct epoch *ret_epoch);
 /* All epochs, ascending; returns how many there are and fills at most max. */
 unsigned segments_epochs(struct segments *s, struct epoch *epochs, unsigned max);
 bool segments_failed(struct segments *s, struct err *e);
+/* The file where that address lies, in quotes, and what is wrong with it as a whole. Any thread. */
+void segments_describe(struct segments *s, struct addr a, char *buf, size_t size);
 /* Allocated below dir, as segments_measure() found it, and what was made since. Any thread. */
 uint64_t segments_disk_bytes(struct segments *s);
 /* Looks at each file. A job thread: thousands of files take milliseconds. */

@@ -361,6 +361,31 @@ int segments_prepare(struct segments *s, struct addr a, unsigned ahead)
 	return ret;
 }
 
+void segments_describe(struct segments *s, struct addr a, char *buf, size_t size)
+{
+	unsigned number = (unsigned)(a.block / DATA_SEGMENT_BLOCKS);
+	struct seg_epoch *e = seg_epoch_find(s, a.epoch);
+	char name[EPOCH_NAME_SIZE], file[SEG_FILE_NAME_SIZE];
+	struct stat st;
+	int dirfd;
+
+	if (!e) {
+		snprintf(buf, size, "'%s', which has no directory of epoch %u", s->dir, a.epoch);
+		return;
+	}
+	epoch_name(e->epoch, name);
+	seg_file_name(number, file);
+	dirfd = seg_epoch_dir(s, e);
+	if (dirfd < 0 || fstatat(dirfd, file, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		snprintf(buf, size, "'%s/%s/%s', which is not there", s->dir, name, file);
+	else if ((uint64_t)st.st_size < DATA_SEGMENT_SIZE)
+		snprintf(buf, size, "'%s/%s/%s', which has %llu bytes instead of %llu", s->dir,
+			name, file, (unsigned long long)st.st_size,
+			(unsigned long long)DATA_SEGMENT_SIZE);
+	else
+		snprintf(buf, size, "'%s/%s/%s'", s->dir, name, file);
+}
+
 uint64_t segments_disk_bytes(struct segments *s)
 {
 	return atomic_load(&s->disk_bytes);

@@ -34,12 +34,18 @@
 #define MEMORY_TIER 1
 #define PERSISTED_TIER 2
 
+/* Other bytes than were written, where an I/O error may be over the next time. */
+static int error_code(const char *text)
+{
+	return text && strstr(text, "Corruption") ? -EBADMSG : -EIO;
+}
+
 int store_fail(struct store *s, const char *what, char *text)
 {
 	{
 		LOCK_SCOPE(&s->err_mutex);
 		if (!s->err.code)
-			err_set(&s->err, -EIO, "metadata store: %s: %s", what,
+			err_set(&s->err, error_code(text), "metadata store: %s: %s", what,
 				text ? text : "unknown error");
 	}
 	atomic_store(&s->failed, true);
@@ -447,7 +453,7 @@ int store_verify(struct store *s, struct err *e)
 	store_iter_free(it);
 	if (!text)
 		return 0;
-	err_set(e, -EBADMSG, "metadata store: %s", text);
-	store_fail(s, "verifying", text);
-	return -EBADMSG;
+	r = err_set(e, error_code(text), "metadata store: %s", text);
+	rocksdb_free(text);
+	return r;
 }

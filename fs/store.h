@@ -102,11 +102,13 @@ uint64_t store_written_bytes(const struct store *s);
 /* Compactions by itself, or none: each needs room for what it rewrites, and one that finds none fails the
  * store. One thread at a time; not the one that writes, as it may write a file. */
 void store_set_compaction(struct store *s, bool on);
+/* e->code: -EBADMSG where RocksDB met a damaged block, otherwise -EIO. */
 bool store_failed(struct store *s, struct err *e);
 /* Bytes of RocksDB's files. */
 uint64_t store_disk_bytes(struct store *s);
 unsigned store_level0_files(struct store *s);
-/* Reads every block of every file and checks RocksDB's checksums. 0 or -EBADMSG. */
+/* Reads every block of every file and checks RocksDB's checksums. 0, -EBADMSG, or -EIO where
+ * one cannot be read. The store goes on after that as before. */
 int store_verify(struct store *s, struct err *e);
 
 #endif

@@ -421,7 +421,8 @@ int volume_run(const struct config *cfg, char **argv)
 		bool waits = r == -EPROTONOSUPPORT && v->held_newer;
 		char advice[1500];
 
-		recovering_stop(v);
+		if (!v->damaged)
+			recovering_stop(v);
 		if (v->mount_held && v->lock_fd >= 0 && !v->recovered && !waits) {
 			log_error("everything on the mount that the holder kept fails now");
 			volume_held_close(v);
@@ -433,7 +434,7 @@ int volume_run(const struct config *cfg, char **argv)
 		volume_advise(v, r, advice, sizeof(advice));
 		if (advice[0])
 			log_error("%s", advice);
-		return 1;
+		return damaged_stay(v, &e, advice);
 	}
 	notify_ready("standby");
 	volume_tick(v);

@@ -87,6 +87,7 @@ static void count_bad_start(struct volume *v)
 
 void volume_die(struct volume *v, const char *fmt, ...)
 {
+	struct err e = {0};
 	char text[512];
 	va_list ap;
 
@@ -94,6 +95,12 @@ void volume_die(struct volume *v, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	log_error("%s", text);
+	if (v->store && store_failed(v->store, &e)) {
+		if (!strstr(text, e.msg))
+			log_error("%s", e.msg);
+		v->facts.damaged =
+			true; /* counted below; a background job does not tell what it met */
+	}
 	log_error("this replica stops acknowledging and starts again from recovery");
 	atomic_store(&v->fenced, true);
 	if (v->serving)

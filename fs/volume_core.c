@@ -51,11 +51,13 @@ static void persist_facts(struct volume *v, const struct replica_facts *f)
 	char path[4200];
 	struct err e = {0};
 
-	uint32_t bad_starts = v->facts.bad_starts; /* the driver's own fact */
+	uint32_t bad_starts = v->facts.bad_starts; /* these two are the driver's own facts */
+	bool damaged = v->facts.damaged;
 	int r;
 
 	v->facts = *f;
 	v->facts.bad_starts = bad_starts;
+	v->facts.damaged = damaged;
 	volume_path(v, "facts", path, sizeof(path));
 	r = facts_store(path, &v->facts, &e);
 	if (r == -ENOSPC) {

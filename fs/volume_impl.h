@@ -234,6 +234,9 @@ struct volume {
 	uint64_t started_ns, started_real_ns;
 	bool died; /* this process took the place of one that met an I/O error */
 	bool died_uncounted; /* and could not write that down */
+	bool damaged; /* RocksDB's files: nothing is served from them */
+	char damaged_text
+		[2048]; /* what is wrong with a replica that goes on in spite of it, and what to do */
 
 	/* operations on their way in: any thread pushes, the commit thread takes all */
 	_Atomic(struct op *) inbox;
@@ -440,7 +443,6 @@ int volume_lock(const struct config *cfg, int *ret_fd, struct err *e);
 int volume_identify(
 	const struct config *cfg, struct descriptor *ret_d, struct uuid *ret_self, struct err *e);
 /* What a person can do where recovery (or looking) failed with `code`; "" where the message says it. */
-void volume_advise(const struct volume *v, int code, char *buf, size_t size);
 int volume_replay_failed(const struct volume *v, int code, struct err *e);
 /* For ring_open(); ctx is the volume. Above the commit index a batch counts only if the large
  * payloads that it names are whole. */
@@ -565,10 +567,25 @@ uint8_t *volume_kept_arena(struct volume *v);
  * told where the journal ends. -errno: it could not be written. */
 int volume_kept_recover(struct volume *v, struct ring_recovered *rec, struct err *e);
 
+/* volume_damaged.c */
+/* What a person can do about a start that failed with this code, or "". */
+void volume_advise(const struct volume *v, int code, char *buf, size_t size);
+/* Notes that RocksDB's files may be damaged: each start looks at all of them until they are well. */
+void damaged_note(struct volume *v);
+/* What status says from now on, without an end of the process. */
+void damaged_tell(struct volume *v, const struct err *why);
+/* At the start, after the store was opened, or was not (`opened`: 0, or why, as in *e). 0: go on. */
+int damaged_look(struct volume *v, int opened, struct err *e);
+/* After damaged_look() has failed, once all else has ended: answers what is wrong until it is stopped (the status to
+ * exit with), or the replica's directory is another one. Otherwise returns 1 at once. */
+int damaged_stay(struct volume *v, const struct err *why, const char *advice);
+
 /* recovering.c */
 int recovering_start(struct volume *v, struct err *e);
 int recovering_hand_over(struct volume *v, struct err *e);
 void recovering_stop(struct volume *v);
+/* It does not go on: what is answered from now on. Borrowed for as long as the thread lives. */
+void recovering_refuse(struct volume *v, const char *why);
 
 /* control_server.c */
 void control_handle(void *ctx, struct control_request *r);

@@ -77,31 +77,6 @@ static int unidentified(const struct config *cfg, const struct descriptor *d, st
 		cfg->directory, what, cfg->domain, uuid);
 }
 
-void volume_advise(const struct volume *v, int code, char *buf, size_t size)
-{
-	const char *dir = v->cfg->directory, *domain = v->cfg->domain;
-
-	buf[0] = '\0';
-	if (v->lock_fd < 0 || v->recovered)
-		return;
-	if (uuid_is_zero(&v->desc.volume))
-		snprintf(buf, size,
-			"nothing was changed. The file 'volume' is the same on all sites: copy it "
-			"here "
-			"from the replica directory of another one, or from the descriptor that "
-			"'tandemfs format' wrote");
-	else if (!uuid_is_zero(&v->self) && (code == -EBADMSG || code == -EIO || code == -ENOENT))
-		snprintf(buf, size,
-			"nothing was changed. If the disk is well, bring this replica back from "
-			"its "
-			"peer: on the other side 'tandemctl deactivate clusterdomain %s'; here "
-			"'mv %s %s.damaged', 'tandemfs format --join %s.damaged/volume --config "
-			"%s' "
-			"and 'tandemfs run --config %s'; on the other side 'tandemctl activate "
-			"clusterdomain %s'",
-			domain, dir, dir, dir, v->cfg->path, v->cfg->path, domain);
-}
-
 int volume_identify(
 	const struct config *cfg, struct descriptor *ret_d, struct uuid *ret_self, struct err *e)
 {
@@ -370,10 +345,13 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 		r = pull_recover(v->cfg->directory, recorded_in_sync(v), e);
 	if (!r)
 		r = uring_open(v->cfg->io, 256, &v->uring, e);
-	if (!r)
-		r = open_all(v, &flushed, &data_seq, &scan, e);
 	if (r)
 		return r;
+	r = damaged_look(v, open_all(v, &flushed, &data_seq, &scan, e), e);
+	if (r) {
+		ring_scan_free(scan);
+		return r;
+	}
 	r = ring_recover(scan, flushed, volume_verify_tail, v, &v->ring, &rec, e);
 	if (!r)
 		r = ring_trim_end(v->ring, e);

@@ -103,6 +103,9 @@ int record_store(const char *path, const struct record *r, struct err *e);
 struct replica_facts {
 	bool demoted; /* a forced demote: wait for an operator's promote */
 	uint32_t bad_starts; /* I/O errors that ended the process in a row (I9); 3: suspect */
+	bool damaged; /* a block of RocksDB's files had not its checksum: each start looks at them all.
+		       * The highest bit of bad_starts on the disk, so that an older build takes this
+		       * replica for suspect */
 	uint64_t committed; /* highest commit index known when last written; informative */
 	/* Versions that this replica proposed to others when its record was `base`, and that its
 	 * record does not contain: somebody may hold them, so the next record counts them as ancestors,

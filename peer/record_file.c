@@ -26,6 +26,7 @@
 #define RECORD_MAGIC 0x43524654u /* "TFRC" */
 #define FACTS_MAGIC 0x41464654u /* "TFFA" */
 #define FACTS_BODY_MAX 1024u
+#define FACTS_DAMAGED 0x80000000u /* in the number of bad starts */
 
 static int write_all(int fd, const uint8_t *p, size_t n)
 {
@@ -203,6 +204,8 @@ int facts_load(const char *path, struct replica_facts *ret_f, struct err *e)
 	b = bytes_of(file + FILE_HEADER_SIZE, body);
 	f.demoted = bytes_get8(&b);
 	f.bad_starts = bytes_get32(&b);
+	f.damaged = f.bad_starts & FACTS_DAMAGED;
+	f.bad_starts &= ~FACTS_DAMAGED;
 	f.committed = bytes_get64(&b);
 	get_version(&b, &f.base);
 	f.nproposed = bytes_get32(&b);
@@ -223,7 +226,7 @@ int facts_store(const char *path, const struct replica_facts *f, struct err *e)
 
 	ensure(f->nproposed <= FACTS_PROPOSED_MAX);
 	bytes_put8(&b, f->demoted);
-	bytes_put32(&b, f->bad_starts);
+	bytes_put32(&b, (f->bad_starts & ~FACTS_DAMAGED) | (f->damaged ? FACTS_DAMAGED : 0));
 	bytes_put64(&b, f->committed);
 	put_version(&b, &f->base);
 	bytes_put32(&b, f->nproposed);

@@ -396,11 +396,15 @@ static void print_volume(FILE *f, const struct ctl_volume *v, bool wide)
 		return;
 	}
 	if (!strcmp(json_get_string(j, "role", ""), "recovering")) { /* it knows no more yet */
-		fprintf(f,
-			"volume %s\n  role       recovering its journal in %s for %s, not "
-			"mounted\n",
-			json_get_string(j, "volume", v->name), json_get_string(j, "domain", "?"),
+		const char *trouble = json_get_string(j, "trouble", "");
+
+		fprintf(f, "volume %s\n  role       %s in %s for %s, not mounted\n",
+			json_get_string(j, "volume", v->name),
+			trouble[0] ? "cannot recover" : "recovering its journal",
+			json_get_string(j, "domain", "?"),
 			duration_text(json_get_double(j, "uptime_s", 0), buf, sizeof(buf)));
+		if (trouble[0])
+			print_text(f, "trouble", trouble);
 		return;
 	}
 	print_head(f, v, wide);

@@ -19,46 +19,18 @@ sites_start
 for i in {1..40}; do echo "second $i" >"$(mnt a)/second-$i"; done
 pause_ms 500 # the commit index is in the ring, by an empty batch
 site_kill9 a b
-replica=$WORK/a/replica
-mkdir "$WORK/keep"
-but_data() { find "$1" -mindepth 1 -maxdepth 1 ! -name data -print0; } # of a replica
-but_data "$replica" | xargs -0 cp -a -t "$WORK/keep"
+. "$(dirname "$0")/../refused.sh"
+refused_begin a
 # Another volume's, for what is swapped.
 sed "s|^directory = .*|directory = $WORK/stranger|" "$WORK/a/conf" >"$WORK/stranger.conf"
 "$BIN/tandemfs" format --config "$WORK/stranger.conf" --size 256M --descriptor "$WORK/stranger.desc" >/dev/null 2>&1
 
-restore() {
-	but_data "$replica" | xargs -0 rm -rf
-	but_data "$WORK/keep" | xargs -0 cp -a -t "$replica"
-}
-# What must not change: all but what RocksDB writes anew at each opening.
-sums() {
-	find "$replica" -type f ! -name lock \( ! -path '*/meta/*' -o -name '*.sst' \) -printf '%p %s %T@\n' | sort
-}
-refused() { # what, regular expression of the message, regular expression of the advice
-	local before
-	before=$(sums)
-	expect_fail "$BIN/tandemfs" check --config "$WORK/a/conf"
-	[[ $STATUS -le 2 ]] || fail "$1: check ended with status $STATUS: $OUT"
-	expect_match "check with $1" "$OUT" "$2"
-	expect_fail in_site a timeout 20 "$BIN/tandemfs" run --config "$WORK/a/conf" --run-dir "$WORK/a/run"
-	expect_eq "status of run with $1" "$STATUS" 1
-	expect_match "run with $1" "$OUT" "$2"
-	expect_match "run with $1, what to do" "$OUT" "$3"
-	[[ $(sums) = "$before" ]] || fail "$1: something was changed: $(diff <(echo "$before") <(sums))"
-	step "$1: $(grep -E ' error ' <<<"$OUT" | head -n 1 | sed 's/.* error //')"
-	restore
-}
 harmless() { # what: check finds everything as it was
 	OUT=$("$BIN/tandemfs" check --config "$WORK/a/conf" --data --digest 2>&1) || fail "$1: $OUT"
 	expect_eq "digest with $1" "$(grep '^digest' <<<"$OUT")" "$sum_before"
 	step "$1: of no consequence"
 	restore
 }
-flip() { "$TOOLS/spoil" flip "$replica/$1" "$2"; } # file, offset (negative: from its end)
-size_of() { stat -c %s "$replica/$1"; }
-back="bring this replica back from its peer: on the other side 'tandemctl deactivate clusterdomain site-a'.*format --join"
-copy="copy it here from the replica directory of another one"
 sum_before=$("$BIN/tandemfs" check --config "$WORK/a/conf" --data --digest | grep '^digest')
 
 # The small files.

@@ -360,6 +360,12 @@ Test(record, facts_are_zero_without_a_file_and_come_back_from_one)
 	cr_assert_eq(g.base.id, 5u);
 	cr_assert_eq(g.nproposed, 2u);
 	cr_assert_eq(g.proposed[1].number, 6u);
+	cr_assert_not(g.damaged);
+	f.damaged = true;
+	cr_assert_eq(facts_store(path, &f, &e), 0, "%s", e.msg);
+	cr_assert_eq(facts_load(path, &g, &e), 0, "%s", e.msg);
+	cr_assert(g.damaged);
+	cr_assert_eq(g.bad_starts, 2u);
 	patch(path, 20, 0xee);
 	cr_assert_eq(facts_load(path, &g, &e), -EBADMSG);
 	cr_assert_eq(record_load(path, b, &e), -EBADMSG, "facts are no record");
