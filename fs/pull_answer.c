@@ -94,6 +94,23 @@ static int list_files(struct source *s)
 	return r;
 }
 
+/* A damaged block would come to the target as it is, in a file that has the checksum which was offered. */
+static int verify(struct source *s)
+{
+	struct store_options so = {.block_cache_bytes = 8u << 20, .read_only = true};
+	char path[PULL_PATH_SIZE];
+	struct store *store;
+	int r;
+
+	source_path(s, NULL, path, sizeof(path));
+	r = store_open(path, &so, &store, &s->copy_error);
+	if (r)
+		return r;
+	r = store_verify(store, &s->copy_error);
+	store_close(store);
+	return r;
+}
+
 void source_copy_run(struct job *j)
 {
 	struct source *s = container_of(j, struct source, copy_job);
@@ -114,7 +131,9 @@ void source_copy_run(struct job *j)
 	if (!r)
 		r = write_epochs(s);
 	if (!r)
-		list_files(s);
+		r = list_files(s);
+	if (!r)
+		verify(s);
 }
 
 /* --- one answer --- */
@@ -153,7 +172,7 @@ static int read_part(struct serve *sv, const struct msg_pull_ask_file *a)
 }
 
 /* Not here as they were: punched, because no file maps them any more, or damaged. A punched block is a
- * hole. */
+ * hole; so is one whose file is lost, and note_holes() tells them apart. */
 static void note_missing(struct serve *sv, const struct msg_pull_ask_data *a, struct addr at)
 {
 	struct segments *seg = sv->s->v->segments;
@@ -161,7 +180,11 @@ static void note_missing(struct serve *sv, const struct msg_pull_ask_data *a, st
 	for (uint32_t i = 0; i < a->blocks; i++) {
 		struct addr one = {.block = at.block + i, .epoch = at.epoch};
 
-		if (segments_damage(seg, one, 1, &a->crcs[i]) && !segments_hole(seg, one, 1))
+		if (!segments_damage(seg, one, 1, &a->crcs[i]))
+			continue;
+		if (segments_hole(seg, one, 1))
+			sv->holes[sv->nholes++] = one;
+		else
 			sv->damaged[sv->ndamaged++] = one;
 	}
 	if (!sv->ndamaged)
@@ -205,7 +228,7 @@ void source_answer_run(struct job *j)
 	struct serve *sv = container_of(j, struct serve, job);
 	const struct msg *m = &sv->ask->m;
 
-	sv->ndamaged = 0;
+	sv->ndamaged = sv->nholes = 0;
 	sv->payload = payload_new(sv->s->v->rx_pool, MSG_PULL_PART_MAX);
 	if (!sv->payload) {
 		struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};

@@ -40,8 +40,17 @@ struct serve { /* an answer that is being read */
 	struct msg answer;
 	struct payload *payload;
 	int code;
+	uint64_t id; /* of the offer */
 	struct addr damaged[MSG_PULL_BLOCKS_MAX]; /* blocks of it that are damaged here */
-	unsigned ndamaged;
+	struct addr holes[MSG_PULL_BLOCKS_MAX]; /* where there is nothing */
+	unsigned ndamaged, nholes;
+};
+
+#define PULL_HOLES_MAX 64u
+
+struct pull_hole {
+	struct addr addr;
+	uint64_t id, asked; /* of the first offer in which it was asked for, and of the last one */
 };
 
 struct source {
@@ -70,6 +79,11 @@ struct source {
 	struct pull_yield yield;
 	struct loop_timer yield_timer;
 	uint64_t sent, sent_before; /* bytes: of this connection, of earlier ones */
+	struct pull_hole
+		holes[PULL_HOLES_MAX]; /* some that were asked for in the last two offers */
+	unsigned nholes;
+	struct addr damaged_at; /* the first block of this offer that is damaged here */
+	unsigned damaged, damaged_before; /* how many, at least; in the offer before this one */
 	struct msg_pull_news news;
 };
 
@@ -85,6 +99,8 @@ struct pull_out {
 	struct msg m;
 	struct pull_out *next;
 };
+
+#define GONE_ROUNDS 3u /* in a row that ended with something missing: a person should look */
 
 struct target {
 	/* commit thread */
@@ -109,6 +125,8 @@ struct target {
 	/* for status; any thread */
 	atomic_uint_fast64_t done, total, received, rate, missing;
 	atomic_uint round; /* of this process, over all connections */
+	atomic_uint_fast64_t gone; /* what was missing at the end of the last round */
+	atomic_uint gone_rounds; /* that ended so, in a row */
 };
 
 struct pull {

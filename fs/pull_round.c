@@ -30,6 +30,7 @@
 #define PARTS_AHEAD 4u
 #define NEWS_NS (500 * NS_PER_MS)
 #define RATE_NS (500 * NS_PER_MS)
+#define GONE_PAUSE_S_MAX 8
 
 /* --- talking to the commit thread --- */
 
@@ -385,6 +386,27 @@ static int open_round(struct round *r)
 	return ret ? ret : make_ring(r);
 }
 
+/* Once is nothing: they were overwritten or deleted meanwhile. Again and again they are lost at the source, which a
+ * person must deal with there; each round costs it a checkpoint, so they become rarer. */
+static int gone(struct round *r)
+{
+	unsigned n = atomic_fetch_add(&r->t->gone_rounds, 1) + 1;
+	uint64_t pause_s = MIN(1ull << MIN(n - 1, 8u), (uint64_t)GONE_PAUSE_S_MAX);
+
+	atomic_store(&r->t->gone, r->missing);
+	if (n == GONE_ROUNDS)
+		log_error("pulling: %llu blocks are gone at the source for the third time: its log "
+			  "and 'tandemctl status' there say whether they are damaged, and what "
+			  "to do. This replica stays as it is until then",
+			(unsigned long long)r->missing);
+	else
+		log_info("pulling: %llu blocks are gone at the source; another round in %llu s",
+			(unsigned long long)r->missing, (unsigned long long)pause_s);
+	return pause_until(r, clock_mono_ns() + pause_s * NS_PER_S)
+		       ? err_set(r->e, -ECANCELED, "stopped")
+		       : 0;
+}
+
 /* Everything of this checkpoint is here. 1: the ring leads on from it; 0: another round. */
 static int finish(struct round *r)
 {
@@ -392,13 +414,9 @@ static int finish(struct round *r)
 	struct pull_in *in;
 	int reached;
 
-	if (r->missing) {
-		log_info("pulling: %llu blocks are gone at the source; another round",
-			(unsigned long long)r->missing);
-		return pause_until(r, clock_mono_ns() + NS_PER_S)
-			       ? err_set(r->e, -ECANCELED, "stopped")
-			       : 0;
-	}
+	if (r->missing)
+		return gone(r);
+	atomic_store(&r->t->gone_rounds, 0);
 	round_send(r, &m);
 	in = receive_type(r, MSG_PULL_REACHED);
 	if (!in)

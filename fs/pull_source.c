@@ -69,11 +69,25 @@ static void offer(struct source *s)
 	net_uncork(s->v->net, NET_BULK + s->peer);
 }
 
+/* Those that nobody has asked for with the offer that ends now make room. */
+static void forget_holes(struct source *s)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s->nholes; i++)
+		if (s->holes[i].id == s->id || s->holes[i].asked == s->id)
+			s->holes[n++] = s->holes[i];
+	s->nholes = n;
+}
+
 static void begin(struct source *s)
 {
+	forget_holes(s);
 	s->id = ++s->v->next_request; /* any number that is not used twice in this process */
 	s->state = SOURCE_WAITING;
 	s->hold = s->done = s->again = false;
+	s->damaged_before = s->damaged;
+	s->damaged = 0;
 	s->v->checkpoint.wanted = true;
 }
 
@@ -98,6 +112,10 @@ static void copy_done(struct job *j)
 	if (s->again) {
 		begin(s);
 		return;
+	}
+	if (s->copy_error.code == -EBADMSG) {
+		damaged_note(s->v);
+		damaged_tell(s->v, &s->copy_error);
 	}
 	if (s->copy_error.code) {
 		source_break(s, s->copy_error.msg);
@@ -169,24 +187,52 @@ static void release(void *arg)
 	payload_unref(arg);
 }
 
+/* Nothing is at these blocks. What was given back is mapped by no checkpoint that was begun later, so who still
+ * wants it then wants what was lost here, with its file or otherwise. Some of them are enough to tell. */
+static void note_holes(struct source *s, struct serve *sv)
+{
+	for (unsigned i = 0; i < sv->nholes; i++) {
+		struct pull_hole *h = s->holes, *end = h + MIN(s->nholes, PULL_HOLES_MAX);
+
+		while (h < end && (h->addr.epoch != sv->holes[i].epoch ||
+					  h->addr.block != sv->holes[i].block))
+			h++;
+		if (h < end)
+			h->asked = sv->id;
+		if (h < end && h->id < sv->id)
+			sv->damaged[sv->ndamaged++] = sv->holes[i];
+		else if (h == end && s->nholes < PULL_HOLES_MAX)
+			s->holes[s->nholes++] =
+				(struct pull_hole){.addr = sv->holes[i], .id = sv->id};
+	}
+	sv->nholes = 0;
+}
+
 /* They cannot be sent; the target comes back for them, or not any more once nothing maps them. */
-static void note_damaged(struct source *s, const struct serve *sv)
+static void note_damaged(struct source *s, struct serve *sv)
 {
 	unsigned fresh = 0;
+	char file[4400];
 
+	note_holes(s, sv);
 	for (unsigned i = 0; i < sv->ndamaged; i++) {
 		uint64_t is = 0;
 
 		repair_note_damage(s->v, sv->damaged[i], 1, clock_mono_ns(), &is);
 		fresh += is != 0;
 	}
-	if (fresh)
-		log_error(
-			"%s cannot pull %u blocks at or behind epoch %u block %llu: they are "
-			"damaged on this disk (wrong checksum, or unreadable); 'tandemfs check "
-			"--data' names the file, reading it tells the same; delete or overwrite it",
-			core_record(s->v->core)->replicas[s->peer].domain, fresh,
-			sv->damaged[0].epoch, (unsigned long long)sv->damaged[0].block);
+	if (sv->ndamaged && !s->damaged)
+		s->damaged_at = sv->damaged[0];
+	s->damaged += sv->ndamaged;
+	if (!fresh)
+		return;
+	segments_describe(s->v->segments, sv->damaged[0], file, sizeof(file));
+	log_error("%s cannot pull %u blocks at or behind epoch %u block %llu: they are damaged on "
+		  "this disk (lost, unreadable, or with a wrong checksum), in %s; 'tandemfs check "
+		  "--data' names the files, reading them tells the same; delete or overwrite "
+		  "them, or get that file back",
+		core_record(s->v->core)->replicas[s->peer].domain, fresh, sv->damaged[0].epoch,
+		(unsigned long long)sv->damaged[0].block, file);
 }
 
 static void serve_done(struct job *j);
@@ -267,6 +313,7 @@ static void serve_begin(struct source *s)
 		s->tail = &s->head;
 	s->nasks--;
 	sv->conn = s->conn;
+	sv->id = s->id;
 	serve_submit(sv);
 }
 

@@ -293,6 +293,37 @@ static const char *amount(uint64_t bytes, char buf[32])
 	return buf;
 }
 
+/* What the source lacks: how many blocks, at least, and in words; or 0 and "". */
+static int64_t stopped_by_damage(const struct volume *v, unsigned peer, char *buf, size_t size)
+{
+	const struct target *t = &v->pull->target;
+	const struct source *s = &v->pull->source[peer];
+	uint64_t n;
+
+	buf[0] = '\0';
+	if (is_target(v, peer)) {
+		if (!t->up || atomic_load(&t->gone_rounds) < GONE_ROUNDS)
+			return 0;
+		n = atomic_load(&t->gone);
+		snprintf(buf, size,
+			"catching up by pulling: %llu blocks are gone at the source again and "
+			"again: damaged there; its log and its status say what to do",
+			(unsigned long long)n);
+		return (int64_t)n;
+	}
+	n = MAX(s->damaged, s->damaged_before);
+	if (!s->up || !n)
+		return 0;
+	snprintf(buf, size,
+		"catching up by pulling: stopped by damage on this disk, at least %llu blocks at "
+		"or "
+		"behind epoch %u block %llu: delete or overwrite the files that 'tandemfs check "
+		"--data' and the log name, or get the data back",
+		(unsigned long long)n, s->damaged_at.epoch,
+		(unsigned long long)s->damaged_at.block);
+	return (int64_t)n;
+}
+
 struct json *pull_status(const struct volume *v, unsigned peer, char *buf, size_t size)
 {
 	const struct target *t = &v->pull->target;
@@ -327,6 +358,9 @@ struct json *pull_status(const struct volume *v, unsigned peer, char *buf, size_
 	json_set_int(j, target ? "bytes_received" : "bytes_sent", (int64_t)moved);
 	json_set_int(j, "round", target ? (int64_t)atomic_load(&t->round) : s->round);
 	json_set_bool(j, "connected", target ? t->up : s->up);
+	json_set_int(j, "damaged", stopped_by_damage(v, peer, buf, size));
+	if (buf[0])
+		return j;
 	if ((target && !t->up) || (!target && !s->up))
 		snprintf(buf, size, "catching up by pulling: not connected");
 	else if (!total)
