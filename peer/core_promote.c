@@ -45,11 +45,13 @@ static void promote_lossy(struct core *c, const struct core_operator *op, struct
 	if (!(op->flags & OPERATOR_YES)) {
 		core_answer(c, o, CORE_ANSWER_ASK,
 			core_text(c,
-				"this replica is not in sync: it ends at seq %llu, and everything "
+				"this replica is not in sync: it %s (seq %llu), and everything "
 				"that was "
 				"acknowledged after that on the other side will be missing here. "
 				"The other "
 				"side will not follow unasked. Repeat with --yes to go on",
+				c->end.seq ? "ends before what the other side has"
+					   : "is empty, and has nothing of the volume",
 				(unsigned long long)c->end.seq));
 		return;
 	}
