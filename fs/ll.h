@@ -78,11 +78,12 @@ void ll_executed_ready(struct ll *l);
 bool ll_can_hand_over(const struct ll *l);
 /* This volume is mounted there, dead or alive: as the mount table says, nothing is asked. */
 bool ll_is_mounted(const char *mountpoint, const char *volume_name);
-/* Why ll_mount() would refuse this directory: no directory, or not empty (also when something is mounted
- * there). 0, or -errno with a message. */
+/* Why ll_mount() would refuse this directory: no directory, another filesystem is mounted there (-EEXIST), or not
+ * empty. 0, or -errno with a message. */
 int ll_check_mountpoint(const char *mountpoint, struct err *e);
 /* Takes away a dead mount (ENOTCONN) of this volume at mountpoint, as a kill -9 leaves it. 0 when
- * there is none or it is gone now; -EBUSY with a message when something living is mounted there. */
+ * there is none or it is gone now; with a message, -EEXIST when another filesystem is mounted there, -EBUSY when a
+ * living process serves this volume there. */
 int ll_clear_stale(const char *mountpoint, const char *volume_name, struct err *e);
 
 #endif

@@ -197,7 +197,7 @@ int ll_clear_stale(const char *mountpoint, const char *volume_name, struct err *
 		if (!m.found)
 			return 0;
 		if (strcmp(m.fstype, LL_FSTYPE) != 0 || strcmp(m.source, source) != 0)
-			return err_set(e, -EBUSY, "'%s' is mounted on '%s'; unmount it first",
+			return err_set(e, -EEXIST, "'%s' is mounted on '%s'; unmount it first",
 				m.source, path);
 		error = probe(path);
 		if (error != ENOTCONN && error != ECONNABORTED)
@@ -218,9 +218,15 @@ int ll_check_mountpoint(const char *path, struct err *e)
 	/* not through a symbolic link: the mount table would name another path */
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct ll_mount_entry m;
 	struct dirent *de;
 	bool empty = true;
 
+	if (d && !ll_mount_find(path, &m) && m.found && strcmp(m.fstype, LL_FSTYPE) != 0) {
+		closedir(d);
+		return err_set(
+			e, -EEXIST, "'%s' is mounted on '%s'; unmount it first", m.source, path);
+	}
 	if (!d)
 		return err_set(e, -errno,
 			"the mount point '%s' is no directory that can be read: %m", path);
@@ -230,7 +236,9 @@ int ll_check_mountpoint(const char *path, struct err *e)
 	closedir(d);
 	if (!empty)
 		return err_set(e, -EBUSY,
-			"the mount point '%s' is not empty; what is in it would be hidden", path);
+			"the mount point '%s' is not empty, and what is in it would be hidden: "
+			"move it away",
+			path);
 	return 0;
 }
 

@@ -134,7 +134,7 @@ void volume_advise(const struct volume *v, int code, char *buf, size_t size)
 	static const char unchanged[] = "nothing was changed. ";
 
 	buf[0] = '\0';
-	if (v->lock_fd < 0 || v->recovered)
+	if (v->lock_fd < 0 || v->recovered || code == -EBUSY)
 		return;
 	if (uuid_is_zero(&v->desc.volume)) {
 		snprintf(buf, size,

@@ -67,6 +67,18 @@ int volume_held_open(struct volume *v, struct err *e)
 	return holder_open(path, true, &v->holder, e);
 }
 
+/* What somebody else has mounted there is in the way of serving alone, and perhaps gone by then. */
+static int clear_stale(const struct volume *v, struct err *e)
+{
+	int r = ll_clear_stale(v->cfg->mount, v->cfg->name, e);
+
+	if (r != -EEXIST)
+		return r;
+	log_warn("%s", e->msg);
+	*e = (struct err){0};
+	return 0;
+}
+
 int volume_held_find(struct volume *v, struct err *e)
 {
 	struct holder_mount m;
@@ -77,7 +89,7 @@ int volume_held_find(struct volume *v, struct err *e)
 	if (v->cfg->holder)
 		r = holder_open(path, false, &v->holder, NULL);
 	if (r)
-		return ll_clear_stale(v->cfg->mount, v->cfg->name, e);
+		return clear_stale(v, e);
 	r = holder_state(v->holder, &m, e);
 	if (r)
 		return r;
@@ -88,7 +100,7 @@ int volume_held_find(struct volume *v, struct err *e)
 	m.kept_fd = -1;
 	holder_mount_close(&m);
 	if (!v->mount_held)
-		return ll_clear_stale(v->cfg->mount, v->cfg->name, e);
+		return clear_stale(v, e);
 	log_info("the holder has '%s' mounted since an earlier process", v->cfg->mount);
 	return 0;
 }

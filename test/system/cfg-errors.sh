@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # group: config
-# budget: 90
+# budget: 120
 # Mistakes of people: each is refused with a message that says what is wrong, and a status.
 . "$(dirname "$0")/../lib.sh"
 
@@ -146,14 +146,21 @@ mount -t tmpfs tmpfs "$(mnt a)"
 site_start a
 wait_for 10 "site a says that something is mounted" eval 'grep -qiE "mnt.*(busy|mounted|use)|(busy|mounted).*mnt" "$WORK/a/log"'
 expect_eq "what is mounted" "$(awk -v m="$(mnt a)" '$5 == m' /proc/self/mountinfo | grep -c ' - tmpfs ')" 1
-site_end a
+wait_for 10 "status says what is in the way" eval '[[ $(status a .trouble) = *"$(mnt a)"* ]]'
+expect_match "the trouble with a mount point in use" "$(status a .trouble)" "tmpfs' is mounted on .*unmount it first"
 umount "$(mnt a)"
+site_wait_active a # by itself
+expect_eq "the trouble once it is free" "$(status a .trouble)" ""
+site_stop a
 touch "$(mnt a)/something"
 site_start a
 wait_for 10 "site a says that the mount point is not empty" eval 'grep -qi "not empty" "$WORK/a/log"'
 ! is_mounted a || fail "mounted over a file"
-site_end a
+wait_for 10 "status says what is in the way" eval '[[ $(status a .trouble) = *"$(mnt a)"* ]]'
+expect_match "the trouble with a mount point that is not empty" "$(status a .trouble)" "mnt' is not empty.*move it away"
 rm "$(mnt a)/something"
+site_wait_active a
+site_stop a
 step "the mount point must be free and empty"
 
 # A peer that may not be one.
