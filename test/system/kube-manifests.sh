@@ -117,7 +117,18 @@ done <<-END
 	yes tandem-system update leases.coordination.k8s.io/tandem-agent
 	no tandem-system update leases.coordination.k8s.io/other
 	no red create leases.coordination.k8s.io
-	yes tandem-system get secrets/tandem-identity
+	no tandem-system get secrets/tandem-identity
+	no tandem-system update secrets/tandem-identity
+	no tandem-system patch secrets/tandem-identity
+	no tandem-system get configmaps/tandem-agent
+	no tandem-system update configmaps/tandem-agent
+	no tandem-system patch configmaps/tandem-agent
+	no tandem-system get configmaps/tandem-site
+	no tandem-system update configmaps/tandem-site
+	no tandem-system patch configmaps/tandem-site
+	no tandem-system get configmaps/tandem-state
+	no tandem-system update configmaps/tandem-state
+	no tandem-system patch configmaps/tandem-state
 	no tandem-system list secrets
 	no red get secrets
 	no red list deployments.apps
