@@ -254,6 +254,7 @@ static int listen_at(const char *path)
 	return 0;
 }
 
+/* The holder of a whole node, too: as process 1 of a container it would take all holders with it. */
 static void protect(void)
 {
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
@@ -275,8 +276,10 @@ int main(int argc, char **argv)
 	bool first = true;
 	int r;
 
-	if (argc == 3 && !strcmp(argv[1], "--node"))
+	if (argc == 3 && !strcmp(argv[1], "--node")) {
+		protect();
 		return holder_node_run(argv[2]);
+	}
 	if (argc != 2 || argv[1][0] != '/') {
 		fputs("usage: " HOLDER_PROGRAM " SOCKET | --node DIRECTORY\n"
 		      "The first is started by tandemfs, the second starts it for a whole node; "
