@@ -39,6 +39,7 @@ struct open_request {
 	int code; /* of the task */
 	struct err e;
 	char address[256]; /* of a draft */
+	bool made, holder; /* a new volume, and what keeps its mount here */
 };
 
 struct api {
@@ -269,7 +270,10 @@ static int do_task(struct open_request *o, const struct agent_config *c, const a
 		spec.peers[0] = (struct replica_peer){0};
 		snprintf(spec.peers[0].domain, sizeof(spec.peers[0].domain), "%s", domain);
 	}
-	return volume_create(c, &spec, json_get_string(args, "peer_node", ""), stop, &o->e);
+	ret = volume_create(c, &spec, json_get_string(args, "peer_node", ""), stop, &o->e);
+	o->made = !ret;
+	o->holder = o->made && replica_has_holder(c, volume);
+	return ret;
 }
 
 static void task_work(void *ctx, const atomic_bool *stop)
@@ -299,6 +303,8 @@ static void task_done(void *ctx)
 	j = about(a);
 	if (o->address[0])
 		json_set_string(j, "address", o->address);
+	if (o->made)
+		json_set_bool(j, "holder", o->holder);
 	supervisor_again(a->supervisor);
 	answer_json(finish(o), 200, j);
 }

@@ -15,7 +15,8 @@
  *                                 "owner", "directory", "domain", "peer_node", "peers"}; size is bytes or
  *                                 "10G"; directory: the name of one in the root, with its owner and mode;
  *                                 domain: the one other site, default all; peer_node: which node of it;
- *                                 peers: {DOMAIN: {"node"}}, in the place of both
+ *                                 peers: {DOMAIN: {"node"}}, in the place of both; without holder each node
+ *                                 does what its kernel can, and the answer's "holder" is what became of it here
  *   POST /v1/volumes/NAME/delete  {"local": true: this node's replica alone}
  *   POST /v1/replicas/NAME/STEP   what the agent of another site asks for: draft {what 'create' has,
  *                                 "peers": {DOMAIN: {"address", "node"}}} answers {"address", "node"}, join {the same,

@@ -73,6 +73,22 @@ int replica_exists(const struct agent_config *c, const char *volume)
 	return access(p.live, F_OK) == 0 ? 0 : -ENOENT;
 }
 
+bool replica_has_holder(const struct agent_config *c, const char *volume)
+{
+	struct places p;
+	struct conf *conf;
+	struct err e;
+	bool holder = false;
+
+	places_of(c, volume, &p);
+	if (conf_load(p.live, NULL, 0, &conf, &e))
+		return false;
+	if (conf_get_bool(conf, conf_section(conf, "volume"), "holder", &holder, &e))
+		holder = false;
+	conf_free(conf);
+	return holder;
+}
+
 /* ---- a draft ---- */
 
 static void write_peers(FILE *f, const struct replica_spec *s)
@@ -108,7 +124,7 @@ static char *draft_text(const struct agent_config *c, const struct places *p,
 	fprintf(f, "# Made by tandem-agent; see tandemfs.conf(5). Changes take effect at the "
 		   "daemon's next start.\n");
 	fprintf(f, "[volume]\nname = %s\ndirectory = %s\nmount = %s\nack = %s\nholder = %s\n\n",
-		s->volume, p->data, p->mount, s->ack, s->holder ? "yes" : "no");
+		s->volume, p->data, p->mount, s->ack, replica_holder(s, NULL) ? "yes" : "no");
 	fprintf(f, "[site]\ndomain = %s\nlisten = %s\n\n", c->domain, address);
 	write_peers(f, s);
 	fprintf(f, "[transport]\nmode = tls\nca = %s\ncertificate = %s\nkey = %s\n", c->ca,

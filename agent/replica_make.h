@@ -22,10 +22,12 @@ struct replica_peer { /* another replica */
 		[CONF_ADDRESS_SIZE]; /* of that node, while it is being made; "": see peer_volume.h. Not in JSON */
 };
 
+#define REPLICA_HOLDER_KERNEL (-1)
+
 struct replica_spec {
 	char volume[VOLUME_NAME_MAX + 1];
 	char ack[8]; /* "op" or "fsync" */
-	bool holder;
+	int holder; /* 1, 0; REPLICA_HOLDER_KERNEL: as the kernel of each node can */
 	uint64_t size; /* bytes; of the first replica */
 	char mode[8],
 		owner[24]; /* of the root directory, as 'tandemfs format' takes them; "": its defaults */
@@ -39,6 +41,9 @@ struct replica_spec {
 int replica_spec_parse(
 	const char *volume, const struct json *j, struct replica_spec *ret_spec, struct err *e);
 struct json *replica_spec_json(const struct replica_spec *s);
+
+/* What becomes of `holder` on a node whose kernel has this release; NULL: on this one. */
+bool replica_holder(const struct replica_spec *s, const char *release);
 
 /* -ENOENT, or 0: the volume is configured on this node; the draft of one does not count. */
 int replica_exists(const struct agent_config *c, const char *volume);
@@ -57,6 +62,8 @@ int replica_format(const struct agent_config *c, const struct replica_spec *spec
 /* Another one, of a draft; 0 also when it is published and of the same volume. */
 int replica_join(
 	const struct agent_config *c, const char *volume, const char *descriptor, struct err *e);
+/* Whether the replica that is published here has its mount kept by a holder. */
+bool replica_has_holder(const struct agent_config *c, const char *volume);
 /* The draft becomes the configuration, which the supervision finds. 0 also when it is already. */
 int replica_publish(const struct agent_config *c, const char *volume, struct err *e);
 /*

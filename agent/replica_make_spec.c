@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "conf.h"
+#include "kernel.h"
 #include "replica_make.h"
 
 #define SIZE_MIN (64u << 20) /* bytes; 'tandemfs format' has the last word */
@@ -111,9 +112,11 @@ int replica_spec_parse(
 	const char *volume, const struct json *j, struct replica_spec *ret_spec, struct err *e)
 {
 	const char *ack = json_get_string(j, "ack", "op");
-	struct replica_spec s = {.holder = json_get_bool(j, "holder", false)};
+	struct replica_spec s = {.holder = REPLICA_HOLDER_KERNEL};
 	int ret = refuse_unknown(j, e);
 
+	if (json_get(j, "holder"))
+		s.holder = json_get_bool(j, "holder", false);
 	if (!ret && !is_name(volume, VOLUME_NAME_MAX))
 		ret = err_set(e, -EINVAL,
 			"'%.63s' is no volume's name: it is of a-z, 0-9, '-' and '_'", volume);
@@ -138,13 +141,19 @@ int replica_spec_parse(
 	return 0;
 }
 
+bool replica_holder(const struct replica_spec *s, const char *release)
+{
+	return s->holder == REPLICA_HOLDER_KERNEL ? kernel_resends(release) : s->holder;
+}
+
 struct json *replica_spec_json(const struct replica_spec *s)
 {
 	struct json *j = json_object(), *peers = json_object();
 
 	json_set_int(j, "size", (int64_t)s->size);
 	json_set_string(j, "ack", s->ack);
-	json_set_bool(j, "holder", s->holder);
+	if (s->holder != REPLICA_HOLDER_KERNEL)
+		json_set_bool(j, "holder", s->holder);
 	if (s->mode[0])
 		json_set_string(j, "mode", s->mode);
 	if (s->owner[0])

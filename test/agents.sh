@@ -33,7 +33,7 @@ agent_config() { # site
 		echo "${line//SITE/$s}" >>"$WORK/$s/volumes/agent.conf"
 	done
 	[[ -e $WORK/pki/rest-$s.pem ]] || cp "$WORK/pki/$(domain "$s").pem" "$WORK/pki/rest-$s.pem"
-	cp "$BIN/tandemfs" "$WORK/$s/tandemfs"
+	cp "$BIN/tandemfs" "$BIN/tandem-holder" "$WORK/$s/"
 }
 agent_pki() {
 	mkdir -p "$WORK/pki"

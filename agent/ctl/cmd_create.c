@@ -35,9 +35,9 @@ static int post(const char *socket, const char *path, const struct json *body, u
 	}
 }
 
-/* An exit status; a message is printed. */
+/* An exit status; a message is printed. *ret_j: the answer, the caller's, NULL on failure. */
 static int ask_agent(struct ctl *c, const char *path, const struct json *body, unsigned timeout_ms,
-	const char *what)
+	const char *what, struct json **ret_j)
 {
 	char socket[256];
 	unsigned status;
@@ -45,6 +45,7 @@ static int ask_agent(struct ctl *c, const char *path, const struct json *body, u
 	struct err e;
 	int n = snprintf(socket, sizeof(socket), "%s/" AGENT_SOCKET_NAME, c->run_dir), ret;
 
+	*ret_j = NULL;
 	if (n < 0 || (size_t)n >= sizeof(socket))
 		return ctl_fail(c, "--run-dir is too long");
 	ret = post(socket, path, body, c->timeout_ms ? c->timeout_ms : timeout_ms, &status, &j, &e);
@@ -56,8 +57,11 @@ static int ask_agent(struct ctl *c, const char *path, const struct json *body, u
 			c, "%s: %s; it goes on: type this again to learn of its end", what, e.msg);
 	if (ret)
 		return ctl_fail(c, "%s: %s", what, e.msg);
-	if (status != 200)
-		ret = ctl_fail(c, "%s: %s", what, json_get_string(j, "error", "the agent refuses"));
+	if (status == 200) {
+		*ret_j = j;
+		return CTL_OK;
+	}
+	ret = ctl_fail(c, "%s: %s", what, json_get_string(j, "error", "the agent refuses"));
 	json_free(j);
 	return ret;
 }
@@ -101,9 +105,25 @@ static int wait_until_ready(struct ctl *c, const char *name)
 		name, ms / 1000, name);
 }
 
+/* What becomes of the mount when its daemon ends, as the agent's answer tells. */
+static void say_holder(struct ctl *c, const char *name, const struct json *answer)
+{
+	if (!json_get(answer, "holder"))
+		return; /* an older agent */
+	if (json_get_bool(answer, "holder", false))
+		fprintf(c->out, "%s: the mount outlives its daemon (holder = yes)\n", name);
+	else if (c->no_holder)
+		fprintf(c->out, "%s: the mount ends with its daemon (--no-holder)\n", name);
+	else
+		fprintf(c->out,
+			"%s: the mount ends with its daemon: this kernel cannot send requests "
+			"again to a new one, Linux 6.9 can\n",
+			name);
+}
+
 int cmd_create(struct ctl *c, unsigned nargs, const char *const *args)
 {
-	struct json *body;
+	struct json *body, *answer;
 	int status;
 
 	if (strcmp(args[0], "volume") != 0)
@@ -111,10 +131,13 @@ int cmd_create(struct ctl *c, unsigned nargs, const char *const *args)
 			c, "create", "'%s' cannot be created; a volume can", args[0]);
 	if (!c->size)
 		return ctl_usage_error(c, "create", "--size SIZE is missing");
+	if (c->holder && c->no_holder)
+		return ctl_usage_error(c, "create", "--holder or --no-holder, not both");
 	body = json_object();
 	json_set_string(body, "volume", args[1]);
 	json_set_string(body, "size", c->size);
-	json_set_bool(body, "holder", c->holder);
+	if (c->holder || c->no_holder)
+		json_set_bool(body, "holder", c->holder);
 	if (c->ack)
 		json_set_string(body, "ack", c->ack);
 	if (c->mode)
@@ -123,9 +146,14 @@ int cmd_create(struct ctl *c, unsigned nargs, const char *const *args)
 		json_set_string(body, "owner", c->owner);
 	if (c->peer_node)
 		json_set_string(body, "peer_node", c->peer_node);
-	status = ask_agent(c, "/v1/volumes", body, CREATE_MS, args[1]);
+	status = ask_agent(c, "/v1/volumes", body, CREATE_MS, args[1], &answer);
 	json_free(body);
-	return status ? status : wait_until_ready(c, args[1]);
+	if (!status)
+		status = wait_until_ready(c, args[1]);
+	if (!status)
+		say_holder(c, args[1], answer);
+	json_free(answer);
+	return status;
 }
 
 /* On a terminal the volume's name must be typed: this cannot be taken back. */
@@ -147,7 +175,7 @@ static bool is_meant(struct ctl *c, const char *name)
 int cmd_delete(struct ctl *c, unsigned nargs, const char *const *args)
 {
 	char path[160];
-	struct json *body;
+	struct json *body, *answer;
 	int status;
 
 	if (strcmp(args[0], "volume") != 0)
@@ -164,8 +192,9 @@ int cmd_delete(struct ctl *c, unsigned nargs, const char *const *args)
 	body = json_object();
 	json_set_bool(body, "local", c->local);
 	snprintf(path, sizeof(path), "/v1/volumes/%s/delete", args[1]);
-	status = ask_agent(c, path, body, DELETE_MS, args[1]);
+	status = ask_agent(c, path, body, DELETE_MS, args[1], &answer);
 	json_free(body);
+	json_free(answer);
 	if (status)
 		return status;
 	fprintf(c->out, "%s: removed %s\n", args[1], c->local ? "here" : "on all sites");

@@ -85,8 +85,8 @@ static const struct ctl_command commands[] = {
 		"change the volume's size on both sites, while it is in use; typed at the active "
 		"one"},
 	{"create", 2, 2, CTL_OPTION_SIZE | CTL_OPTION_NEW, cmd_create,
-		"volume NAME --size SIZE[K|M|G|T] [--ack op|fsync] [--holder] [--mode OCTAL] "
-		"[--owner UID:GID] [--peer-node NODE]",
+		"volume NAME --size SIZE[K|M|G|T] [--ack op|fsync] [--holder|--no-holder] [--mode "
+		"OCTAL] [--owner UID:GID] [--peer-node NODE]",
 		"make a volume on this node and on the other sites, and mount it here"},
 	{"delete", 2, 2, CTL_OPTION_YES | CTL_OPTION_LOCAL, cmd_delete,
 		"volume NAME [--yes] [--local]",
@@ -135,6 +135,7 @@ static const struct {
 	{"--wait", CTL_OPTION_OPERATION},
 	{"--no-wait", CTL_OPTION_OPERATION},
 	{"--holder", CTL_OPTION_NEW},
+	{"--no-holder", CTL_OPTION_NEW},
 	{"--ack", CTL_OPTION_NEW},
 	{"--mode", CTL_OPTION_NEW},
 	{"--owner", CTL_OPTION_NEW},
@@ -331,6 +332,8 @@ static bool take_flag(struct line *l, const char *name)
 		l->c->show = true;
 	else if (strcmp(name, "--holder") == 0)
 		l->c->holder = true;
+	else if (strcmp(name, "--no-holder") == 0)
+		l->c->no_holder = true;
 	else if (strcmp(name, "--skip-source-operations") == 0)
 		l->c->skip_source = true;
 	else if (strcmp(name, "--all-namespaces") == 0)

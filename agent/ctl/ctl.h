@@ -39,7 +39,8 @@ struct ctl {
 	/* from the command line */
 	const char *run_dir;
 	unsigned timeout_ms; /* of one call; 0: the command's default */
-	bool yes, accept_data_loss, force, preview, watch, local, holder;
+	bool yes, accept_data_loss, force, preview, watch, local;
+	bool holder, no_holder; /* of a new volume; neither: as the kernel can */
 	bool unplanned, dry_run, no_wait;
 	const char *from, *to; /* a domain; NULL: not given */
 	const char *node, *peer_node; /* of another domain; NULL: not given */

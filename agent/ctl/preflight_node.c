@@ -10,10 +10,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "preflight_impl.h"
-
-#define KERNEL_RESEND 609u /* FUSE_NOTIFY_RESEND */
-#define KERNEL_OLDEST 504u
 
 const char *preflight_result_name(enum preflight_result r)
 {
@@ -42,15 +40,14 @@ void preflight_say(struct preflight_report *r, const char *about, const char *wh
 
 void preflight_kernel(struct preflight_report *r, const char *release)
 {
-	unsigned major_number = 0, minor_number = 0, version;
+	unsigned version = kernel_version(release);
 
-	if (sscanf(release, "%u.%u", &major_number, &minor_number) != 2) {
+	if (!version) {
 		preflight_say(r, "node", "kernel", PREFLIGHT_WARN,
 			"see that it is Linux 5.4 or later",
 			"'%.60s' is no release that is understood", release);
 		return;
 	}
-	version = major_number * 100 + MIN(minor_number, 99u);
 	if (version < KERNEL_OLDEST)
 		preflight_say(r, "node", "kernel", PREFLIGHT_FAIL,
 			"use Linux 5.4 or later; 6.9 is best", "Linux %.60s is too old", release);

@@ -74,7 +74,7 @@ _tandemctl() {
 	failover) options+=" --to --node --unplanned --yes --dry-run --wait --no-wait --output" ;;
 	failback) options+=" --dry-run --wait --no-wait --output" ;;
 	resize) options+=" --size" ;;
-	create) options+=" --size --ack --holder --mode --owner --peer-node" ;;
+	create) options+=" --size --ack --holder --no-holder --mode --owner --peer-node" ;;
 	generate) options+=" --namespace --kubeconfig --service-account --config-dir" ;;
 	pair) options+=" --domain --address --port --config-dir --show --output" ;;
 	delete) options+=" --yes --local" ;;

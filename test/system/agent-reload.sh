@@ -23,7 +23,7 @@ work_new
 net_new
 for s in a b; do
 	mkdir -p "$WORK/$s/etc" "$WORK/$s/run" "$WORK/$s/logs"
-	cp "$BIN/tandemfs" "$WORK/$s/tandemfs"
+	cp "$BIN/tandemfs" "$BIN/tandem-holder" "$WORK/$s/"
 	cat >"$(conf $s)" <<-END
 		[agent]
 		domain = $(domain $s)

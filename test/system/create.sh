@@ -38,6 +38,8 @@ agents_up
 
 expect_fail tandemctl a create volume blue
 expect_match "without a size" "$OUT" "--size SIZE is missing"
+expect_fail tandemctl a create volume blue --size 128M --holder --no-holder
+expect_match "both" "$OUT" "not both"
 expect_fail tandemctl a create volume Blue --size 128M
 expect_match "a wrong name" "$OUT" "is of a-z"
 expect_fail tandemctl a create volume blue --size 1M
@@ -50,7 +52,11 @@ expect_eq "what was left" "$(leftovers a)$(leftovers b)" ""
 tandemctl a create volume blue --size 128M --mode 0750 --owner 1000:1001
 mountpoint -q "$WORK/a/mounts/blue" || fail "it is not mounted"
 expect_eq "the root directory" "$(stat -c '%a %u:%g' "$WORK/a/mounts/blue")" "750 1000:1001"
-tandemctl a create volume green --size 128M --ack fsync
+out=$(tandemctl a create volume green --size 128M --ack fsync --no-holder)
+expect_match "what is said of its mount" "$out" "green: the mount ends with its daemon \(--no-holder\)"
+for s in a b; do
+	grep -qx "holder = no" "$WORK/$s/volumes/green.conf" || fail "site $s: $(cat "$WORK/$s/volumes/green.conf")"
+done
 rest_says "one with a directory in it" "$(rest a POST /v1/volumes -d '{"volume":"pvc-1","size":"64M","mode":"2770",
 	"owner":"7:8","directory":"data"}')" 200 domain
 wait_for 20 "it is mounted" mountpoint -q "$WORK/a/mounts/pvc-1"

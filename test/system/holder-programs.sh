@@ -85,7 +85,6 @@ first=$(connection)
 is_pending() { rest a GET /v1/volumes/$VOLUME | head -n 1 | jq -e ".supervision.upgrade_pending == $1" >/dev/null; }
 exe_version() { "/proc/$(daemon_of a)/exe" version; }
 agent_config a
-cp "$BIN/tandem-holder" "$WORK/a/"
 cp "$WORK/a/conf" "$WORK/a/volumes/$VOLUME.conf"
 old=$("$BIN/tandemfs" version)
 LC_ALL=C sed "s/$old/${old%?}x/" "$BIN/tandemfs" >"$WORK/a/tandemfs.new" # as long, or nothing would start

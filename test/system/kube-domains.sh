@@ -39,8 +39,6 @@ work_new
 net_new
 LEADER_MORE=("probes = 127.0.0.1:7444" "[peer site-x]" "agent = 10.9.9.9:7401")
 engines_up
-cp "$BIN/tandem-holder" "$WORK/a"
-cp "$BIN/tandem-holder" "$WORK/b"
 
 # --- nodes -----------------------------------------------------------------------------------------------
 kc a taint node node-a tandemfs.dev/not-ready=:NoSchedule other=x:NoSchedule >/dev/null

@@ -57,8 +57,6 @@ work_new
 net_new
 kube_programs kube-controller-manager
 mkdir -p "$WORK/a" "$WORK/b"
-cp "$BIN/tandem-holder" "$WORK/a"
-cp "$BIN/tandem-holder" "$WORK/b"
 engines_up
 for s in a b; do
 	controllers_up $s

@@ -59,7 +59,7 @@ node_config() { # node
 		directory = $d/data
 		mounts = $d/mounts
 	END
-	cp "$BIN/tandemfs" "$d/tandemfs"
+	cp "$BIN/tandemfs" "$BIN/tandem-holder" "$d/"
 }
 node_start() { # node
 	agent_start "$1"

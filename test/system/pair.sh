@@ -8,6 +8,7 @@
 
 OFFER=
 host() { [[ $1 = a ]] && echo 10.77.0.1 || echo 10.77.0.2; }
+mnt() { echo "$WORK/$1/mnts/vol"; } # of the volume that is made below
 etc() { echo "$WORK/$1/etc"; }
 # The first site's command, until it waits; its token in $TOKEN.
 offer() { # arguments...
@@ -121,6 +122,22 @@ out=$(in_site a "$BIN/tandemctl" --run-dir "$WORK/a/run" create volume vol --siz
 in_sync() { "$BIN/tandemctl" --run-dir "$WORK/a/run" status vol -o json | jq -e '[.. | .in_sync? // empty] | any(length == 2)'; }
 wait_for 20 "the volume is in sync" in_sync
 echo hello >"$WORK/a/mnts/vol/file"
+if [[ $(uname -r | awk -F. '{ print ($1 * 1000 + $2 >= 6009) }') = 1 ]]; then
+	expect_match "what is said of its mount" "$out" "vol: the mount outlives its daemon"
+	load_start tree run a
+	for ((i = 1; i <= 3; i++)); do
+		pause_ms "$(random_ms 200 900)"
+		before=$(daemon_of a)
+		kill -9 "$before"
+		wait_for 15 "another daemon runs" eval '[[ -n $(daemon_of a) ]] && [[ $(daemon_of a) != "$before" ]]'
+	done
+	wait_for 20 "the volume is in sync again" in_sync
+	load_stop tree
+	load_verify tree run a
+	step "its daemon was killed $((i - 1)) times under load, and no application met an error"
+else
+	expect_match "what is said of its mount" "$out" "the mount ends with its daemon: this kernel cannot"
+fi
 expect_fail in_site b curl -sS -m 5 -k https://10.77.0.1:7401/v1/health
 out=$(in_site a "$BIN/tandemctl" pair --show --config-dir "$(etc a)") || fail "pair --show: $out"
 expect_match "pair --show" "$out" "site-a \(10.77.0.1:7401\) is paired with site-b \(10.77.0.2:7401\)"

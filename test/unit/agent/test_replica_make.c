@@ -37,7 +37,7 @@ Test(replica_spec, what_is_missing_has_its_default)
 	cr_assert(eq(str, spec.ack, "op"));
 	cr_assert(eq(u64, spec.size, 1u << 30));
 	cr_assert(zero(uint, spec.npeers));
-	cr_assert(not(spec.holder));
+	cr_assert(eq(int, spec.holder, REPLICA_HOLDER_KERNEL));
 }
 
 Test(replica_spec, everything_that_is_said_is_taken)
@@ -56,7 +56,28 @@ Test(replica_spec, everything_that_is_said_is_taken)
 	cr_assert(eq(str, spec.peers[0].domain, "site-b"));
 	cr_assert(eq(str, spec.peers[0].address, "[fd00::1]:7410"));
 	cr_assert(eq(str, spec.peers[0].node, "b1"));
-	cr_assert(spec.holder);
+	cr_assert(eq(int, spec.holder, 1));
+}
+
+Test(replica_spec, a_mount_is_kept_where_the_kernel_can_unless_somebody_says_otherwise)
+{
+	struct json *j;
+
+	cr_assert(zero(int, parse("db", "{\"size\":\"1G\"}")));
+	cr_assert(replica_holder(&spec, "6.9.0-1-amd64"));
+	cr_assert(replica_holder(&spec, "10.0"));
+	cr_assert(not(replica_holder(&spec, "6.8.12")));
+	cr_assert(not(replica_holder(&spec, "unknown")));
+	j = replica_spec_json(&spec); /* the other site's kernel is another one */
+	cr_assert(zero(ptr, (void *)json_get(j, "holder")));
+	json_free(j);
+	cr_assert(zero(int, parse("db", "{\"size\":\"1G\",\"holder\":true}")));
+	cr_assert(replica_holder(&spec, "5.10"));
+	cr_assert(zero(int, parse("db", "{\"size\":\"1G\",\"holder\":false}")));
+	cr_assert(not(replica_holder(&spec, "6.9")));
+	j = replica_spec_json(&spec);
+	cr_assert(not(json_get_bool(j, "holder", true)));
+	json_free(j);
 }
 
 Test(replica_spec, what_could_mean_something_in_a_file_is_refused)
