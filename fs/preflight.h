@@ -3,13 +3,6 @@
 #ifndef FS_PREFLIGHT_H
 #define FS_PREFLIGHT_H
 
-#include <stdbool.h>
-#include <stdio.h>
-#include <sys/types.h>
-
-/* Is the filesystem on this device mounted with the option "discard", by a file like
- * /proc/self/mountinfo? Reads it to the end. */
-bool preflight_discards(FILE *mountinfo, dev_t dev);
 /* Warns of what is found about a replica's directory. Once at the start. */
 void preflight(const char *directory);
 

@@ -7,7 +7,7 @@
 #
 #   test/lint.sh            everything
 #   test/lint.sh CHECK...   some of: arrows owners sizes functions format cppcheck banned spdx spaces
-#                           marks places shell tests
+#                           marks places shell tests options
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 B=${B:-build}
@@ -47,7 +47,7 @@ mapfile -t shell_files < <(printf '%s\n' "${shell_files[@]}" | sort -u)
 # journal knows nobody; peer -> journal; fs -> peer, journal; agent, agent/kube -> some of peer, journal's
 # helpers; agent/ctl -> both of them too, and nobody -> agent/ctl.
 check_arrows() {
-	local helpers='bytes|check|cleanup|clock|conf|crc32c|limits|log|loop|uuid'
+	local helpers='bytes|check|cleanup|clock|conf|crc32c|limits|log|loop|mountinfo|uuid'
 	printf '%s\n' "${files[@]}" | grep -E '^(journal|peer|fs|agent(/kube|/ctl)?|test/lib)/[^/]*\.h$' | sed 's|.*/||' |
 		sort | uniq -d | while read -r h; do
 		echo "$(select_files "/$h\$" | head -n 1):1: two rooms have a header '$h'"
@@ -217,10 +217,21 @@ check_tests() {
 		sed -E 's/^([^:]*:[0-9]*):(.*)/\1: cannot fail:\2/'
 }
 
+# What may be typed is in the manual, in its section OPTIONS, and is completed.
+check_options() {
+	local table=agent/ctl/ctl.c page=agent/ctl/tandemctl.8 words=agent/ctl/tandemctl.bash line option
+	while IFS=: read -r line option; do
+		sed -n '/^\.SH OPTIONS/,/^\.SH EXIT/s/\\-/-/gp' "$page" | grep -qE -- "(^|[^-a-z])$option([^-a-z]|\$)" ||
+			echo "$table:$line: $option is not among the OPTIONS of $page"
+		grep -qE -- "(^|[^-a-z])$option([^-a-z]|\$)" "$words" || [ "$option" = --version ] ||
+			echo "$table:$line: $option is not in $words"
+	done < <(awk -F '"' '/^} options\[\]/ { on = 1 } on && /^\t\{"--/ { print NR ":" $2 } /^};/ { on = 0 }' "$table")
+}
+
 # -------------------------------------------------------------------------------------------------
 checks=("$@")
 if [ ${#checks[@]} -eq 0 ]; then
-	checks=(arrows owners sizes functions format cppcheck banned spdx spaces marks places shell tests)
+	checks=(arrows owners sizes functions format cppcheck banned spdx spaces marks places shell tests options)
 fi
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

@@ -32,8 +32,10 @@ struct preflight_report {
 const char *preflight_result_name(enum preflight_result r);
 /* Kernel, FUSE, io_uring, clock. */
 void preflight_node(struct preflight_report *r);
-/* What a volume's configuration names: directory (flush latency, space), mount point (there, propagation),
- * port, peers (round trip). A file that cannot be read is a failed check. */
+/* What a volume's configuration names: directory (flush latency, space, discard), mount point (there, propagation),
+ * port, peers (round trip). With an agent's configuration, where there need not be a volume yet: the same of the
+ * volumes' directory, of its own port and the first one for volumes, and of the peers' agents. A file that cannot be
+ * read is a failed check. */
 void preflight_volume(struct preflight_report *r, const char *path);
 
 /* For tests. The kernel's release as uname(2) tells it. */

@@ -20,6 +20,7 @@
 #include "clock.h"
 #include "conf.h"
 #include "limits.h"
+#include "mountinfo.h"
 #include "preflight_impl.h"
 
 #define FLUSHES 64u
@@ -29,8 +30,7 @@
 #define CONNECT_MS 3000
 #define FREE_SMALL 0.1
 
-/* The directory itself, or the nearest one above it that is there. */
-static void existing(char *path)
+void preflight_existing(char *path)
 {
 	struct stat st;
 	char *slash;
@@ -77,7 +77,28 @@ static int measure_flushes(const char *dir, double *us)
 	return 0;
 }
 
-static void check_disk(struct preflight_report *r, const char *about, const char *directory)
+/* Punching a hole is then a command to the disk, and overwriting punches holes all the time. */
+static void check_discard(struct preflight_report *r, const char *about, const char *path)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	struct stat st;
+
+	if (!f)
+		return;
+	if (stat(path, &st) < 0)
+		preflight_say(r, about, "discard", PREFLIGHT_WARN, "", "'%.80s': %s", path,
+			strerror(errno));
+	else if (mountinfo_discards(f, st.st_dev))
+		preflight_say(r, about, "discard", PREFLIGHT_WARN,
+			"mount it without, and run fstrim once a day (fstrim.timer): giving back "
+			"space costs ten times as much with it",
+			"the filesystem below '%.80s' is mounted with 'discard'", path);
+	else
+		preflight_say(r, about, "discard", PREFLIGHT_OK, "", "not mounted with 'discard'");
+	fclose(f);
+}
+
+void preflight_disk(struct preflight_report *r, const char *about, const char *directory)
 {
 	double us[FLUSHES], total, left;
 	struct statvfs s;
@@ -85,7 +106,7 @@ static void check_disk(struct preflight_report *r, const char *about, const char
 	int ret;
 
 	snprintf(path, sizeof(path), "%s", directory);
-	existing(path);
+	preflight_existing(path);
 	ret = measure_flushes(path, us);
 	if (ret)
 		preflight_say(r, about, "flush", PREFLIGHT_FAIL,
@@ -107,6 +128,7 @@ static void check_disk(struct preflight_report *r, const char *about, const char
 	preflight_say(r, about, "space", left < total * FREE_SMALL ? PREFLIGHT_WARN : PREFLIGHT_OK,
 		left < total * FREE_SMALL ? "make room: the volume is full when its disk is" : "",
 		"%.1f of %.1f GiB free", left / (1u << 30), total / (1u << 30));
+	check_discard(r, about, path);
 }
 
 int preflight_shared(FILE *mountinfo, const char *path)
@@ -134,17 +156,11 @@ int preflight_shared(FILE *mountinfo, const char *path)
 	return shared;
 }
 
-static void check_mount(struct preflight_report *r, const char *about, const char *mount)
+void preflight_propagation(struct preflight_report *r, const char *about, const char *mount)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
-	struct stat st;
 	int shared;
 
-	if (stat(mount, &st) < 0 && errno != ENOTCONN)
-		preflight_say(r, about, "mount", PREFLIGHT_FAIL, "make the directory: mkdir -p",
-			"'%.100s': %s", mount, strerror(errno));
-	else
-		preflight_say(r, about, "mount", PREFLIGHT_OK, "", "'%.100s' is there", mount);
 	if (!f)
 		return;
 	shared = preflight_shared(f, mount);
@@ -159,6 +175,18 @@ static void check_mount(struct preflight_report *r, const char *about, const cha
 			mount);
 }
 
+static void check_mount(struct preflight_report *r, const char *about, const char *mount)
+{
+	struct stat st;
+
+	if (stat(mount, &st) < 0 && errno != ENOTCONN)
+		preflight_say(r, about, "mount", PREFLIGHT_FAIL, "make the directory: mkdir -p",
+			"'%.100s': %s", mount, strerror(errno));
+	else
+		preflight_say(r, about, "mount", PREFLIGHT_OK, "", "'%.100s' is there", mount);
+	preflight_propagation(r, about, mount);
+}
+
 /* Resolves HOST:PORT; NULL on failure. */
 static struct addrinfo *resolve(const char *address, int flags)
 {
@@ -171,7 +199,7 @@ static struct addrinfo *resolve(const char *address, int flags)
 	return getaddrinfo(host, colon + 1, &hints, &found) ? NULL : found;
 }
 
-static void check_port(struct preflight_report *r, const char *about, const char *listen_at)
+void preflight_port(struct preflight_report *r, const char *about, const char *listen_at)
 {
 	struct addrinfo *a = resolve(listen_at, AI_PASSIVE);
 	cleanup_close int fd = a ? socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
@@ -187,7 +215,7 @@ static void check_port(struct preflight_report *r, const char *about, const char
 		freeaddrinfo(a);
 	if (error == EADDRINUSE)
 		preflight_say(r, about, "port", PREFLIGHT_OK, "",
-			"%.100s is taken: by the volume's daemon, if it runs", listen_at);
+			"%.100s is taken: by what it is for, if that runs", listen_at);
 	else if (error)
 		preflight_say(r, about, "port", PREFLIGHT_FAIL,
 			"listen must be an address of this node", "%.100s: %s", listen_at,
@@ -215,7 +243,7 @@ static double connect_us(const struct addrinfo *a)
 	return error ? -error : (double)(clock_mono_ns() - begin) / 1e3;
 }
 
-static void check_peer(
+void preflight_peer(
 	struct preflight_report *r, const char *about, const char *domain, const char *address)
 {
 	struct addrinfo *a = resolve(address, 0);
@@ -258,6 +286,11 @@ void preflight_volume(struct preflight_report *r, const char *path)
 		return;
 	}
 	s = conf_section(c, "volume");
+	if (!s && conf_section(c, "agent")) {
+		conf_free(c);
+		preflight_agent(r, path);
+		return;
+	}
 	ret = conf_get_path(c, s, "directory", directory, sizeof(directory), &e);
 	if (!ret)
 		ret = conf_get_path(c, s, "mount", mount, sizeof(mount), &e);
@@ -271,14 +304,14 @@ void preflight_volume(struct preflight_report *r, const char *path)
 		conf_free(c);
 		return;
 	}
-	check_disk(r, path, directory);
+	preflight_disk(r, path, directory);
 	check_mount(r, path, mount);
-	check_port(r, path, address);
+	preflight_port(r, path, address);
 	for (s = conf_section(c, "peer"); s; s = conf_next_section(c, s)) {
 		if (conf_get_address(c, s, "address", address, sizeof(address), &e))
 			preflight_say(r, path, "peer", PREFLIGHT_FAIL, "correct it", "%s", e.msg);
 		else
-			check_peer(r, path, s->name, address);
+			preflight_peer(r, path, s->name, address);
 	}
 	conf_free(c);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which mounts are warned of: those with "discard", and only of the replica's own device. */
+/* Which filesystems are mounted with "discard": by the mount or the whole, and only on the device that is asked for. */
 #include <criterion/criterion.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#include "preflight.h"
+#include "mountinfo.h"
 
 static bool discards(const char *text, unsigned minor_number)
 {
@@ -12,12 +12,12 @@ static bool discards(const char *text, unsigned minor_number)
 	bool found;
 
 	cr_assert(f);
-	found = preflight_discards(f, makedev(8, minor_number));
+	found = mountinfo_discards(f, makedev(8, minor_number));
 	fclose(f);
 	return found;
 }
 
-Test(preflight, discard_is_found_among_the_options_of_the_filesystem)
+Test(mountinfo, discard_is_found_among_the_options_of_the_filesystem)
 {
 	static const char text[] =
 		"22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro\n"
@@ -29,13 +29,13 @@ Test(preflight, discard_is_found_among_the_options_of_the_filesystem)
 	cr_assert_not(discards(text, 3));
 }
 
-Test(preflight, discard_is_found_among_the_options_of_the_mount_and_without_optional_fields)
+Test(mountinfo, discard_is_found_among_the_options_of_the_mount_and_without_optional_fields)
 {
 	cr_assert(discards("36 22 8:2 /sub /srv discard - xfs /dev/sda2 rw\n", 2));
 	cr_assert(discards("36 22 8:2 /sub /srv rw - xfs /dev/sda2 discard", 2));
 }
 
-Test(preflight, other_words_with_discard_in_them_are_not_it)
+Test(mountinfo, other_words_with_discard_in_them_are_not_it)
 {
 	cr_assert_not(discards("36 22 8:2 / /discard rw - ext4 discard rw,nodiscard\n", 2));
 	cr_assert_not(discards("36 22 8:2 / /x rw - btrfs /dev/x rw,discard=async\n", 2));
