@@ -15,7 +15,7 @@
 struct run_item {
 	const struct kube_kind *kind;
 	struct json *obj; /* as it is sent */
-	const char *name;
+	const char *name, *note; /* constant; NULL */
 	bool force, is_new;
 	int ret;
 	struct err e;
@@ -41,8 +41,8 @@ static void take(struct run_batch *b, struct run_item item)
 void run_batch_add(struct migration_run *r, struct run_batch *b, const struct kube_kind *kind,
 	const struct json *obj, const struct json *there)
 {
-	struct json *p = migrate_prepare(&r->o, obj);
-	const char *name = meta_of(obj, "name");
+	const char *name = meta_of(obj, "name"), *note;
+	struct json *p = migrate_prepare_over(&r->o, obj, there, &note);
 	bool binding = kind_is(obj, "RoleBinding") || kind_is(obj, "ClusterRoleBinding");
 
 	if (there && kind_is(obj, "Service") &&
@@ -53,7 +53,7 @@ void run_batch_add(struct migration_run *r, struct run_batch *b, const struct ku
 		return;
 	}
 	if (is_unchanged(p, there)) {
-		run_report(r, kind, meta_of(p, "namespace"), name, "Unchanged", NULL);
+		run_report(r, kind, meta_of(p, "namespace"), name, "Unchanged", note);
 		json_free(p);
 		return;
 	}
@@ -63,6 +63,7 @@ void run_batch_add(struct migration_run *r, struct run_batch *b, const struct ku
 	take(b, (struct run_item){.kind = kind,
 			.obj = p,
 			.name = name,
+			.note = note,
 			.is_new = !there,
 			.force = there && binding});
 }
@@ -91,9 +92,11 @@ static void report(struct migration_run *r, const struct run_item *item)
 
 	if (r->dry && (!item->ret || item->ret == -ENOENT)) /* what it needs would be made first */
 		run_report(r, item->kind, ns, item->name, "Pending",
-			item->is_new ? "it would be made" : "it would be changed");
+			item->note     ? item->note
+			: item->is_new ? "it would be made"
+				       : "it would be changed");
 	else if (!item->ret)
-		run_report(r, item->kind, ns, item->name, "Successful", NULL);
+		run_report(r, item->kind, ns, item->name, "Successful", item->note);
 	else if (!run_ends(item->ret))
 		run_report(r, item->kind, ns, item->name, "Failed", item->e.msg);
 }

@@ -250,6 +250,14 @@ static const struct {
 
 struct json *migrate_prepare(const struct migrate_options *o, const struct json *obj)
 {
+	const char *note;
+
+	return migrate_prepare_over(o, obj, NULL, &note);
+}
+
+struct json *migrate_prepare_over(const struct migrate_options *o, const struct json *obj,
+	const struct json *there_, const char **ret_note)
+{
 	struct json *p = json_copy(obj);
 	char hash[20];
 
@@ -258,7 +266,7 @@ struct json *migrate_prepare(const struct migrate_options *o, const struct json 
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (kind_is(p, kinds[i].kind))
 			kinds[i].prepare(o, p);
-	hold_back(p, o->start_applications);
+	*ret_note = hold_back(p, there_, o->start_applications);
 	snprintf(hash, sizeof(hash), "%016" PRIx64, json_hash(p));
 	json_set_string(json_path(p, "metadata", "annotations"), KEY_HASH, hash);
 	return p;

@@ -50,12 +50,21 @@ const char *migrate_skip(const struct migrate_options *o, const struct json *obj
 /* For one that is not skipped. To be freed. Has the hash of all else in the annotation KEY_HASH: what is
  * there with the same hash need not be sent again. */
 struct json *migrate_prepare(const struct migrate_options *o, const struct json *obj);
+/* The same over what is there already (may be NULL): what that remembers of a workload that was stopped here by hand is
+ * kept. ret_note: NULL, or constant text for people that says so. */
+struct json *migrate_prepare_over(const struct migrate_options *o, const struct json *obj,
+	const struct json *there, const char **ret_note);
 /* Subjects of a binding that is there already and ours does not have: added to ours, which is applied. */
 void migrate_merge_subjects(struct json *ours, const struct json *there);
 
+/* The StorageClass that a claim names, by its spec or the annotation of old; "" where it names none. */
+const char *migrate_class_name(const struct json *claim);
+/* The member in which a class there is another than ours; NULL: none that matters to claims. */
+const char *migrate_class_differs(const struct json *class, const struct json *there);
+
 /* migrate_hold.c */
-/* Makes a prepared object arrive stopped, as its source was when it ran; start: running. */
-void hold_back(struct json *prepared, bool start);
+/* Makes a prepared object arrive stopped, as its source was when it ran; start: running. There and the note: as above. */
+const char *hold_back(struct json *prepared, const struct json *there, bool start);
 /* Merge patches (RFC 7386) for an object as it is in the cluster, to be freed; NULL: there is nothing to do. */
 struct json *hold_release(const struct json *live);
 struct json *hold_stop(const struct json *live);

@@ -10,6 +10,9 @@
  * What is remembered survives further migrations and stops: a count of zero is only remembered when nothing
  * else is, because that is a workload that was stopped, not one that never ran. Whoever has been started by
  * hand meanwhile is left as it is. Stork's annotations, of both spellings, are understood.
+ *
+ * Who stops by hand (`kubectl scale --replicas 0`) leaves no memory at the source: the one that the copy has from when
+ * it ran is kept then. A zero that is meant is one that the source remembers (KEY_REPLICAS "0"), or has always had.
  */
 #include "migrate.h"
 
@@ -82,38 +85,71 @@ static bool suspended(const struct json *obj)
 	return json_get_bool(json_get(obj, "spec"), "suspend", false);
 }
 
-void hold_back(struct json *p, bool start)
+/* True: the count is the one that the copy there remembers. With `start` it stays at 0 as its source does, and only
+ * the memory is kept. */
+static bool hold_count(struct json *p, const struct json *there, bool start)
 {
-	struct json *spec;
+	struct json *spec = member(p, "spec");
+	int64_t now = json_get_int(spec, "replicas", 1), before = remembered(p);
+	int64_t n = now || before < 0 ? now : before;
+	bool keeps = !now && before < 0 && remembered(there) > 0;
 
-	if (!counts(p) && !suspends(p) && !kind_is(p, "DaemonSet"))
-		return;
-	spec = member(p, "spec");
+	for (unsigned i = 0; i < ARRAY_SIZE(replicas_keys); i++)
+		json_remove(annotations(p), replicas_keys[i]);
+	json_set_int(spec, "replicas", start ? n : 0);
+	if (keeps)
+		n = remembered(there);
+	if (keeps || !start)
+		set_count(annotations(p), n);
+	return keeps;
+}
+
+/* True: as for a count, where the copy there remembers that it ran. */
+static bool hold_suspended(struct json *p, const struct json *there, bool start)
+{
+	const char *before = annotation_of(p, KEY_SUSPEND),
+		   *kept = annotation_of(there, KEY_SUSPEND);
+	bool was = before ? !strcmp(before, "true") : suspended(p);
+	bool keeps = was && !before && kept && !strcmp(kept, "false");
+
+	json_remove(annotations(p), KEY_SUSPEND);
+	json_set_bool(member(p, "spec"), "suspend", !start || was);
+	if (keeps || !start)
+		json_set_string(annotations(p), KEY_SUSPEND, yes_no(was && !keeps));
+	return keeps;
+}
+
+static void hold_everywhere(struct json *p, bool start)
+{
+	struct json *pod = member(member(member(p, "spec"), "template"), "spec");
+
+	json_remove(json_get(pod, "nodeSelector"), KEY_HELD);
+	if (!start)
+		json_set_string(member(pod, "nodeSelector"), KEY_HELD, "true");
+}
+
+const char *hold_back(struct json *p, const struct json *there, bool start)
+{
+	const char *note = NULL;
+
 	if (counts(p)) {
-		int64_t now = json_get_int(spec, "replicas", 1), before = remembered(p);
-		int64_t n = now || before < 0 ? now : before;
-
-		for (unsigned i = 0; i < ARRAY_SIZE(replicas_keys); i++)
-			json_remove(annotations(p), replicas_keys[i]);
-		json_set_int(spec, "replicas", start ? n : 0);
-		if (!start)
-			set_count(annotations(p), n);
+		if (hold_count(p, there, start))
+			note = "it has 0 replicas here and remembers no other number: the one that "
+			       "is remembered there is kept (annotation " KEY_REPLICAS
+			       ": \"0\" here says that 0 is meant)";
 	} else if (suspends(p)) {
-		const char *before = annotation_of(p, KEY_SUSPEND);
-		bool was = before ? !strcmp(before, "true") : suspended(p);
-
-		json_remove(annotations(p), KEY_SUSPEND);
-		json_set_bool(spec, "suspend", !start || was);
-		if (!start)
-			json_set_string(annotations(p), KEY_SUSPEND, yes_no(was));
+		if (hold_suspended(p, there, start))
+			note = "it is suspended here and does not remember how it was: that it "
+			       "ran, "
+			       "as is remembered there, is kept (annotation " KEY_SUSPEND
+			       ": \"true\" here says that it shall stay suspended)";
+	} else if (kind_is(p, "DaemonSet")) {
+		hold_everywhere(p, start);
 	} else {
-		struct json *pod = member(member(spec, "template"), "spec");
-
-		json_remove(json_get(pod, "nodeSelector"), KEY_HELD);
-		if (!start)
-			json_set_string(member(pod, "nodeSelector"), KEY_HELD, "true");
+		return NULL;
 	}
 	json_set_string(member(member(p, "metadata"), "labels"), KEY_MIGRATED, "true");
+	return note;
 }
 
 struct json *hold_release(const struct json *live)

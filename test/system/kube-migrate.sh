@@ -109,6 +109,31 @@ gone cm/old sts/db
 kc b -n blue get cm/of-others pvc/db >/dev/null || fail "purged what is not ours or not gone"
 step "unchanged objects are not sent, deleted ones are purged"
 
+# --- stopped by hand at the source: what it had is not forgotten at the destination ----------------------------
+why() { mig "$1" "{.status.resources[?(@.kind==\"$2\")].reason}"; } # Migration, kind
+count() { there deploy/web '{.spec.replicas} {.metadata.annotations.tandemfs\.dev/migrationReplicas}'; }
+kc a -n blue create deployment idle --image x --replicas 0 >/dev/null
+kc a -n blue scale deploy/web --replicas 0 >/dev/null
+kc a -n blue patch cronjob dump -p '{"spec":{"suspend":true}}' >/dev/null
+for n in by-hand by-hand-again; do
+	migrated $n Successful
+	expect_eq "$n: the count it had" "$(count)" '0 5'
+	expect_match "$n: that is said" "$(why $n Deployment)" 'is kept'
+	expect_eq "$n: the cron job ran" "$(there cronjob/dump '{.metadata.annotations.tandemfs\.dev/migrationSuspend}')" false
+	expect_match "$n: that is said, too" "$(why $n CronJob)" 'is kept'
+	expect_eq "$n: what never ran" "$(there deploy/idle '{.metadata.annotations.tandemfs\.dev/migrationReplicas}')" 0
+done
+expect_eq "it is not sent again" "$(mig by-hand-again '{.status.resources[?(@.kind=="Deployment")].status}')" 'Unchanged Unchanged'
+kc a -n blue annotate deploy web tandemfs.dev/migrationReplicas=0 >/dev/null
+migrated meant Successful
+expect_eq "a zero that is meant" "$(count)" '0 0'
+kc a -n blue annotate deploy web tandemfs.dev/migrationReplicas- >/dev/null
+kc a -n blue scale deploy/web --replicas 5 >/dev/null
+kc a -n blue patch cronjob dump -p '{"spec":{"suspend":false}}' >/dev/null
+migrated by-hand-over Successful
+expect_eq "it runs again" "$(count)" '0 5'
+step "a workload that was scaled to 0 by hand keeps the count it had"
+
 # --- failures -------------------------------------------------------------------------------------------
 migrated rule Failed 'preExecRule: flush'
 expect_match "a rule that is not there" "$(mig rule '{.status.conditions[?(@.type=="Failed")].message}')" "preExecRule: Rule 'flush'"

@@ -197,6 +197,69 @@ Test(migrate, zero_replicas_of_a_stopped_application_do_not_overwrite_what_it_ha
 		"'labels':{'tandemfs.dev/migrated':'true'}},'spec':{'replicas':0}}");
 }
 
+/* What arrives over a copy that is there; `note`: a part of what is said of it, NULL: nothing. */
+static void arrives_over(const struct migrate_options *o, const char *from, const char *over,
+	const char *want, const char *note)
+{
+	struct json *j = parse(from), *t = parse(over), *p;
+	const char *said;
+
+	p = migrate_prepare_over(o, j, t, &said);
+	json_remove(json_path(p, "metadata", "annotations"), KEY_HASH);
+	same(p, want);
+	cr_assert(!note == !said && (!note || strstr(said, note)), "%s", said ? said : "");
+	json_free(p);
+	json_free(t);
+	json_free(j);
+}
+
+#define COUNTED(meta, n)                                                                           \
+	"{'kind':'Deployment','metadata':{'name':'d'" meta "},'spec':{'replicas':" n "}}"
+#define MEMORY(n) ",'annotations':{'tandemfs.dev/migrationReplicas':'" n "'}"
+#define OURS ",'labels':{'tandemfs.dev/migrated':'true'}"
+
+Test(migrate, a_workload_that_was_scaled_to_zero_by_hand_keeps_the_count_that_is_remembered_there)
+{
+	struct migrate_options start = {.start_applications = true};
+	const char *stopped = COUNTED("", "0");
+
+	arrives_over(&plain, stopped, COUNTED(MEMORY("5"), "0"), COUNTED(MEMORY("5") OURS, "0"),
+		"is kept");
+	arrives_over(&plain, stopped,
+		COUNTED(",'annotations':{'stork.libopenstorage.org/migrationReplicas':'5'}", "0"),
+		COUNTED(MEMORY("5") OURS, "0"), "is kept");
+	/* A zero from the beginning, a zero that is said, a count of its own. */
+	arrives_over(
+		&plain, stopped, COUNTED(MEMORY("0"), "0"), COUNTED(MEMORY("0") OURS, "0"), NULL);
+	arrives_over(&plain, stopped, COUNTED("", "3"), COUNTED(MEMORY("0") OURS, "0"), NULL);
+	arrives_over(&plain, COUNTED(MEMORY("0"), "0"), COUNTED(MEMORY("5"), "0"),
+		COUNTED(MEMORY("0") OURS, "0"), NULL);
+	arrives_over(&plain, COUNTED("", "2"), COUNTED(MEMORY("5"), "0"),
+		COUNTED(MEMORY("2") OURS, "0"), NULL);
+	arrives_over(&plain, COUNTED(MEMORY("2"), "0"), COUNTED(MEMORY("5"), "0"),
+		COUNTED(MEMORY("2") OURS, "0"), NULL);
+	/* Where copies run it stands still with its source, and what it had is not lost either. */
+	arrives_over(&start, stopped, COUNTED(MEMORY("5"), "0"), COUNTED(MEMORY("5") OURS, "0"),
+		"is kept");
+	arrives_over(
+		&start, stopped, COUNTED("", "5"), COUNTED(",'annotations':{}" OURS, "0"), NULL);
+}
+
+#define TIMED(meta, s) "{'kind':'CronJob','metadata':{'name':'c'" meta "},'spec':{'suspend':" s "}}"
+#define WAS(s) ",'annotations':{'tandemfs.dev/migrationSuspend':'" s "'}"
+
+Test(migrate, a_cron_job_that_was_suspended_by_hand_keeps_that_it_ran)
+{
+	arrives_over(&plain, TIMED("", "true"), TIMED(WAS("false"), "true"),
+		TIMED(WAS("false") OURS, "true"), "is kept");
+	arrives_over(&plain, TIMED("", "true"), TIMED(WAS("true"), "true"),
+		TIMED(WAS("true") OURS, "true"), NULL);
+	arrives_over(&plain, TIMED(WAS("true"), "true"), TIMED(WAS("false"), "true"),
+		TIMED(WAS("true") OURS, "true"), NULL);
+	arrives_over(&plain, TIMED("", "false"), TIMED(WAS("true"), "true"),
+		TIMED(WAS("false") OURS, "true"), NULL);
+}
+
 Test(migrate, cron_jobs_arrive_suspended_and_daemon_sets_without_a_node)
 {
 	arrives(&plain,
