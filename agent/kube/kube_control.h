@@ -71,6 +71,16 @@ bool migration_ended(const struct json *migration);
 /* kube_provision.c: claims and volumes of ours; an error is about this cluster as a whole. */
 int provisioning_look(struct kube_control *c, struct err *e);
 
+/* kube_class.c */
+struct class_there {
+	bool missing; /* it was: it is made now, but for a dry run */
+	const char *differs; /* the member in which it does; NULL */
+};
+bool class_is_ours(const struct json *class); /* NULL: no */
+/* Makes this StorageClass of ours where it is missing; `from` is for KEY_FROM. */
+int class_bring(struct kube *to, const struct json *class, const char *from, bool dry,
+	struct class_there *ret_there, struct err *e);
+
 /* kube_migrate.c: runs those that have not ended, in jobs: one at a time for each pair, the oldest first. */
 void migrations_look(struct kube_control *c, const struct json *migrations);
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a namespace needs at cluster scope, and no more: itself with its labels, the definitions of the custom kinds that
- * are in it, the volumes of its claims, the classes of priority that its pods name, the roles that its bindings name,
- * and the bindings that name its accounts. Definitions come first, bindings last.
+ * are in it, the volumes of its claims and their StorageClasses, the classes of priority that its pods name, the roles
+ * that its bindings name, and the bindings that name its accounts. Definitions come first, bindings last.
  *
  * It goes by the administrators' pair where one is named. What is there already and was not brought by us is left as
- * it is, but for volumes, whose binding is ours. A right that is missing is told for each object that is
- * missing there for it, with the ClusterRole that gives it.
+ * it is, but for volumes, whose binding is ours; a StorageClass that is there is left in any case. A right that is missing
+ * is told for each object that is missing there for it, with the ClusterRole that gives it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -89,7 +89,7 @@ struct need {
 	struct run_index there_by_name;
 };
 
-enum { NEED_CRD, NEED_PRIORITY, NEED_ROLE, NEED_VOLUME, NEED_BINDING, NEEDS };
+enum { NEED_CRD, NEED_PRIORITY, NEED_ROLE, NEED_CLASS, NEED_VOLUME, NEED_BINDING, NEEDS };
 
 static void want(struct need *n, const char *name)
 {
@@ -107,8 +107,10 @@ static void want_of(struct need *all, const struct json *obj)
 		want(&all[NEED_PRIORITY], json_get_string(pods[i], "priorityClassName", NULL));
 	if (!strcmp(json_get_string(ref, "kind", ""), "ClusterRole"))
 		want(&all[NEED_ROLE], json_get_string(ref, "name", NULL));
-	if (kind_is(obj, "PersistentVolumeClaim"))
+	if (kind_is(obj, "PersistentVolumeClaim")) {
 		want(&all[NEED_VOLUME], json_get_string(json_get(obj, "spec"), "volumeName", NULL));
+		want(&all[NEED_CLASS], migrate_class_name(obj));
+	}
 }
 
 static bool is_sent(const struct migration_run *r, const struct json *obj)
@@ -256,6 +258,52 @@ static int send_need(struct migration_run *r, struct need *n, struct err *e)
 	return ret ? ret : run_batch_send(r, &b, e);
 }
 
+/* A class of ours, where it is missing. */
+static int send_class(struct migration_run *r, const struct json *class, struct err *e)
+{
+	const char *name = meta_of(class, "name");
+	struct class_there there = {0};
+	char why[200];
+	int ret;
+
+	if (!class_is_ours(class)) {
+		run_report(r, &kind_class, NULL, name, "Skipped",
+			"its provisioner is another: each cluster has its own");
+		return 0;
+	}
+	ret = class_bring(r->admin, class, r->from, r->dry, &there, e);
+	if (run_ends(ret))
+		return ret;
+	if (ret) {
+		run_report(r, &kind_class, NULL, name, "Failed", e->msg);
+	} else if (there.differs) {
+		snprintf(why, sizeof(why), "it is there with another %s, and is left as it is",
+			there.differs);
+		run_report(r, &kind_class, NULL, name, "Skipped", why);
+	} else {
+		run_report(r, &kind_class, NULL, name,
+			!there.missing ? "Unchanged"
+			: r->dry       ? "Pending"
+				       : "Successful",
+			there.missing && r->dry ? "it would be made" : NULL);
+	}
+	return 0;
+}
+
+static int send_classes(struct migration_run *r, const struct need *n, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < json_length(n->here) && !ret; i++) {
+		char key[400];
+
+		key_of(n->kind, meta_of(json_at(n->here, i), "name"), key, sizeof(key));
+		if (!json_get(r->cluster, key)) /* with another namespace */
+			ret = send_class(r, json_at(n->here, i), e);
+	}
+	return ret;
+}
+
 /* Kinds that were not served there before their definition came. */
 static int wait_served(struct migration_run *r, struct err *e)
 {
@@ -330,6 +378,7 @@ int run_send_cluster(struct migration_run *r, struct err *e)
 		[NEED_CRD] = {.kind = &kind_crd},
 		[NEED_PRIORITY] = {.kind = &kind_priority},
 		[NEED_ROLE] = {.kind = &kind_role},
+		[NEED_CLASS] = {.kind = &kind_class},
 		[NEED_VOLUME] = {.kind = &kind_volume, .listed = true},
 		[NEED_BINDING] = {.kind = &kind_binding, .listed = true},
 	};
@@ -348,7 +397,8 @@ int run_send_cluster(struct migration_run *r, struct err *e)
 		if (i != NEED_BINDING)
 			ret = read_here(r, &all[i], e);
 		if (!ret)
-			ret = send_need(r, &all[i], e);
+			ret = i == NEED_CLASS ? send_classes(r, &all[i], e)
+					      : send_need(r, &all[i], e);
 		if (!ret && i == NEED_CRD)
 			ret = wait_served(r, e);
 	}

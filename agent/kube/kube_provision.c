@@ -306,12 +306,9 @@ static void note_waiting(
 	provision_tell(l, claim, true, "ProvisioningFailed", text);
 }
 
-static const struct json *class_of(const struct provision_look *l, const struct json *claim)
+const struct json *provision_class(const struct provision_look *l, const struct json *claim)
 {
-	const char *old = annotation_of(claim, "volume.beta.kubernetes.io/storage-class");
-
-	return find(l->classes, NULL,
-		old ? old : json_get_string(json_get(claim, "spec"), "storageClassName", ""));
+	return find(l->classes, NULL, migrate_class_name(claim));
 }
 
 /* True: there is another step right now. *pv is the caller's, or NULL. */
@@ -351,7 +348,7 @@ static bool act_on_claim(struct turn *t, const struct json *listed, struct json 
 static void look_at_claim(struct turn *t, const struct json *listed)
 {
 	struct provision_look *l = t->l;
-	const struct json *class = class_of(l, listed);
+	const struct json *class = provision_class(l, listed);
 	char name[VOLUME_NAME_MAX + 1];
 	struct json *claim, *pv = NULL;
 	struct provision_step s;
@@ -467,8 +464,7 @@ static void look_at_volume(struct turn *t, const struct json *pv)
 static bool concerns_us(const struct provision_look *l)
 {
 	for (unsigned i = 0; i < json_length(l->classes); i++)
-		if (!strcmp(json_get_string(json_at(l->classes, i), "provisioner", ""),
-			    PROVISIONER))
+		if (class_is_ours(json_at(l->classes, i)))
 			return true;
 	for (unsigned i = 0; i < json_length(l->volumes); i++)
 		if (provision_is_ours(json_at(l->volumes, i)))

@@ -31,8 +31,11 @@ struct note *provision_note(const struct json *obj);
 void provision_tell(struct provision_look *l, const struct json *about, bool warning,
 	const char *reason, const char *message);
 
+/* The claim's StorageClass; NULL: there is none. Borrowed from the look. */
+const struct json *provision_class(const struct provision_look *l, const struct json *claim);
+
 /* kube_provision_pair.c */
-/* The claim and its volume, at each cluster that a ClusterPair leads to. */
+/* The claim, its volume and its StorageClass, at each cluster that a ClusterPair leads to. */
 void standby_send(struct provision_look *l, const struct json *pv, const struct json *claim);
 /* Removes there what standby_send() brought. 0, or an error of the first that could not be asked. */
 int standby_remove(struct provision_look *l, const struct json *pv, struct err *e);

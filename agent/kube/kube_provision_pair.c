@@ -8,8 +8,11 @@
  * claim's, or what a MigrationSchedule over that pair maps it to, and must be there: a pair's account may not make
  * one, and who makes it gives the rights in it.
  *
+ * Its StorageClass goes before it (kube_class.c): nothing grows there without one.
+ *
  * Failure modes: no pair, a cluster that is away, rights that are missing: an event on the claim, once, and again
- * after 1, 2, 4 and up to 60 s. A claim of that name that others made there is left alone, and told.
+ * after 1, 2, 4 and up to 60 s. A claim of that name that others made there is left alone, and told;
+ * so is a class that differs. A class that cannot be brought holds up no claim.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -202,6 +205,37 @@ static int bring_both(const struct route *r, struct json *pv, struct json *claim
 	return ret ? err_wrap(e, "the cluster of ClusterPair '%s'", r->from) : 0;
 }
 
+/* An error is about the cluster. */
+static int bring_class(
+	struct provision_look *l, const struct route *r, const struct json *claim, struct err *e)
+{
+	const struct json *class = provision_class(l, claim);
+	struct class_there there;
+	char text[700];
+	int ret;
+
+	if (!class_is_ours(class))
+		return 0;
+	ret = class_bring(r->to, class, r->from, false, &there, e);
+	if (kube_is_away(ret))
+		return ret;
+	if (ret) {
+		snprintf(text, sizeof(text),
+			"StorageClass '%.100s' at the cluster of ClusterPair '%.100s': %.250s: the "
+			"claim cannot be grown there without it (ClusterRole "
+			"tandem-migrator-volumes lets the pair's account make it)",
+			meta_of(class, "name"), r->from, e->msg);
+		provision_tell(l, claim, true, "StandbyClassPending", text);
+	} else if (there.differs) {
+		snprintf(text, sizeof(text),
+			"StorageClass '%.100s' is at the cluster of ClusterPair '%.100s' with "
+			"another %s: it is left as it is",
+			meta_of(class, "name"), r->from, there.differs);
+		provision_tell(l, claim, true, "StandbyClassDiffers", text);
+	}
+	return 0;
+}
+
 static int send_over(struct provision_look *l, unsigned i, const struct json *pv,
 	const struct json *claim, uint64_t *hash, bool ask, struct err *e)
 {
@@ -210,6 +244,8 @@ static int send_over(struct provision_look *l, unsigned i, const struct json *pv
 	struct json *p, *q;
 	int ret = open_route(l, i, meta_of(claim, "namespace"), &r, e);
 
+	if (!ret && ask)
+		ret = bring_class(l, &r, claim, e);
 	if (ret)
 		return ret;
 	p = migrate_prepare(&o, pv);

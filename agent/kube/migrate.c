@@ -228,6 +228,17 @@ static void prepare_priority(const struct migrate_options *o, struct json *obj)
 	json_remove(obj, "globalDefault");
 }
 
+/* Which one claims without a class get is each cluster's choice, and the topology is of its nodes. */
+static void prepare_class(const struct migrate_options *o, struct json *obj)
+{
+	static const char *const own[] = {"storageclass.kubernetes.io/is-default-class",
+		"storageclass.beta.kubernetes.io/is-default-class"};
+
+	json_remove(obj, "allowedTopologies");
+	for (unsigned i = 0; i < ARRAY_SIZE(own); i++)
+		json_remove(json_path(obj, "metadata", "annotations"), own[i]);
+}
+
 static const struct {
 	const char *kind;
 	void (*prepare)(const struct migrate_options *o, struct json *obj);
@@ -245,6 +256,7 @@ static const struct {
 	{"Secret", prepare_secret},
 	{"Service", prepare_service},
 	{"ServiceAccount", prepare_account},
+	{"StorageClass", prepare_class},
 	{"ValidatingWebhookConfiguration", prepare_webhooks},
 };
 
@@ -270,6 +282,43 @@ struct json *migrate_prepare_over(const struct migrate_options *o, const struct 
 	snprintf(hash, sizeof(hash), "%016" PRIx64, json_hash(p));
 	json_set_string(json_path(p, "metadata", "annotations"), KEY_HASH, hash);
 	return p;
+}
+
+const char *migrate_class_name(const struct json *claim)
+{
+	const char *old = annotation_of(claim, "volume.beta.kubernetes.io/storage-class");
+
+	return old ? old : json_get_string(json_get(claim, "spec"), "storageClassName", "");
+}
+
+const char *migrate_class_differs(const struct json *class, const struct json *there_)
+{
+	static const struct {
+		const char *key, *by_default;
+	} words[] = {
+		{"provisioner", ""},
+		{"reclaimPolicy", "Delete"},
+		{"volumeBindingMode", "Immediate"},
+	};
+	static const char *const lists[] = {"parameters", "mountOptions"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
+		if (strcmp(json_get_string(class, words[i].key, words[i].by_default),
+			    json_get_string(there_, words[i].key, words[i].by_default)))
+			return words[i].key;
+	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) {
+		const struct json *a = json_get(class, lists[i]), *b = json_get(there_, lists[i]);
+		struct json_member m;
+		bool none = !json_length(a) && !json_length(b) && !json_first(a, &m) &&
+			    !json_first(b, &m);
+
+		if (!none && !json_equal(a, b))
+			return lists[i];
+	}
+	return json_get_bool(class, "allowVolumeExpansion", false) !=
+			       json_get_bool(there_, "allowVolumeExpansion", false)
+		       ? "allowVolumeExpansion"
+		       : NULL;
 }
 
 void migrate_merge_subjects(struct json *ours, const struct json *there_)

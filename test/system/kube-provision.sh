@@ -66,6 +66,9 @@ for s in a b; do
 done
 class keys 'volumeBindingMode: WaitForFirstConsumer' 'reclaimPolicy: Delete' \
 	'parameters: {ack: fsync, uid: "1000", gid: "1001", mode: "2770"}' | kc a apply -f - >/dev/null
+kc a annotate storageclass keys storageclass.kubernetes.io/is-default-class=true >/dev/null
+# Another's word at the other cluster, which is never changed.
+kc b patch storageclass tandemfs -p '{"allowVolumeExpansion":false}' >/dev/null
 leader_start a
 
 # --- one claim ------------------------------------------------------------------------------------------
@@ -119,7 +122,6 @@ wait_for 20 "they are gone" eval '[[ $(kb a get pvc -o name | wc -l) = 1 ]]'
 step "what cannot be made is told, once"
 
 # --- the other cluster ----------------------------------------------------------------------------------
-kc b apply -f - >/dev/null < <(kc a get storageclass keys -o json | jq 'del(.metadata.resourceVersion, .metadata.uid)')
 kb b create serviceaccount mover >/dev/null
 kb b create rolebinding remote --clusterrole tandem-migrator --serviceaccount blue:mover >/dev/null
 kc b create clusterrolebinding remote --clusterrole tandem-migrator-volumes --serviceaccount blue:mover >/dev/null
@@ -131,7 +133,11 @@ expect_eq "the volume there" "$(pv_of b "$v" '{.spec.hostPath.path} {.spec.capac
 leader_start b
 wait_for 30 "its node" eval 'pv_of b "$v" "{.spec.nodeAffinity}" | grep -q node-b'
 wait_for 10 "another path is told" told b "$v" 'StandbyPathDiffers'
-step "claim and volume are at the other cluster, bound to its node"
+# Its class is there, because nothing grows without; but not that it is the one for claims without a class.
+expect_eq "the class" "$(kc b get storageclass keys -o json | jq -c '[.provisioner, .allowVolumeExpansion, .reclaimPolicy,
+	.volumeBindingMode, .parameters.ack, .metadata.annotations["storageclass.kubernetes.io/is-default-class"]]')" \
+	'["tandemfs.dev/hostpath",true,"Delete","WaitForFirstConsumer","fsync",null]'
+step "claim, volume and class are at the other cluster, bound to its node"
 
 # --- it grows -------------------------------------------------------------------------------------------
 kb a patch pvc db --type merge -p '{"spec":{"resources":{"requests":{"storage":"160Mi"}}}}' >/dev/null
@@ -148,6 +154,8 @@ claim kept tandemfs 64Mi | kb a apply -f - >/dev/null
 select_node a kept
 wait_for 60 "a second claim" bound a kept
 k=$(of a kept '{.spec.volumeName}')
+wait_for 30 "a class that differs there is told" told a kept "StandbyClassDiffers StorageClass 'tandemfs'.*another allowVolumeExpansion"
+expect_eq "it is left as it is" "$(kc b get storageclass tandemfs -o 'jsonpath={.allowVolumeExpansion}')" false
 # While the other site has it, it is in use there; while the other site is away, it cannot be removed.
 tctl a demote "$v" --yes >/dev/null
 tctl b promote "$v" --yes >/dev/null
@@ -174,7 +182,6 @@ step "deleted where the class says so, kept otherwise; not while the other site 
 
 # --- many, and the leader dies again and again ----------------------------------------------------------
 class quick 'volumeBindingMode: Immediate' 'reclaimPolicy: Delete' | kc a apply -f - >/dev/null
-kc b apply -f - >/dev/null < <(kc a get storageclass quick -o json | jq 'del(.metadata.resourceVersion, .metadata.uid)')
 CLAIMS=${CLAIMS:-12}
 mapfile -t names < <(seq -f 'many-%g' "$CLAIMS")
 begun=$(now_ns)

@@ -429,6 +429,37 @@ Test(migrate, at_cluster_scope_what_each_cluster_has_by_itself_stays)
 		"{'kind':'PriorityClass','metadata':{'name':'p','annotations':{}},'value':7}");
 }
 
+#define CLASS(more) "{'kind':'StorageClass','metadata':{'name':'c'" more "}"
+#define KINDS "'provisioner':'p','allowVolumeExpansion':true"
+
+static void class_differs(const char *here, const char *over_there, const char *want)
+{
+	struct json *a = parse(here), *b = parse(over_there);
+	const char *got = migrate_class_differs(a, b);
+
+	cr_assert(!got == !want && (!want || !strcmp(got, want)), "%s, %s: %s", here, over_there,
+		got ? got : "");
+	json_free(a);
+	json_free(b);
+}
+
+Test(migrate, a_storage_class_arrives_without_what_is_its_clusters_choice_and_is_compared)
+{
+	arrives(&plain,
+		CLASS(",'annotations':{'storageclass.kubernetes.io/is-default-class':'true',"
+		      "'a':'b'}},'allowedTopologies':[{}]," KINDS),
+		CLASS(",'annotations':{'a':'b'}}," KINDS));
+	class_differs("{" KINDS ",'parameters':{},'reclaimPolicy':'Delete'}",
+		"{" KINDS ",'metadata':{'labels':{}}}", NULL);
+	class_differs("{" KINDS ",'parameters':{'a':'1'}}", "{" KINDS "}", "parameters");
+	class_differs("{" KINDS "}", "{" KINDS ",'parameters':{'a':'1'}}", "parameters");
+	class_differs("{" KINDS ",'mountOptions':['a']}", "{" KINDS ",'mountOptions':['b']}",
+		"mountOptions");
+	class_differs("{" KINDS ",'reclaimPolicy':'Retain'}", "{" KINDS "}", "reclaimPolicy");
+	class_differs("{" KINDS "}", "{'provisioner':'q'}", "provisioner");
+	class_differs("{" KINDS "}", "{'provisioner':'p'}", "allowVolumeExpansion");
+}
+
 Test(migrate, a_namespace_brings_its_labels_and_nothing_of_its_cluster)
 {
 	struct json *j = parse("{'kind':'Namespace','metadata':{'name':'blue','uid':'u','labels':{"
