@@ -17,7 +17,7 @@
 #define KEY_FROM TANDEM_KEY "migrated-by" /* NAMESPACE/CLUSTERPAIR that brought an object */
 
 extern const struct kube_kind kind_pair, kind_policy, kind_schedule, kind_migration, kind_secret,
-	kind_namespace, kind_volume, kind_lease, kind_failover, kind_claim, kind_class;
+	kind_namespace, kind_volume, kind_lease, kind_failover, kind_claim, kind_class, kind_rule;
 
 /* What one worker of kube_run.h, or one job of a worker, has to itself. */
 struct kube_control {
@@ -52,6 +52,9 @@ void control_clear(struct kube_control *job);
 /* kube_status.c: a condition of the status, about the object's generation. */
 void condition_set(struct json *status, const struct json *obj, const char *type, bool truth,
 	const char *reason, const char *message);
+/* The condition "Valid" and the generation it is about: ret is 0, or what is wrong with the object is in `why`. */
+void valid_note(struct kube_control *c, const struct kube_kind *kind, struct json *obj, int ret,
+	const char *why);
 /* Has it the reason? */
 bool condition_is(const struct json *status, const char *type, const char *reason);
 /* Writes `status` (taken) where it differs from what `obj` has, and makes obj what is there then. */
@@ -63,7 +66,11 @@ int pair_open(
 	struct kube_control *c, const char *ns, const char *name, struct kube **ret, struct err *e);
 void pairs_look(struct kube_control *c, const struct json *pairs);
 
-/* kube_schedule.c: begins what is due, forgets what is old. */
+/* kube_rule.c: says of each Rule whether it can be followed. */
+void rules_look(struct kube_control *c, const struct json *rules);
+
+/* kube_schedule.c: says of each policy whether it can be followed; begins what is due, forgets what is old. */
+void policies_look(struct kube_control *c, const struct json *policies);
 void schedules_look(struct kube_control *c, const struct json *policies,
 	const struct json *schedules, const struct json *migrations);
 bool migration_ended(const struct json *migration);

@@ -16,8 +16,7 @@
 
 #define BACKGROUND_MAX 64u
 
-static const struct kube_kind kind_rule =
-	KUBE_KIND("tandemfs.dev", "v1alpha1", "Rule", "rules", true);
+const struct kube_kind kind_rule = KUBE_KIND("tandemfs.dev", "v1alpha1", "Rule", "rules", true);
 static const struct kube_kind kind_pod = KUBE_KIND("", "v1", "Pod", "pods", true);
 
 struct background {
@@ -159,4 +158,60 @@ int rules_run(struct kube_control *c, struct kube *where, const char *ns, const 
 	json_free(pods);
 	json_free(obj);
 	return ret ? err_wrap(e, "Rule '%s'", rule) : 0;
+}
+
+/* --- what is said of it --- */
+
+static int check_actions(
+	const struct json *actions, unsigned i, unsigned *background, struct err *e)
+{
+	if (!json_length(actions))
+		return err_set(e, -EINVAL, "rules[%u].actions: there is nothing to do", i);
+	for (unsigned n = 0; n < json_length(actions); n++) {
+		const struct json *a = json_at(actions, n);
+		const char *type = json_get_string(a, "type", ""),
+			   *value = json_get_string(a, "value", "");
+
+		if (strcmp(type, "command") != 0)
+			return err_set(e, -EINVAL,
+				"rules[%u].actions[%u].type: '%.40s' is unknown: there is command",
+				i, n, type);
+		if (!value[strspn(value, " \t\n")])
+			return err_set(e, -EINVAL,
+				"rules[%u].actions[%u].value: there is no command", i, n);
+		*background += json_get_bool(a, "background", false);
+	}
+	return 0;
+}
+
+int rule_check(const struct json *rule, struct err *e)
+{
+	const struct json *rules = json_get(rule, "rules");
+	unsigned background = 0;
+	struct json_member m;
+	int ret = json_length(rules) ? 0 : err_set(e, -EINVAL, "rules: there are none");
+
+	for (unsigned i = 0; i < json_length(rules) && !ret; i++) {
+		const struct json *r = json_at(rules, i);
+
+		if (!json_first(json_get(r, "podSelector"), &m))
+			ret = err_set(e, -EINVAL, "rules[%u].podSelector: there are no labels", i);
+		else
+			ret = check_actions(json_get(r, "actions"), i, &background, e);
+	}
+	if (!ret && background > BACKGROUND_MAX)
+		ret = err_set(e, -EINVAL,
+			"rules: %u commands in the background, and at most %u run", background,
+			BACKGROUND_MAX);
+	return ret;
+}
+
+void rules_look(struct kube_control *c, const struct json *rules)
+{
+	for (unsigned i = 0; i < json_length(rules) && lease_hold(c); i++) {
+		struct err e = {0};
+		int ret = rule_check(json_at(rules, i), &e);
+
+		valid_note(c, &kind_rule, json_at(rules, i), ret, e.msg);
+	}
 }

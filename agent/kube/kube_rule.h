@@ -15,4 +15,7 @@
 int rules_run(struct kube_control *c, struct kube *where, const char *ns, const char *pods_ns,
 	const char *rule, bool pre, struct err *e);
 
+/* Pure: can this Rule be followed? 0; -EINVAL with what is wrong. */
+int rule_check(const struct json *rule, struct err *e);
+
 #endif

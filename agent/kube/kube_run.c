@@ -18,13 +18,14 @@
 #include "server_probe.h"
 
 struct lists {
-	struct json *pairs, *policies, *schedules, *migrations;
+	struct json *pairs, *policies, *rules, *schedules, *migrations;
 };
 
 static void lists_free(struct lists *l)
 {
 	json_free(l->pairs);
 	json_free(l->policies);
+	json_free(l->rules);
 	json_free(l->schedules);
 	json_free(l->migrations);
 }
@@ -37,6 +38,7 @@ static int lists_read(struct kube_control *c, struct lists *l, struct err *e)
 	} all[] = {
 		{&kind_pair, &l->pairs},
 		{&kind_policy, &l->policies},
+		{&kind_rule, &l->rules},
 		{&kind_schedule, &l->schedules},
 		{&kind_migration, &l->migrations},
 	};
@@ -83,6 +85,8 @@ static int look_copying(struct kube_control *c, struct err *e)
 	if (!ret) {
 		count_migrations(c, l.migrations);
 		pairs_look(c, l.pairs);
+		policies_look(c, l.policies);
+		rules_look(c, l.rules);
 		schedules_look(c, l.policies, l.schedules, l.migrations);
 		migrations_look(c, l.migrations);
 	}
@@ -98,7 +102,8 @@ static int look_switching(struct kube_control *c, struct err *e)
 }
 
 static const struct worker_work works[] = {
-	{"copying", look_copying, {&kind_migration, &kind_schedule, &kind_pair}},
+	{"copying", look_copying,
+		{&kind_migration, &kind_schedule, &kind_pair, &kind_policy, &kind_rule}},
 	{"domains", domains_look, {&kind_domain_update}},
 	{"switching", look_switching, {&kind_failover}},
 	{"provisioning", provisioning_look, {&kind_claim, &kind_volume, &kind_class, &kind_pair}},

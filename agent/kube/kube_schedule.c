@@ -289,6 +289,18 @@ static void look(struct kube_control *c, struct json *schedule, const struct jso
 		log_warn("MigrationSchedule '%s': %s", meta_of(schedule, "name"), e.msg);
 }
 
+void policies_look(struct kube_control *c, const struct json *policies)
+{
+	for (unsigned i = 0; i < json_length(policies) && lease_hold(c); i++) {
+		struct json *policy = json_at(policies, i);
+		struct schedule s;
+		struct err e = {0};
+		int ret = schedule_parse(json_get(policy, "policy"), &s, &e);
+
+		valid_note(c, &kind_policy, policy, ret, e.msg);
+	}
+}
+
 void schedules_look(struct kube_control *c, const struct json *policies,
 	const struct json *schedules, const struct json *migrations)
 {

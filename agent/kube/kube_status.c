@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Status and conditions of objects. What says the same as before is not written. */
+#include <errno.h>
 #include <string.h>
 
 #include "clock.h"
 #include "kube_control.h"
+#include "log.h"
 
 int64_t now_s(void)
 {
@@ -80,4 +82,18 @@ int status_write(struct kube_control *c, const struct kube_kind *kind, struct js
 	json_set(obj, "metadata", json_copy(json_get(there, "metadata")));
 	json_free(there);
 	return 0;
+}
+
+void valid_note(struct kube_control *c, const struct kube_kind *kind, struct json *obj, int ret,
+	const char *why)
+{
+	struct json *status = json_copy(json_get(obj, "status"));
+	struct err e = {0};
+
+	if (!status)
+		status = json_object();
+	condition_set(status, obj, "Valid", !ret, ret ? "Refused" : "Understood",
+		ret ? why : "it can be followed");
+	if (status_write(c, kind, obj, status, &e) && e.code != -EBUSY && e.code != -ENOENT)
+		log_warn("%s '%s': %s", kind->kind, meta_of(obj, "name"), e.msg);
 }
