@@ -138,6 +138,41 @@ sleep 3
 expect_eq "an idle volume's object is not written" "$(vol a db '{.metadata.resourceVersion}')" "$version"
 step "volumes are objects, and objects are volumes"
 
+# --- from a site that has nothing active, nothing is copied -----------------------------------------------------
+ms() { kc "$1" -n blue get ms mine -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="Ready")].reason}'; }
+ms_is() { [[ $(ms "$1") = "$2" ]]; }
+for s in a b; do
+	kc $s create namespace blue >/dev/null
+	kc $s create -f - >/dev/null <<-END
+		---
+		{apiVersion: tandemfs.dev/v1alpha1, kind: SchedulePolicy, metadata: {name: often}, policy: {interval: {intervalMinutes: 1}}}
+		---
+		{apiVersion: tandemfs.dev/v1alpha1, kind: MigrationSchedule, metadata: {name: mine, namespace: blue},
+		  spec: {schedulePolicyName: often, template: {spec: {clusterPair: none}}}}
+	END
+done
+wait_for 20 "the active site begins a run" eval '[[ -n $(kc a -n blue get mig -o name) ]]'
+ms_is a "True Scheduled" || fail "the schedule of the active site: $(ms a)"
+wait_for 20 "the schedule of the standby rests" ms_is b "False DomainStandby"
+update a out site-b false
+wait_for 40 "site b is deactivated" cdu_is a out Successful
+wait_for 30 "an inactive domain's schedule, too" ms_is b "False DomainInactive"
+expect_eq "runs there" "$(kc b -n blue get mig -o name)" ""
+kc b create -f - >/dev/null <<-END
+	---
+	{apiVersion: tandemfs.dev/v1alpha1, kind: Migration, metadata: {name: by-hand, namespace: blue}, spec: {clusterPair: none}}
+END
+wait_for 20 "nor by hand" eval '[[ $(kc b -n blue get mig by-hand -o "jsonpath={.status.conditions[?(@.type==\"Failed\")].message}") = *"this domain is inactive"* ]]'
+update a in site-b true
+wait_for 40 "site b is activated" cdu_is a in Successful
+wait_for 60 "the sites are level again" level a
+wait_for 30 "it is a standby as before" ms_is b "False DomainStandby"
+for s in a b; do
+	kc $s delete namespace blue --wait=false >/dev/null
+	kc $s -n blue delete ms mine >/dev/null
+done
+step "a site that is standby or inactive copies nothing"
+
 # --- what is refused ---------------------------------------------------------------------------------------
 update a nonsense site-z false
 wait_for 20 "a domain that nobody has" cdu_is a nonsense Failed
