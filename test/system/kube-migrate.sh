@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kube
 # budget: 1500
-# Two clusters: a namespace's objects arrive stripped and held back, unchanged ones are not sent, deleted ones go.
+# Two clusters: a namespace's objects arrive stripped and held back, unchanged ones are not sent, deleted ones go; schedules
+# run, rest, forget their old runs and stop by themselves; what cannot be followed says so.
 #
 # Nearly all of the budget is for the first test on a machine, which builds the API server.
 . "$(dirname "$0")/../lib.sh"
@@ -189,6 +190,50 @@ wait_for 20 "a run of the schedule" succeeded
 expect_eq "one run" "$(kc a -n blue get mig -o name | grep -c blueschedule-interval-)" 1
 expect_match "the schedule" "$(kc a -n blue get ms)" 'bluepolicy +remotecluster +false +20[0-9TZ:-]+ +[0-9]+s'
 expect_match "the next" "$(kc a -n blue get ms blueschedule -o 'jsonpath={.status.nextTime}')" '^20'
+# Without a run that it knows of, the next one is due at once: what a person's word to rest must prevent.
+of_schedule() { kc a -n blue "$1" mig -l "tandemfs.dev/migration-schedule-name=$2" "${@:3}"; } # verb, schedule, options
+runs() { of_schedule get "$1" -o name | wc -l; }
+schedule_is() { [[ $(kc a -n blue get ms "$1" -o "jsonpath=$2") = "$3" ]]; } # schedule, path, value
+word() { kc a -n blue patch ms blueschedule --type merge -p "{\"spec\":{\"suspend\":$1}}" >/dev/null; }
+word true
+wait_for 20 "it rests" schedule_is blueschedule '{.status.conditions[?(@.type=="Ready")].message}' 'suspended: no further runs'
+of_schedule delete blueschedule >/dev/null
+pause_ms 4000
+expect_eq "runs of one that rests" "$(runs blueschedule)" 0
+word false
+wait_for 20 "it goes on" eval '[[ $(runs blueschedule) = 1 ]]'
+# The oldest runs go, whoever made them.
+kc a patch sp bluepolicy --type merge -p '{"policy":{"interval":{"intervalMinutes":60,"retain":2}}}' >/dev/null
+for n in run-1 run-2 run-3; do
+	pause_ms 1100
+	migrate $n
+	kc a -n blue label mig $n tandemfs.dev/migration-schedule-name=blueschedule tandemfs.dev/migration-schedule-type=Interval >/dev/null
+done
+wait_for 40 "the last ones are kept" eval '[[ $(of_schedule get blueschedule -o name | xargs) = "migration.tandemfs.dev/run-2 migration.tandemfs.dev/run-3" ]]'
+wait_for 20 "in the schedule, too" schedule_is blueschedule '{.status.items.Interval[*].name}' 'run-2 run-3'
+step "a schedule rests at a word, and forgets its old runs"
+
+# What passes the schema and cannot be followed says so itself.
+validity() { # object, whether, generation, part of the message
+	[[ $(kc a -n blue get "$1" -o 'jsonpath={.status.observedGeneration} {.status.conditions[?(@.type=="Valid")].status} {.status.conditions[?(@.type=="Valid")].message}') = "$3 $2 "*"$4"* ]]
+}
+kc a create -f - >/dev/null <<-END
+	---
+	{apiVersion: tandemfs.dev/v1alpha1, kind: SchedulePolicy, metadata: {name: never}, policy: {cron: {schedule: "99 * * * *"}}}
+END
+kc a -n blue create -f - >/dev/null <<-END
+	---
+	{apiVersion: tandemfs.dev/v1alpha1, kind: Rule, metadata: {name: idle}, rules: [{podSelector: {a: b}, actions: [{type: command, value: " "}]}]}
+END
+wait_for 20 "a minute that no hour has" validity sp/never False 1 99
+wait_for 20 "a command that is none" validity rule/idle False 1 'rules[0].actions[0].value'
+wait_for 20 "a good one" validity sp/bluepolicy True "$(kc a get sp bluepolicy -o 'jsonpath={.metadata.generation}')" 'can be followed'
+kc a patch sp never --type merge -p '{"policy":{"cron":{"schedule":"9 * * * *"}}}' >/dev/null
+kc a -n blue patch rule idle --type json -p '[{"op": "replace", "path": "/rules/0/actions/0/value", "value": "true"}]' >/dev/null
+wait_for 20 "a policy that was mended" validity sp/never True 2 ''
+wait_for 20 "a rule that was mended" validity rule/idle True 2 ''
+step "policies and rules say whether they can be followed"
+
 # Started over there: nothing may be copied over it, and the schedule stops by itself.
 kc b -n blue patch deploy web --type merge -p \
 	'{"spec":{"replicas":5},"metadata":{"annotations":{"tandemfs.dev/migrationReplicas":null}}}' >/dev/null
@@ -196,6 +241,20 @@ kc a -n blue scale deploy/web --replicas 7 >/dev/null
 migrated activated Failed
 expect_eq "why" "$(mig activated '{.status.conditions[?(@.type=="Failed")].reason}')" ApplicationActivated
 expect_eq "it runs on" "$(there deploy/web '{.spec.replicas}')" 5
-step "a schedule runs; what was started over there is left alone"
+sed 's/blueschedule/stubborn/; s/^spec:/spec:\n  autoSuspend: false/' "$MANIFESTS/examples/migrationschedule.yaml" | kc a create -f - >/dev/null
+of_schedule delete blueschedule >/dev/null
+wait_for 40 "the schedule stops by itself" schedule_is blueschedule '{.spec.suspend} {.status.applicationActivated}' 'true true'
+expect_match "which is told" "$(kc a -n blue get events)" 'ScheduleSuspended'
+failed_run() { [[ $(of_schedule get "$1" -o 'jsonpath={.items[*].status.status}') = Failed ]]; }
+wait_for 20 "one that shall not stop runs" failed_run stubborn
+# Who resumes it wants to be asked no more.
+word false
+of_schedule delete blueschedule >/dev/null
+wait_for 20 "the next run" failed_run blueschedule
+pause_ms 3000
+for n in blueschedule stubborn; do
+	schedule_is $n '{.spec.suspend}' false || fail "$n was suspended"
+done
+step "a schedule runs; what was started over there is left alone, and the schedule stops"
 agent_kill TERM
 expect_eq "the lease is given back" "$(kc a -n tandem-system get lease tandem-agent -o 'jsonpath={.spec.holderIdentity}')" ''
