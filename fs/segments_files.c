@@ -365,7 +365,7 @@ void segments_describe(struct segments *s, struct addr a, char *buf, size_t size
 {
 	unsigned number = (unsigned)(a.block / DATA_SEGMENT_BLOCKS);
 	struct seg_epoch *e = seg_epoch_find(s, a.epoch);
-	char name[EPOCH_NAME_SIZE], file[SEG_FILE_NAME_SIZE];
+	char name[SEG_EPOCH_NAME_SIZE], file[SEG_FILE_NAME_SIZE];
 	struct stat st;
 	int dirfd;
 
@@ -373,7 +373,7 @@ void segments_describe(struct segments *s, struct addr a, char *buf, size_t size
 		snprintf(buf, size, "'%s', which has no directory of epoch %u", s->dir, a.epoch);
 		return;
 	}
-	epoch_name(e->epoch, name);
+	seg_epoch_name(e->epoch, name);
 	seg_file_name(number, file);
 	dirfd = seg_epoch_dir(s, e);
 	if (dirfd < 0 || fstatat(dirfd, file, &st, AT_SYMLINK_NOFOLLOW) < 0)
