@@ -124,7 +124,8 @@ struct apply { /* the apply thread; fields under the mutex unless they say somet
 	bool checkpoint; /* one was asked for, though nothing is to be applied */
 	atomic_uint_fast64_t applied, data_seq;
 	atomic_bool wake; /* the commit thread waits for progress */
-	atomic_uint_fast64_t ring_free; /* as of the commit thread's last turn: the ring is its own */
+	atomic_uint_fast64_t
+		ring_free; /* as of the commit thread's last turn: the ring is its own */
 	atomic_bool failed;
 	struct err error; /* valid once failed is set */
 	uint64_t entries_since_checkpoint, bytes_since_checkpoint; /* the apply thread's */

@@ -56,6 +56,7 @@ start_again() { # site...
 }
 
 # In this world, by both sites or one of them.
+# shellcheck disable=SC2120 # some tests ask for one site
 sectors_lost() { # [site]
 	local outs=("$WORK"/[ab]/disk.out)
 	[[ -z ${1:-} ]] || outs=("$WORK/$1/disk.out")

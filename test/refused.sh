@@ -7,7 +7,7 @@
 #	refused_begin b              # the replica of a site whose daemon has ended, as it is now
 #	flip record 5; refused "a flipped byte in the record" "record' is damaged" "$back"
 
-victim= replica= back=
+victim='' replica='' back=''
 # shellcheck disable=SC2034 # for those who source this
 copy="copy it here from the replica directory of another one"
 

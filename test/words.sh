@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # $active and $standby are the test's
 #
 # Words that people type while something is about to break: a change of the record begins in the background,
 # and its client may be killed. Sourced behind settle.sh by tests that keep the site that serves in $active

@@ -145,6 +145,7 @@ mix_start a
 pause_ms 300
 mix_stop
 "$TOOLS/say" "$WORK/a/run/$VOLUME.sock" checkpoint >/dev/null
+# shellcheck disable=SC2218 # the library's, until it is replaced below
 wait_for 20 "site a has flushed" eval '[[ $(status a ".seq.flushed > 0") = true ]]'
 sites_stop_both
 flushed_is_committed

@@ -65,7 +65,7 @@ for s in a b; do
 	for how in ${ways[n]}; do
 		spoil_segment $s $how
 		is_named $s $how
-		site_start $(other $s)
+		site_start "$(other $s)"
 		site_start $s
 		if [[ $s = b && $(role b) != active ]]; then
 			wait_for 20 "a site is active" eval 'is_serving a || is_serving b'
@@ -81,7 +81,7 @@ for s in a b; do
 		site_wait_in_sync $s
 		is_repaired $s
 		site_stop $s
-		site_stop $(other $s)
+		site_stop "$(other $s)"
 		site_check $s --data >/dev/null
 		step "site $s, $how: named, read from the peer, written back"
 	done
