@@ -40,6 +40,7 @@ arm() { # site N errno
 	{ le64 "$2" && le64 $number && le64 0; } >"$FAULT"
 	[[ -z ${MATCH:-} ]] || export FAIL_IO_MATCH=$MATCH
 	SITE_ENV[$1]="LD_PRELOAD=$TOOLS/failio.so FAIL_IO=$FAULT FAIL_IO_DIR=$(replica_of "$1")"
+	SITE_ENV[$1]+=" ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0" # a sanitizer wants to be first
 	site_start "$1"
 	unset "SITE_ENV[$1]" FAIL_IO_MATCH
 }
@@ -151,6 +152,9 @@ sites_start
 step "both sites are up"
 active=a standby=b
 dd if=/dev/urandom of="$(mnt a)/fill" bs=1M count=8 oflag=direct status=none
+mix_start a # so that there is something to verify, also when the first fault comes before a workload has begun
+pause_ms 300
+mix_stop
 for role in $ROLES; do
 	all=400
 	done=0
