@@ -38,7 +38,7 @@ distance 8000
 in_site_bg b "$TOOLS/mute" listen 10.78.0.2:7401
 preflight "$conf" 0
 us=$(sed -nE 's/^  warn +peer +site-b at 10\.78\.0\.2:7401: round trip ([0-9]+)\.([0-9]+) ms/\1\20/p' <<<"$OUT")
-[[ -n $us && $us -ge 16000 && $us -lt 60000 ]] || fail "a round trip of 16 ms: $OUT"
+[[ -n $us && $us -ge 16000 && $us -lt $((60000 * ${SLOWER:-1})) ]] || fail "a round trip of 16 ms: $OUT"
 expect_match "what to do about it" "$(grep -A1 'round trip' <<<"$OUT")" "within 10 ms, or ack = fsync"
 expect_match "nobody there" "$OUT" "^  warn +peer +site-b at 10\.78\.0\.2:7409: Connection refused"
 expect_match "its own port" "$OUT" "^  ok +port +10\.77\.0\.1:7401 is free"
@@ -48,8 +48,11 @@ expect_match "the disk" "$OUT" "^  (ok|warn) +discard +"
 expect_match "pods" "$OUT" "^  (ok|warn) +propagation "
 [[ ! -e $WORK/a/disk/not && ! -e $WORK/a/mounts ]] || fail "preflight has made something"
 distance 1000
-preflight "$conf" 0
-expect_match "a round trip of 2 ms" "$OUT" "^  ok +peer +site-b at 10\.78\.0\.2:7401: round trip [2-9]\.[0-9]+ ms"
+is_near() {
+	preflight "$conf" 0
+	grep -qE "^  ok +peer +site-b at 10\.78\.0\.2:7401: round trip [2-9]\.[0-9]+ ms" <<<"$OUT"
+}
+wait_for 30 "a round trip of 2 ms is measured" is_near # a busy machine adds to it
 step "the round trip to the other site's agents is measured: ${us%0} us"
 
 # An address of another node, a word that is none, and an agent that is not paired.
