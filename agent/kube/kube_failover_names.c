@@ -177,13 +177,15 @@ static int take_schedule(struct failover *f, const struct json *schedules, struc
 
 	if (!s)
 		return e->code;
-	if (json_first(json_get(spec, "namespaceSelectors"), &m))
+	if (json_has_string(list, "*") || json_first(json_get(spec, "namespaceSelectors"), &m))
 		return err_set(e, -EINVAL,
-			"MigrationSchedule '%s' takes namespaces by their labels: which ones has "
-			"to be named by namespaces",
+			"MigrationSchedule '%s' takes all namespaces, or takes them by their "
+			"labels: which ones has to be named by namespaces",
 			meta_of(s, "name"));
 	for (unsigned i = 0; i < json_length(list); i++)
-		add_namespace(f, json_string_at(list, i, ""));
+		if (!json_has_string(
+			    json_get(spec, "excludeNamespaces"), json_string_at(list, i, "")))
+			add_namespace(f, json_string_at(list, i, ""));
 	if (!json_length(list))
 		add_namespace(f, meta_of(s, "namespace"));
 	return 0;

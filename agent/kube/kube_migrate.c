@@ -97,21 +97,45 @@ static int refuse_unbuilt(const struct json *spec, struct err *e)
 	return 0;
 }
 
+/* "*" means people's namespaces: not those that each cluster has by itself, and not that of replication itself. */
+static bool is_peoples(const struct migration_run *r, const struct json *ns)
+{
+	const char *name = meta_of(ns, "name");
+
+	return strncmp(name, "kube-", 5) != 0 && strcmp(name, r->c->config->kube_namespace) != 0 &&
+	       !json_path(ns, "metadata", "deletionTimestamp");
+}
+
+static bool is_selected(const struct json *labels, const struct json *ns)
+{
+	struct json_member m;
+	bool any = json_first(labels, &m);
+
+	for (bool ok = any; ok; ok = json_next(&m))
+		if (!json_equal(json_path(ns, "metadata", "labels", m.key), m.value))
+			return false;
+	return any;
+}
+
+static void take_namespace(struct migration_run *r, const char *ns)
+{
+	if (!json_has_string(json_get(r->spec, "excludeNamespaces"), ns) &&
+		!json_has_string(r->namespaces, ns))
+		json_append_string(r->namespaces, ns);
+}
+
 static int take_selected(struct migration_run *r, struct err *e)
 {
 	struct json *all = json_array();
 	const struct json *labels = json_get(r->spec, "namespaceSelectors");
+	bool any = json_has_string(json_get(r->spec, "namespaces"), "*");
 	int ret = kube_list(r->c->kube, &kind_namespace, NULL, NULL, all, NULL, e);
 
 	for (unsigned i = 0; i < json_length(all) && !ret; i++) {
 		const struct json *ns = json_at(all, i);
-		bool match = true;
-		struct json_member m;
 
-		for (bool ok = json_first(labels, &m); ok; ok = json_next(&m))
-			match &= json_equal(json_path(ns, "metadata", "labels", m.key), m.value);
-		if (match && !json_has_string(r->namespaces, meta_of(ns, "name")))
-			json_append_string(r->namespaces, meta_of(ns, "name"));
+		if ((any && is_peoples(r, ns)) || is_selected(labels, ns))
+			take_namespace(r, meta_of(ns, "name"));
 	}
 	json_free(all);
 	return ret;
@@ -122,27 +146,34 @@ static int take_namespaces(struct migration_run *r, const char *own, struct err 
 {
 	bool admin = !strcmp(own, r->c->config->kube_namespace);
 	const struct json *named = json_get(r->spec, "namespaces");
+	bool selects = json_has_string(named, "*"), excludes;
 	struct json_member m;
 
+	selects |= json_first(json_get(r->spec, "namespaceSelectors"), &m);
+	excludes = json_length(json_get(r->spec, "excludeNamespaces")) > 0;
 	r->namespaces = json_array();
 	for (unsigned i = 0; i < json_length(named); i++) {
 		const char *ns = json_string_at(named, i, "");
 
+		if (!strcmp(ns, "*"))
+			continue;
 		if (!admin && strcmp(ns, own))
 			return err_set(e, -EPERM,
 				"namespace '%s' can only be copied by an object in namespace '%s'",
 				ns, r->c->config->kube_namespace);
-		if (!json_has_string(r->namespaces, ns))
-			json_append_string(r->namespaces, ns);
+		take_namespace(r, ns);
 	}
-	if (json_first(json_get(r->spec, "namespaceSelectors"), &m)) {
-		if (!admin)
-			return err_set(e, -EPERM,
-				"namespaceSelectors only have a meaning in namespace '%s'",
-				r->c->config->kube_namespace);
-		return take_selected(r, e);
-	}
-	if (!json_length(r->namespaces))
+	if (selects && !admin)
+		return err_set(e, -EPERM,
+			"namespaceSelectors and \"*\" only have a meaning in namespace '%s'",
+			r->c->config->kube_namespace);
+	if (selects && take_selected(r, e))
+		return e->code;
+	if (excludes && !json_length(r->namespaces))
+		return err_set(e, -EINVAL,
+			"excludeNamespaces takes from what namespaces (\"*\": all) and "
+			"namespaceSelectors say, and nothing is left of that");
+	if (!selects && !json_length(r->namespaces))
 		json_append_string(r->namespaces, own);
 	return 0;
 }

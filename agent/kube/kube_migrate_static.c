@@ -102,6 +102,7 @@ struct json *static_copy(const struct migration_run *r, const struct json *sched
 	json_remove(spec, "suspend");
 	json_remove(run, "namespaces");
 	json_remove(run, "namespaceSelectors");
+	json_remove(run, "excludeNamespaces");
 	json_remove(run, "namespaceMapping");
 	if (named)
 		json_set(run, "namespaces", list);

@@ -76,11 +76,33 @@ static void want(struct json *names, const char *ns)
 		json_set_bool(names, ns, true);
 }
 
+/* Does it take namespaces that it does not name? Then any may be one. */
+static bool takes_unnamed(const struct json *schedule)
+{
+	const struct json *spec = json_path(schedule, "spec", "template", "spec");
+	struct json_member m;
+
+	return json_has_string(json_get(spec, "namespaces"), "*") ||
+	       json_first(json_get(spec, "namespaceSelectors"), &m);
+}
+
+static int want_all(struct kube_control *c, struct json *names, struct err *e)
+{
+	struct json *all = json_array();
+	int ret = kube_list(c->kube, &kind_namespace, NULL, NULL, all, NULL, e);
+
+	for (unsigned i = 0; i < json_length(all) && !ret; i++)
+		want(names, meta_of(json_at(all, i), "name"));
+	json_free(all);
+	return ret;
+}
+
 /* Those with claims, and those that are copied: what uses a volume by its path alone is found in these. */
 static int candidates(struct kube_control *c, struct json *names, struct err *e)
 {
 	struct json *claims = json_array(), *schedules = json_array();
 	int ret = kube_list(c->kube, &kind_claim, NULL, NULL, claims, NULL, e);
+	bool all = false;
 
 	if (!ret)
 		ret = kube_list(c->kube, &kind_schedule, NULL, NULL, schedules, NULL, e);
@@ -92,8 +114,12 @@ static int candidates(struct kube_control *c, struct json *names, struct err *e)
 
 		want(names, meta_of(json_at(schedules, i), "namespace"));
 		for (unsigned k = 0; k < json_length(list); k++)
-			want(names, json_string_at(list, k, ""));
+			if (strcmp(json_string_at(list, k, ""), "*") != 0)
+				want(names, json_string_at(list, k, ""));
+		all |= takes_unnamed(json_at(schedules, i));
 	}
+	if (!ret && all)
+		ret = want_all(c, names, e);
 	json_free(claims);
 	json_free(schedules);
 	return ret;

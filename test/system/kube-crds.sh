@@ -76,6 +76,7 @@ step "${#kinds[@]} kinds are established and structural"
 
 # --- good objects -----------------------------------------------------------------------------------
 kc a create namespace blue >/dev/null
+kc a create namespace tandem-system >/dev/null
 # With the client's own check: it knows every field of the examples.
 kc a apply -f "$examples" >/dev/null
 for e in "$examples"/*.yaml; do
@@ -129,6 +130,8 @@ bad MigrationSchedule blue 'spec: {schedulePolicyName: x}' 'spec\.template: Requ
 bad MigrationSchedule blue 'spec: {schedulePolicyName: x, template: {spec: {}}}' 'template\.spec\.clusterPair: Req'
 bad Migration blue 'spec: {}' 'spec\.clusterPair: Required'
 bad Migration blue 'spec: {clusterPair: x, namespaces: [Blue]}' 'spec\.namespaces.*Invalid'
+bad Migration blue 'spec: {clusterPair: x, namespaces: ["b*"]}' 'spec\.namespaces.*Invalid'
+bad Migration blue 'spec: {clusterPair: x, excludeNamespaces: ["*"]}' 'spec\.excludeNamespaces.*Invalid'
 bad Migration blue 'spec: {clusterPair: x, transformSpecs: [a, b]}' 'transformSpecs: .*at most 1'
 bad Migration blue 'spec: {clusterPair: x, includeVolumes: "no"}' 'spec\.includeVolumes: Invalid.*boolean'
 bad ClusterPair blue 'spec: {}' 'spec.*(secretRef|config): Required'
@@ -167,7 +170,7 @@ expect_match "a bad condition" "$OUT" 'status\.conditions.*(Unsupported|Required
 status_of clusterdomainsstatuses tandem '' '{"localDomain":"site-a","active":"site-a (InSync), site-b (InSync)",
 	"inactive":"","clusterDomainInfos":[{"name":"site-a","state":"Active","syncStatus":"InSync"}]}' >/dev/null
 columns cds 'NAME  LOCAL-DOMAIN  ACTIVE  INACTIVE  CREATED'
-expect_match "the domains" "$(kc a get cds)" '^tandem +site-a +site-a \(InSync\), site-b \(InSync\) +[0-9]+s$'
+expect_match "the domains" "$(kc a get cds)" '^tandem +site-a +site-a \(InSync\), site-b \(InSync\) +[0-9ms]+$'
 columns cdu 'NAME  CLUSTER-DOMAIN  ACTION  STATUS  CREATED'
 columns cp 'NAME  STORAGE-STATUS  SCHEDULER-STATUS  CREATED'
 columns sp 'NAME  INTERVAL-MINUTES  DAILY  WEEKLY  MONTHLY  CRON'
@@ -177,7 +180,7 @@ expect_match "a schedule" "$(kc a get ms -n blue)" '^blueschedule +bluepolicy +r
 columns mig 'NAME  CLUSTERPAIR  STAGE  STATUS  VOLUMES  RESOURCES  CREATED  ELAPSED  TOTAL BYTES TRANSFERRED'
 status_of migrations bluemigration blue '{"stage":"Final","status":"Successful","summary":{"volumes":"1/1",
 	"resources":"7/7","elapsedTime":"2s","totalBytesMigrated":0}}' >/dev/null
-expect_match "a migration" "$(kc a get migration -n blue)" 'remotecluster +Final +Successful +1/1 +7/7 +[0-9]+s +2s +0$'
+expect_match "a migration" "$(kc a get migration -n blue)" 'remotecluster +Final +Successful +1/1 +7/7 +[0-9ms]+ +2s +0$'
 columns fo 'NAME  CREATED  STAGE  STATUS  MORE INFO'
 columns tvol 'NAME  SIZE  ACK  ACTIVE  IN-SYNC  PHASE  CREATED'
 columns rule 'NAME  CREATED'

@@ -596,6 +596,8 @@ Test(migrate, a_schedules_copy_is_in_the_words_of_there)
 	copies("['blue']", "{'clusterPair':'c'}", "blue", "{'clusterPair':'c'}");
 	copies("['blue']", "{'namespaceMapping':{'blue':'red','x':'y'}}", "red",
 		"{'namespaceMapping':{'red':'blue'}}");
+	copies("['blue','green']", "{'namespaces':['*'],'excludeNamespaces':['red']}", "blue",
+		"{'namespaces':['blue','green']}");
 	copies("['blue','green']",
 		"{'namespaces':['blue'],'namespaceSelectors':{'a':'b'},'namespaceMapping':{'blue':'"
 		"red'}}",
