@@ -149,6 +149,32 @@ const char *domains_cell(const struct domains *ds, bool inactive, char buf[stati
 	return buf;
 }
 
+const char *domains_volumes(const struct domains *ds, char buf[static DOMAINS_CELL_MAX])
+{
+	size_t n = 0;
+
+	buf[0] = '\0';
+	for (unsigned i = 0; i < ds->count && n < DOMAINS_CELL_MAX - 1; i++)
+		n += (size_t)snprintf(buf + n, DOMAINS_CELL_MAX - n, "%s%s %u/%u", n ? ", " : "",
+			ds->d[i].name, ds->d[i].in_sync, ds->d[i].volumes);
+	return buf;
+}
+
+const char *domains_quorum(const struct domains *ds, char buf[static DOMAINS_CELL_MAX])
+{
+	const struct domain *out = NULL;
+
+	for (unsigned i = 0; i < ds->count && !out; i++)
+		out = ds->d[i].inactive ? &ds->d[i] : NULL;
+	if (ds->waiting)
+		snprintf(buf, DOMAINS_CELL_MAX, "%s", ds->why);
+	else if (out)
+		snprintf(buf, DOMAINS_CELL_MAX, "%s is out until it is activated", out->name);
+	else
+		snprintf(buf, DOMAINS_CELL_MAX, "all domains count");
+	return buf;
+}
+
 struct json *domains_json(const struct domains *ds, bool counts)
 {
 	struct json *infos = json_array();

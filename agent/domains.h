@@ -49,6 +49,10 @@ const char *domain_sync_name(enum domain_sync sync);
 /* "site-a (InSync), site-b (NotInSync)" */
 const char *domains_cell(
 	const struct domains *ds, bool inactive, char buf[static DOMAINS_CELL_MAX]);
+/* How many of each domain's replicas are in sync: "site-a 3/3, site-b 2/3" */
+const char *domains_volumes(const struct domains *ds, char buf[static DOMAINS_CELL_MAX]);
+/* What somebody has to decide, or "all domains count". */
+const char *domains_quorum(const struct domains *ds, char buf[static DOMAINS_CELL_MAX]);
 /* clusterDomainInfos, with the counts where `counts`. */
 struct json *domains_json(const struct domains *ds, bool counts);
 

@@ -114,8 +114,11 @@ int cmd_generate(struct ctl *c, unsigned nargs, const char *const *args)
 	char buf[4200];
 	int ret;
 
-	if (!strcmp(args[0], "spec"))
-		return cmd_generate_spec(c, nargs - 1, args + 1);
+	if (!strcmp(args[0], "spec")) {
+		ret = ctl_refuse(c, "generate", "spec",
+			"--run-dir --timeout --namespace --kubeconfig --service-account");
+		return ret ? ret : cmd_generate_spec(c, nargs - 1, args + 1);
+	}
 	if (strcmp(args[0], "clusterpair"))
 		return ctl_usage_error(
 			c, "generate", "'%s': what is generated are clusterpair and spec", args[0]);
@@ -124,6 +127,9 @@ int cmd_generate(struct ctl *c, unsigned nargs, const char *const *args)
 	if (!c->ns || !*c->ns)
 		return ctl_usage_error(
 			c, "generate", "--namespace is missing: whose objects are to be copied");
+	ret = ctl_refuse(c, "generate", "clusterpair", "--run-dir --timeout --config-dir");
+	if (ret)
+		return ret;
 	ret = kube_access_load(ctl_kubeconfig(c, buf, sizeof(buf)), &a, &e);
 	if (!ret && c->service_account)
 		ret = become(&a, c->ns, c->service_account, &e);

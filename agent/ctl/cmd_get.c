@@ -18,10 +18,14 @@
 
 #define WATCH_NS NS_PER_S
 
-static void gather(struct ctl_volumes *vs, struct domains *ds)
+int ctl_domains(struct ctl *c, struct ctl_volumes **ret_vs, struct domains *ds)
 {
+	int status = ctl_volumes_status(c, NULL, ret_vs);
+	struct ctl_volumes *vs = *ret_vs;
 	bool silent = false;
 
+	if (status)
+		return status;
 	memset(ds, 0, sizeof(*ds));
 	for (unsigned i = 0; i < vs->count; i++) {
 		if (ctl_code(&vs->v[i]) == 0)
@@ -31,6 +35,7 @@ static void gather(struct ctl_volumes *vs, struct domains *ds)
 	}
 	if (silent)
 		domains_silent(ds);
+	return CTL_OK;
 }
 
 /* ---- clusterdomainsstatus ---- */
@@ -49,16 +54,22 @@ static struct json *object_of(const struct domains *ds)
 	return j;
 }
 
-static void domains_table(FILE *f, const struct domains *ds)
+/* The columns of the object in a cluster. Nobody made one here: there is no time in CREATED. */
+static void domains_table(FILE *f, const struct domains *ds, bool wide)
 {
-	char active[DOMAINS_CELL_MAX], inactive[DOMAINS_CELL_MAX];
-	int a, l = (int)MAX(strlen(ds->local), strlen("LOCAL-DOMAIN"));
+	char active[DOMAINS_CELL_MAX], inactive[DOMAINS_CELL_MAX], volumes[DOMAINS_CELL_MAX],
+		quorum[DOMAINS_CELL_MAX];
+	const char *const cells[][2] = {{"NAME", "tandemfs"}, {"LOCAL-DOMAIN", ds->local},
+		{"ACTIVE", domains_cell(ds, false, active)},
+		{"INACTIVE", domains_cell(ds, true, inactive)}, {"CREATED", "-"},
+		{"VOLUMES", domains_volumes(ds, volumes)}, {"QUORUM", domains_quorum(ds, quorum)}};
+	unsigned n = wide ? ARRAY_SIZE(cells) : ARRAY_SIZE(cells) - 2;
 
-	domains_cell(ds, false, active);
-	domains_cell(ds, true, inactive);
-	a = (int)MAX(strlen(active), strlen("ACTIVE"));
-	fprintf(f, "NAME       %-*s   %-*s   INACTIVE\n", l, "LOCAL-DOMAIN", a, "ACTIVE");
-	fprintf(f, "tandemfs   %-*s   %-*s   %s\n", l, ds->local, a, active, inactive);
+	for (unsigned row = 0; row < 2; row++)
+		for (unsigned i = 0; i < n; i++)
+			fprintf(f, "%-*s%s",
+				i + 1 < n ? (int)MAX(strlen(cells[i][0]), strlen(cells[i][1])) : 0,
+				cells[i][row], i + 1 < n ? "   " : "\n");
 }
 
 static int get_domains(struct ctl *c, FILE *f)
@@ -66,7 +77,7 @@ static int get_domains(struct ctl *c, FILE *f)
 	struct ctl_volumes *vs;
 	struct domains ds;
 	struct json *j;
-	int status = ctl_volumes_status(c, NULL, &vs);
+	int status = ctl_domains(c, &vs, &ds);
 
 	if (status)
 		return status;
@@ -75,10 +86,9 @@ static int get_domains(struct ctl *c, FILE *f)
 			continue;
 		status = ctl_fail(c, "volume '%s': %s", vs->v[i].name, ctl_text(&vs->v[i]));
 	}
-	gather(vs, &ds);
 	ctl_volumes_free(vs);
 	if (!ctl_output_is_value(c)) {
-		domains_table(f, &ds);
+		domains_table(f, &ds, c->output == CTL_OUTPUT_WIDE);
 		return status;
 	}
 	j = object_of(&ds);
@@ -148,6 +158,20 @@ static int get_watch(struct ctl *c, int (*get_once)(struct ctl *c, FILE *f))
 	return status;
 }
 
+static int get_of_cluster(struct ctl *c, const char *what)
+{
+	bool is = false;
+	int status = cmd_get_objects(c, what, &is);
+
+	if (is)
+		return status;
+	return ctl_usage_error(c, "get",
+		"there is no '%s' here: clusterdomainsstatus (cds), operations; of a cluster: "
+		"failovers (fo), migrations (mig), migrationschedules (ms), clusterpairs (cp), "
+		"schedulepolicies (sp), clusterdomainupdates (cdu), rules, volumes (tvol)",
+		what);
+}
+
 int cmd_get(struct ctl *c, unsigned nargs, const char *const *args)
 {
 	static const struct {
@@ -157,17 +181,25 @@ int cmd_get(struct ctl *c, unsigned nargs, const char *const *args)
 		{"clusterdomainsstatuses", get_domains}, {"cds", get_domains},
 		{"operations", get_operations}, {"operation", get_operations}};
 
-	bool is = false;
-	int status = cmd_get_objects(c, args[0], &is);
+	int (*get)(struct ctl * c, FILE * f) = NULL;
+	bool cluster = true;
+	int status = CTL_OK;
 
-	if (is)
-		return status;
-	for (unsigned i = 0; i < ARRAY_SIZE(things); i++)
+	for (unsigned i = 0; i < ARRAY_SIZE(things) && !get; i++)
 		if (!strcmp(args[0], things[i].name))
-			return c->watch ? get_watch(c, things[i].get) : things[i].get(c, c->out);
-	return ctl_usage_error(c, "get",
-		"there is no '%s' here: clusterdomainsstatus (cds), operations; of a cluster: "
-		"failovers (fo), migrations (mig), migrationschedules (ms), clusterpairs (cp), "
-		"schedulepolicies (sp), clusterdomainupdates (cdu), rules, volumes (tvol)",
-		args[0]);
+			get = things[i].get;
+	if (get == get_domains)
+		status = ctl_where(c, "get", &cluster);
+	else if (get)
+		cluster = false;
+	if (status)
+		return status;
+	if (cluster)
+		return get_of_cluster(c, args[0]);
+	if (get == get_operations && c->output == CTL_OUTPUT_WIDE)
+		return ctl_usage_error(c, "get", "'get operations' has no '--output wide'");
+	status = ctl_refuse(c, "get", args[0], "--namespace --all-namespaces --kubeconfig");
+	if (status)
+		return status;
+	return c->watch ? get_watch(c, get) : get(c, c->out);
 }

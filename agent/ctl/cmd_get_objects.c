@@ -15,6 +15,9 @@ static const struct {
 	struct kube_kind kind;
 } kinds[] = {
 	{"failover", "fo", KUBE_KIND("tandemfs.dev", "v1alpha1", "Failover", "failovers", false)},
+	{"clusterdomainsstatus", "cds",
+		KUBE_KIND("tandemfs.dev", "v1alpha1", "ClusterDomainsStatus",
+			"clusterdomainsstatuses", false)},
 	{"migration", "mig",
 		KUBE_KIND("tandemfs.dev", "v1alpha1", "Migration", "migrations", true)},
 	{"migrationschedule", "ms",
@@ -128,8 +131,11 @@ static int get_once(struct ctl *c, struct kube *k, const struct kube_kind *kind,
 	if (ctl_output_is_value(c)) {
 		j = json_array();
 		ret = kube_list(k, kind, ns, NULL, j, NULL, e);
-		if (!ret)
-			ctl_print_value(c, f, j);
+		if (!ret) /* the one that there is, as of this node's volumes */
+			ctl_print_value(c, f,
+				!strcmp(kind->kind, "ClusterDomainsStatus") && json_length(j) == 1
+					? json_at(j, 0)
+					: j);
 	} else {
 		ret = kube_table(k, kind, ns, &j, e);
 		if (!ret && !json_length(json_get(j, "rows")))
@@ -184,6 +190,13 @@ int cmd_get_objects(struct ctl *c, const char *what, bool *ret_is)
 	*ret_is = kind != NULL;
 	if (!kind)
 		return CTL_OK;
+	if (c->ns && c->all_namespaces)
+		return ctl_usage_error(c, "get", "--namespace and --all-namespaces: which ones?");
+	ret = ctl_refuse(c, "get", what,
+		kind->namespaced ? "--run-dir --timeout"
+				 : "--run-dir --timeout --namespace --all-namespaces");
+	if (ret)
+		return ret;
 	ret = ctl_kube_open(c, &k, &ns);
 	if (ret)
 		return ret;

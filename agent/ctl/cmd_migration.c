@@ -36,6 +36,10 @@ int cmd_migration(struct ctl *c, bool activate)
 	unsigned n = 0;
 	int ret;
 
+	ret = ctl_refuse(c, verb, "migration",
+		"--run-dir --timeout --yes --accept-data-loss --wait --all --name");
+	if (ret)
+		return ret;
 	if (!c->ns || !*c->ns)
 		return ctl_usage_error(
 			c, verb, "--namespace is missing: whose applications are meant");
@@ -104,7 +108,9 @@ static int schedule_command(
 			c, verb, "'%s' what? A 'migrationschedule', not '%s'", verb, args[0]);
 	if ((nargs == 2) == (c->pair != NULL))
 		return ctl_usage_error(c, verb, "which one: its name, or all of a --cluster-pair");
-	ret = ctl_kube_open(c, &k, &ns);
+	ret = ctl_refuse(c, verb, "migrationschedule", "--run-dir --timeout");
+	if (!ret)
+		ret = ctl_kube_open(c, &k, &ns);
 	if (ret)
 		return ret;
 	list = json_array();

@@ -387,6 +387,11 @@ int cmd_pair(struct ctl *c, unsigned nargs, const char *const *args)
 	static struct offer o;
 	int status;
 
+	status = c->show ? ctl_refuse(c, "pair", "--show",
+				   "--domain --address --port --timeout --run-dir")
+			 : ctl_refuse(c, "pair", nargs ? "TOKEN" : "", "--output");
+	if (status)
+		return status;
 	if (c->show)
 		return nargs ? ctl_usage_error(c, "pair", "--show takes no token") : pair_show(c);
 	if (nargs)

@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -21,9 +20,6 @@
 
 static const struct kube_kind kind_failover =
 	KUBE_KIND("tandemfs.dev", "v1alpha1", "Failover", "failovers", false);
-static const struct kube_kind kind_domains = KUBE_KIND(
-	"tandemfs.dev", "v1alpha1", "ClusterDomainsStatus", "clusterdomainsstatuses", false);
-
 static volatile sig_atomic_t interrupted;
 
 static void on_signal(int sig)
@@ -40,7 +36,7 @@ static char *other_domain(struct kube *k, struct err *e)
 	unsigned n = 0;
 	char *ret;
 
-	kube_list(k, &kind_domains, NULL, NULL, all, NULL, e);
+	kube_list(k, &ctl_kind_domains, NULL, NULL, all, NULL, e);
 	status = json_get(json_at(all, 0), "status");
 	infos = json_get(status, "clusterDomainInfos");
 	for (unsigned i = 0; i < json_length(infos); i++) {
@@ -69,12 +65,10 @@ static struct json *list_of(const char *text)
 	return list;
 }
 
-static struct json *spec_of(const struct ctl *c, const char *type, const char *from)
+static struct json *spec_of(const struct ctl *c)
 {
 	struct json *spec = json_object();
 
-	json_set_string(spec, "type", type);
-	json_set_string(spec, "fromDomain", from);
 	if (c->to)
 		json_set_string(spec, "toDomain", c->to);
 	if (c->node)
@@ -100,24 +94,6 @@ static struct json *spec_of(const struct ctl *c, const char *type, const char *f
 	if (c->timeout_ms)
 		json_set_int(spec, "timeoutSeconds", MAX(c->timeout_ms / 1000, 1u));
 	return spec;
-}
-
-static struct json *object_of(const char *what, struct json *spec)
-{
-	struct json *obj = json_object(), *meta = json_object();
-	time_t now = time(NULL);
-	char name[64], at[32];
-	struct tm tm = {0};
-
-	gmtime_r(&now, &tm);
-	strftime(at, sizeof(at), "%Y-%m-%d-%H%M%S", &tm);
-	snprintf(name, sizeof(name), "%.20s-%s-", what, at);
-	json_set_string(obj, "apiVersion", "tandemfs.dev/v1alpha1");
-	json_set_string(obj, "kind", "Failover");
-	json_set_string(meta, "generateName", name); /* there may be two in one second */
-	json_set(obj, "metadata", meta);
-	json_set(obj, "spec", spec);
-	return obj;
 }
 
 static bool has_ended(const struct json *obj)
@@ -222,15 +198,16 @@ static int confirmed(struct ctl *c, const char *from)
 	return CTL_OK;
 }
 
-static int perform(struct ctl *c, struct kube *k, const char *what, const char *from)
+int cmd_perform_one(struct ctl *c, struct kube *k, const char *what, const char *type,
+	const char *from, struct json *spec)
 {
-	const char *type = c->unplanned		      ? "Unplanned"
-			   : strcmp(what, "failback") ? "Planned"
-						      : "Failback";
-	struct json *obj = object_of(what, spec_of(c, type, from)), *made = NULL;
+	struct json *obj = ctl_kube_object("Failover", what, spec), *made = NULL;
 	struct err e = {0};
-	int ret = kube_create(k, &kind_failover, obj, &made, &e);
+	int ret;
 
+	json_set_string(spec, "type", type);
+	json_set_string(spec, "fromDomain", from);
+	ret = kube_create(k, &kind_failover, obj, &made, &e);
 	json_free(obj);
 	if (ret)
 		return ctl_fail(c, "%s", e.msg);
@@ -265,6 +242,13 @@ int cmd_perform(struct ctl *c, unsigned nargs, const char *const *args)
 	if (c->node && !c->unplanned)
 		return ctl_usage_error(
 			c, "perform", "--node is for a node that is dead: with --unplanned");
+	if (c->ns && c->include && !c->schedule)
+		return ctl_usage_error(c, "perform",
+			"--namespace and --include-namespaces: which ones? (with a "
+			"--migration-schedule the first is where that is)");
+	ret = ctl_refuse(c, "perform", args[0], "--run-dir");
+	if (ret)
+		return ret;
 	ret = ctl_kube_open(c, &k, NULL);
 	if (ret)
 		return ret;
@@ -278,7 +262,11 @@ int cmd_perform(struct ctl *c, unsigned nargs, const char *const *args)
 	if (!ret)
 		ret = confirmed(c, from);
 	if (!ret)
-		ret = perform(c, k, args[0], from);
+		ret = cmd_perform_one(c, k, args[0],
+			c->unplanned		      ? "Unplanned"
+			: strcmp(args[0], "failback") ? "Planned"
+						      : "Failback",
+			from, spec_of(c));
 	free(from);
 	kube_free(k);
 	return ret;

@@ -30,6 +30,10 @@ int cmd_preflight(struct ctl *c, unsigned nargs, const char *const *args)
 	unsigned failed = 0;
 
 	ensure(r);
+	if (ctl_refuse(c, "preflight", "", "--timeout")) {
+		free(r);
+		return CTL_USAGE;
+	}
 	preflight_node(r);
 	for (unsigned i = 0; i < nargs; i++)
 		preflight_volume(r, args[i]);

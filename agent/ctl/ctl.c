@@ -22,25 +22,32 @@ static int cmd_help(struct ctl *c, unsigned nargs, const char *const *args);
 static int cmd_version(struct ctl *c, unsigned nargs, const char *const *args);
 
 static const struct ctl_command commands[] = {
-	{"status", 0, 1, CTL_OPTION_OUTPUT, cmd_status, "[VOLUME] [-o table|wide|json|yaml]",
+	{"status", 0, 1, CTL_OPTION_OUTPUT | CTL_OPTION_WIDE, cmd_status,
+		"[VOLUME] [-o table|wide|json|yaml]",
 		"what the volumes of this node do, and what to type next"},
-	{"get", 1, 1, CTL_OPTION_OUTPUT | CTL_OPTION_WATCH | CTL_OPTION_KUBE | CTL_OPTION_ALL,
+	{"get", 1, 1,
+		CTL_OPTION_OUTPUT | CTL_OPTION_WIDE | CTL_OPTION_WATCH | CTL_OPTION_KUBE |
+			CTL_OPTION_ALL,
 		cmd_get,
-		"clusterdomainsstatus|operations [-o table|json|yaml] [-w], or get KIND [-n "
-		"NAMESPACE|-A] "
+		"clusterdomainsstatus [--kubeconfig FILE] [-o table|wide|json|yaml] [-w], or get "
+		"operations [-o table|json|yaml] [-w], or get KIND [-n NAMESPACE|-A] "
 		"[--kubeconfig FILE] [-o table|wide|json|yaml] [-w]",
-		"the domains: active or not, and how much in sync (short: cds); this agent's "
-		"operations; or a cluster's failovers, migrations, migrationschedules, "
+		"the domains: active or not, and how much in sync (short: cds), by this node's "
+		"volumes or a cluster's; this agent's operations; or a cluster's failovers, "
+		"migrations, migrationschedules, "
 		"clusterpairs, schedulepolicies, clusterdomainupdates, rules, volumes"},
-	{"deactivate", 1, 2, CTL_OPTION_YES | CTL_OPTION_DATA_LOSS | CTL_OPTION_KUBE,
+	{"deactivate", 1, 2,
+		CTL_OPTION_YES | CTL_OPTION_DATA_LOSS | CTL_OPTION_KUBE | CTL_OPTION_WAIT |
+			CTL_OPTION_DOMAIN,
 		cmd_deactivate,
-		"clusterdomain DOMAIN [--yes] [--accept-data-loss], or deactivate migration -n "
-		"NAMESPACE [--kubeconfig FILE]",
+		"clusterdomain DOMAIN [--yes] [--accept-data-loss] [--wait] [--kubeconfig FILE "
+		"[--name NAME]], or deactivate migration -n NAMESPACE [--kubeconfig FILE]",
 		"go on without a site, and take over what was active there; or stop a namespace's "
 		"applications"},
-	{"activate", 1, 2, CTL_OPTION_YES | CTL_OPTION_KUBE, cmd_activate,
-		"clusterdomain DOMAIN [--yes], or activate migration -n NAMESPACE [--kubeconfig "
-		"FILE]",
+	{"activate", 1, 2, CTL_OPTION_YES | CTL_OPTION_KUBE | CTL_OPTION_WAIT | CTL_OPTION_DOMAIN,
+		cmd_activate,
+		"clusterdomain DOMAIN|--all [--yes] [--wait] [--kubeconfig FILE [--name NAME]], or "
+		"activate migration -n NAMESPACE [--kubeconfig FILE]",
 		"let a site come back: it catches up and joins again; or start a namespace's "
 		"applications as they were at the source"},
 	{"perform", 1, 1,
@@ -91,7 +98,8 @@ static const struct ctl_command commands[] = {
 	{"delete", 2, 2, CTL_OPTION_YES | CTL_OPTION_LOCAL, cmd_delete,
 		"volume NAME [--yes] [--local]",
 		"remove a volume and all its data, on all sites (--local: on this node alone)"},
-	{"generate", 2, 1 + REPLICAS_MAX, CTL_OPTION_KUBE | CTL_OPTION_CONFIG_DIR, cmd_generate,
+	{"generate", 2, 1 + REPLICAS_MAX,
+		CTL_OPTION_KUBE | CTL_OPTION_ACCOUNT | CTL_OPTION_CONFIG_DIR, cmd_generate,
 		"clusterpair NAME -n NAMESPACE [--kubeconfig FILE] [--service-account NAME], or "
 		"generate spec DOMAIN=ADDRESS[,ADDRESS...] DOMAIN=ADDRESS --config-dir DIR",
 		"print a ClusterPair of the Kubernetes cluster here, to be applied on the other "
@@ -132,7 +140,7 @@ static const struct {
 	{"--node", CTL_OPTION_FAILOVER},
 	{"--unplanned", CTL_OPTION_FAILOVER},
 	{"--dry-run", CTL_OPTION_OPERATION},
-	{"--wait", CTL_OPTION_OPERATION},
+	{"--wait", CTL_OPTION_OPERATION | CTL_OPTION_WAIT},
 	{"--no-wait", CTL_OPTION_OPERATION},
 	{"--holder", CTL_OPTION_NEW},
 	{"--no-holder", CTL_OPTION_NEW},
@@ -142,7 +150,7 @@ static const struct {
 	{"--peer-node", CTL_OPTION_NEW},
 	{"--namespace", CTL_OPTION_KUBE},
 	{"--kubeconfig", CTL_OPTION_KUBE},
-	{"--service-account", CTL_OPTION_KUBE},
+	{"--service-account", CTL_OPTION_ACCOUNT},
 	{"--domain", CTL_OPTION_PAIR},
 	{"--address", CTL_OPTION_PAIR},
 	{"--port", CTL_OPTION_PAIR},
@@ -154,6 +162,8 @@ static const struct {
 	{"--skip-source-operations", CTL_OPTION_PERFORM},
 	{"--cluster-pair", CTL_OPTION_CLUSTER_PAIR},
 	{"--all-namespaces", CTL_OPTION_ALL},
+	{"--all", CTL_OPTION_DOMAIN},
+	{"--name", CTL_OPTION_DOMAIN},
 };
 
 static const struct ctl_command *command_find(const char *name)
@@ -178,6 +188,11 @@ static void print_usage(FILE *f)
 	fputs("\n"
 	      "  --run-dir DIR      where the daemons' sockets are (" CONTROL_RUN_DIR ")\n"
 	      "  --timeout SECONDS  how long to wait for an answer (status 5, others 60)\n"
+	      "\n"
+	      "activate, deactivate and get clusterdomainsstatus are about this node's daemons "
+	      "with\n--run-dir; about a cluster with --kubeconfig, KUBECONFIG or as 'kubectl "
+	      "tandem'; else about\nthis node where something of tandemfs runs on it, and about "
+	      "the cluster of ~/.kube/config\nwhere not.\n"
 	      "\n"
 	      "Exit status: 0 done, 1 failed, 2 wrong usage, 3 a question needs --yes.\n"
 	      "See tandemctl(8).\n",
@@ -212,6 +227,22 @@ int ctl_usage_error(struct ctl *c, const char *command, const char *fmt, ...)
 		fputs("usage: tandemctl COMMAND ...; 'tandemctl help' lists the commands\n",
 			c->err);
 	return CTL_USAGE;
+}
+
+int ctl_refuse(struct ctl *c, const char *command, const char *what, const char *names)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(options); i++) {
+		size_t len = strlen(options[i].name);
+		const char *at = c->used >> i & 1 ? strstr(names, options[i].name) : NULL;
+
+		while (at && at[len] && at[len] != ' ')
+			at = strstr(at + len, options[i].name);
+		if (at)
+			return ctl_usage_error(c, command,
+				"option '%s' does not belong to '%s%s%s'", options[i].name, command,
+				what[0] ? " " : "", what);
+	}
+	return CTL_OK;
 }
 
 void ctl_print(FILE *f, const char *prefix, const char *text)
@@ -267,7 +298,6 @@ struct line {
 	struct ctl *c;
 	const char *args[ARGS_MAX]; /* the command's name, then its arguments */
 	unsigned nargs;
-	uint64_t used; /* the options that were given, by their places */
 	bool help, version;
 };
 
@@ -324,10 +354,8 @@ static bool take_flag(struct line *l, const char *name)
 		l->c->unplanned = true;
 	else if (strcmp(name, "--dry-run") == 0)
 		l->c->dry_run = true;
-	else if (strcmp(name, "--wait") == 0)
-		l->c->no_wait = false;
-	else if (strcmp(name, "--no-wait") == 0)
-		l->c->no_wait = true;
+	else if (strcmp(name, "--wait") == 0 || strcmp(name, "--no-wait") == 0)
+		l->c->no_wait = !(l->c->wait = strcmp(name, "--wait") == 0);
 	else if (strcmp(name, "--show") == 0)
 		l->c->show = true;
 	else if (strcmp(name, "--holder") == 0)
@@ -338,6 +366,8 @@ static bool take_flag(struct line *l, const char *name)
 		l->c->skip_source = true;
 	else if (strcmp(name, "--all-namespaces") == 0)
 		l->c->all_namespaces = true;
+	else if (strcmp(name, "--all") == 0)
+		l->c->all = true;
 	else
 		return false;
 	return true;
@@ -354,7 +384,7 @@ static int take_value(struct line *l, const char *command, const char *name, con
 		{"--domain", &l->c->domain}, {"--address", &l->c->address}, {"--port", &l->c->port},
 		{"--config-dir", &l->c->config_dir}, {"--migration-schedule", &l->c->schedule},
 		{"--include-namespaces", &l->c->include}, {"--exclude-namespaces", &l->c->exclude},
-		{"--cluster-pair", &l->c->pair}};
+		{"--cluster-pair", &l->c->pair}, {"--name", &l->c->name}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++) {
 		if (strcmp(name, plain[i].name) == 0) {
@@ -366,6 +396,7 @@ static int take_value(struct line *l, const char *command, const char *name, con
 		if (!value[0])
 			return ctl_usage_error(l->c, command, "--run-dir is empty");
 		l->c->run_dir = value;
+		l->c->run_dir_given = true;
 		return CTL_OK;
 	}
 	if (strcmp(name, "--timeout") == 0)
@@ -380,13 +411,13 @@ static int take_option(struct line *l, int argc, const char *const *argv, int *a
 	char name[32];
 	unsigned which;
 
-	if (text[1] != '-') { /* -h, -y, -w, -A, -o VALUE, -oVALUE, those behind it likewise */
-		static const char letters[] = "hywAonmc";
+	if (text[1] != '-') { /* -h, -y, -w, -A, -a, -o VALUE, -oVALUE, those behind it likewise */
+		static const char letters[] = "hywAaonmc";
 		static const char *const names[] = {"--help", "--yes", "--watch",
-			"--all-namespaces", "--output", "--namespace", "--migration-schedule",
-			"--cluster-pair"};
+			"--all-namespaces", "--all", "--output", "--namespace",
+			"--migration-schedule", "--cluster-pair"};
 		const char *letter = strchr(letters, text[1]);
-		bool valued = letter && letter >= letters + 4;
+		bool valued = letter && letter >= letters + 5;
 
 		if (!letter || (!valued && text[2]))
 			return ctl_usage_error(l->c, command, "there is no option '%s'", text);
@@ -408,7 +439,7 @@ static int take_option(struct line *l, int argc, const char *const *argv, int *a
 			break;
 	if (which == ARRAY_SIZE(options))
 		return ctl_usage_error(l->c, command, "there is no option '%s'", name);
-	l->used |= 1ull << which;
+	l->c->used |= 1ull << which;
 	if (!value && take_flag(l, name))
 		return CTL_OK;
 	if (value && take_flag(&(struct line){.c = &(struct ctl){0}}, name))
@@ -439,6 +470,13 @@ static int read_line(struct line *l, int argc, const char *const *argv)
 	return CTL_OK;
 }
 
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
 int ctl_run(struct ctl *c, int argc, const char *const *argv)
 {
 	struct line l = {.c = c};
@@ -447,6 +485,7 @@ int ctl_run(struct ctl *c, int argc, const char *const *argv)
 	int status;
 
 	c->run_dir = CONTROL_RUN_DIR;
+	c->plugin = argc > 0 && !strncmp(base_name(argv[0]), "kubectl-", strlen("kubectl-"));
 	status = read_line(&l, argc, argv);
 	if (status)
 		return status;
@@ -468,9 +507,11 @@ int ctl_run(struct ctl *c, int argc, const char *const *argv)
 	if (l.version)
 		return ctl_usage_error(c, cmd->name, "'--version' stands alone");
 	for (unsigned i = 0; i < ARRAY_SIZE(options); i++)
-		if (l.used >> i & 1 && options[i].mask && !(options[i].mask & cmd->options))
+		if (c->used >> i & 1 && options[i].mask && !(options[i].mask & cmd->options))
 			return ctl_usage_error(c, cmd->name, "option '%s' does not belong to '%s'",
 				options[i].name, cmd->name);
+	if (c->output == CTL_OUTPUT_WIDE && !(cmd->options & CTL_OPTION_WIDE))
+		return ctl_usage_error(c, cmd->name, "'%s' has no '--output wide'", cmd->name);
 	nargs = l.nargs - 1;
 	if (nargs < cmd->args_min || nargs > cmd->args_max)
 		return ctl_usage_error(c, cmd->name,

@@ -38,10 +38,12 @@ struct ctl {
 
 	/* from the command line */
 	const char *run_dir;
+	bool run_dir_given, plugin; /* plugin: called as `kubectl tandem` */
+	uint64_t used; /* the options that were given, by their places in the table */
 	unsigned timeout_ms; /* of one call; 0: the command's default */
 	bool yes, accept_data_loss, force, preview, watch, local;
 	bool holder, no_holder; /* of a new volume; neither: as the kernel can */
-	bool unplanned, dry_run, no_wait;
+	bool unplanned, dry_run, wait, no_wait;
 	const char *from, *to; /* a domain; NULL: not given */
 	const char *node, *peer_node; /* of another domain; NULL: not given */
 	const char *size; /* as typed; NULL: not given */
@@ -52,6 +54,8 @@ struct ctl {
 	bool show;
 	const char *schedule, *include, *exclude, *pair; /* of a switch; NULL: not given */
 	bool skip_source, all_namespaces;
+	bool all; /* every domain that is inactive */
+	const char *name; /* of the object that is made; NULL: not given */
 	enum ctl_output output;
 
 	char agent[256]; /* the socket of this node's agent; "": it does not run */
@@ -91,6 +95,10 @@ struct ctl_volumes {
 #define CTL_OPTION_PERFORM 32768u /* what a switch of applications is about */
 #define CTL_OPTION_CLUSTER_PAIR 65536u
 #define CTL_OPTION_ALL 131072u /* all namespaces */
+#define CTL_OPTION_WAIT 262144u
+#define CTL_OPTION_WIDE 524288u /* --output has wide, too */
+#define CTL_OPTION_DOMAIN 1048576u /* what a word to a domain is about */
+#define CTL_OPTION_ACCOUNT 2097152u
 
 struct ctl_command {
 	const char *name;
@@ -111,6 +119,9 @@ int ctl_fail(struct ctl *c, const char *fmt, ...) __attribute__((format(printf, 
 /* The same with the command's usage behind it; returns CTL_USAGE. */
 int ctl_usage_error(struct ctl *c, const char *command, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* Of the options `names` ("--yes --all"), which the command's table has for others of its words, none may have been
+ * given with `what`. CTL_OK, or ctl_usage_error() with the one that was. */
+int ctl_refuse(struct ctl *c, const char *command, const char *what, const char *names);
 /* Text of several lines behind "prefix"; the other lines are indented by four blanks. */
 void ctl_print(FILE *f, const char *prefix, const char *text);
 
@@ -141,6 +152,13 @@ const char *ctl_text(const struct ctl_volume *v);
  */
 int ctl_operate(struct ctl *c, struct ctl_volumes *vs, struct json *request, int skip);
 
+/* ctl_volumes_status(), and what all of it together says of the domains. */
+struct domains;
+int ctl_domains(struct ctl *c, struct ctl_volumes **ret_vs, struct domains *ret_ds);
+
+/* Reads a line; true when it says yes and nothing else. */
+bool ctl_typed_yes(struct ctl *c);
+
 /* Is it for programs? Then ctl_print_value() prints it, as JSON or YAML. */
 bool ctl_output_is_value(const struct ctl *c);
 void ctl_print_value(const struct ctl *c, FILE *f, const struct json *j);
@@ -152,6 +170,21 @@ void ctl_print_yaml(FILE *f, const struct json *j);
 struct kube;
 int ctl_kube_open(struct ctl *c, struct kube **ret_k, char **ret_ns);
 const char *ctl_kubeconfig(const struct ctl *c, char *buf, size_t size);
+/*
+ * Whose domains are meant, those of a cluster or those of this node's daemons? The first that applies:
+ *	--run-dir                                               the node
+ *	--kubeconfig, KUBECONFIG, called as `kubectl tandem`    the cluster
+ *	something listens in the run directory                  the node
+ *	~/.kube/config is there                                 the cluster
+ *	else                                                    the node
+ * CTL_OK, or CTL_USAGE after a message.
+ */
+int ctl_where(struct ctl *c, const char *command, bool *ret_cluster);
+/* An object of ours with a name that begins with "WHAT-", and the time. Takes spec. */
+struct json *ctl_kube_object(const char *kind, const char *what, struct json *spec);
+struct kube_kind;
+extern const struct kube_kind ctl_kind_domains,
+	ctl_kind_update; /* ClusterDomainsStatus, ClusterDomainUpdate */
 
 int cmd_get(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_status(struct ctl *c, unsigned nargs, const char *const *args);
@@ -169,12 +202,17 @@ int cmd_generate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_generate_spec(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_failover(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_failback(struct ctl *c, unsigned nargs, const char *const *args);
+/* A ClusterDomainUpdate; domain NULL: of all that are inactive. */
+int cmd_domain_update(struct ctl *c, bool activate, const char *domain);
 /* Objects of a cluster; *ret_is: `what` names a kind of them. */
 int cmd_get_objects(struct ctl *c, const char *what, bool *ret_is);
 int cmd_perform(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_suspend(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resume(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_migration(struct ctl *c, bool activate); /* starts or stops what was migrated */
+/* Makes a Failover of this type, and follows it as the command line wants it. Takes spec, sets type and fromDomain. */
+int cmd_perform_one(struct ctl *c, struct kube *k, const char *what, const char *type,
+	const char *from, struct json *spec);
 int cmd_cancel(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_pair(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resync(struct ctl *c, unsigned nargs, const char *const *args);

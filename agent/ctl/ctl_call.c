@@ -215,8 +215,7 @@ const char *ctl_text(const struct ctl_volume *v)
 
 /* ---- an operator's word ---- */
 
-/* Reads a line; true when it says yes and nothing else. */
-static bool typed_yes(struct ctl *c)
+bool ctl_typed_yes(struct ctl *c)
 {
 	char line[64];
 
@@ -251,7 +250,7 @@ static int ask(struct ctl *c, struct ctl_volumes *vs)
 	}
 	fputs("Type 'yes' to go on: ", c->err);
 	fflush(c->err);
-	if (typed_yes(c))
+	if (ctl_typed_yes(c))
 		return CTL_OK;
 	ctl_fail(c, "not confirmed");
 	return CTL_NEEDS_YES;

@@ -23,7 +23,7 @@ _tandemctl() {
 		case ${COMP_WORDS[i]} in
 		--run-dir) run_dir=${COMP_WORDS[++i]} ;;
 		--timeout | --output | -o | --from | --to | --size | --ack | --mode | --owner | --node | --peer-node) ((i++)) ;;
-		--namespace | -n | --kubeconfig | --service-account) ((i++)) ;;
+		--namespace | -n | --name | --kubeconfig | --service-account) ((i++)) ;;
 		--domain | --address | --port | --config-dir) ((i++)) ;;
 		--migration-schedule | -m | --include-namespaces | --exclude-namespaces | --cluster-pair | -c) ((i++)) ;;
 		-*) ;;
@@ -46,7 +46,7 @@ _tandemctl() {
 		mapfile -t COMPREPLY < <(compgen -W "table wide json yaml" -- "$cur")
 		return
 		;;
-	--timeout | --size | --mode | --owner | --namespace | -n | --service-account | --domain | --address | --port) return ;;
+	--timeout | --size | --mode | --owner | --namespace | -n | --name | --service-account | --domain | --address | --port) return ;;
 	--ack)
 		mapfile -t COMPREPLY < <(compgen -W "op fsync" -- "$cur")
 		return
@@ -63,8 +63,9 @@ _tandemctl() {
 	case $command in
 	status | preflight) options+=" --output" ;;
 	get) options+=" --output --watch --namespace --all-namespaces --kubeconfig" ;;
-	deactivate | promote) options+=" --yes --accept-data-loss --namespace --kubeconfig" ;;
-	activate) options+=" --yes --namespace --kubeconfig" ;;
+	promote) options+=" --yes --accept-data-loss" ;;
+	deactivate) options+=" --yes --accept-data-loss --wait --name --namespace --kubeconfig" ;;
+	activate) options+=" --yes --wait --all --name --namespace --kubeconfig" ;;
 	perform)
 		options+=" --namespace --kubeconfig --migration-schedule --include-namespaces --exclude-namespaces --from --to --node"
 		options+=" --unplanned --yes --skip-source-operations --dry-run --wait --no-wait --output"

@@ -95,32 +95,23 @@ static void say_what_to_do(const struct domains *ds, struct json *infos)
 static void set_conditions(
 	struct json *status, const struct json *obj, const struct domains *ds, const char *why)
 {
-	const struct domain *out = NULL;
-	bool in_sync = true;
-	char text[512];
+	bool in_sync = true, out = false;
+	char text[DOMAINS_CELL_MAX];
 
 	for (unsigned i = 0; i < ds->count; i++) {
 		in_sync &= ds->d[i].sync == DOMAIN_IN_SYNC;
-		out = ds->d[i].inactive && !out ? &ds->d[i] : out;
+		out |= ds->d[i].inactive;
 	}
 	condition_set(status, obj, "Ready", !*why, *why ? "Silent" : "Known",
 		*why ? why : "all volumes of this site answer");
 	condition_set(status, obj, "InSync", in_sync, in_sync ? "AllInSync" : "Behind",
 		in_sync ? "every domain holds everything that was acknowledged"
 			: "not every domain is known to hold everything that was acknowledged");
-	snprintf(text, sizeof(text), "%s%s%s",
-		ds->waiting ? ds->why
-		: out	    ? out->name
-			    : "",
-		ds->waiting ? ""
-		: out	    ? " is out until it is activated"
-			    : "",
-		ds->waiting || out ? "" : "all domains count");
 	condition_set(status, obj, "Quorum", !ds->waiting && !out,
 		ds->waiting ? "Waiting"
 		: out	    ? "DomainOut"
 			    : "Complete",
-		text);
+		domains_quorum(ds, text));
 }
 
 static void tell_changes(struct kube_control *c, const struct json *obj, const struct json *old,
@@ -204,6 +195,7 @@ static int status_look(struct kube_control *c, struct err *e)
 	json_set_string(status, "localDomain", ds.local);
 	json_set_string(status, "active", domains_cell(&ds, false, cell));
 	json_set_string(status, "inactive", domains_cell(&ds, true, cell));
+	json_set_string(status, "volumes", domains_volumes(&ds, cell));
 	json_set(status, "clusterDomainInfos", infos);
 	set_conditions(status, obj, &ds, why);
 	set_metrics(c, &ds);

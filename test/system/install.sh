@@ -34,9 +34,11 @@ for f in "$ROOT"/{fs,agent,agent/ctl}/*.[158]; do
 	pages=$((pages + 1))
 done
 [[ $pages -ge 4 ]] || fail "only $pages manuals"
-# What a command's usage has is in the manual's synopsis of that command.
-page=$root$prefix/share/man/man8/tandemctl.8
-synopsis=$(sed -n '/^\.SH SYNOPSIS/,/^\.SH DESCRIPTION/p' "$page" | sed 's/\\-/-/g; s/\\f.//g')
+# What a command's usage has is in the synopsis of that command, in one of the two manuals.
+synopsis=$(for page in tandemctl kubectl-tandem; do
+	sed -n '/^\.SH SYNOPSIS/,/^\.SH DESCRIPTION/p' "$root$prefix/share/man/man8/$page.8"
+	echo .br
+done | sed 's/\\-/-/g; s/\\f.//g; s/kubectl tandem/tandemctl/')
 for c in $("$sbin/tandemctl" help | sed -nE 's/^  ([a-z]+).*/\1/p' | sort -u); do
 	usage=$("$sbin/tandemctl" help "$c" | head -n 1)
 	own=$(tr '\n' ' ' <<<"$synopsis" | sed 's/\.br/\n/g' | grep -E "tandemctl[\" ]+([a-z]+[ |\"]+)*$c\b" || true)

@@ -29,6 +29,11 @@ update() { # site, name, domain, active
 		spec: {clusterdomain: $3, active: $4}
 	END
 }
+# As `kubectl tandem`, from a machine of the control plane: nothing of tandemfs runs on it.
+plugin() { # site, arguments
+	in_site "$1" env HOME="$WORK" PATH="$WORK/plugins:$PATH" "$KUBE/kubectl" tandem "${@:2}" \
+		--kubeconfig "$(kube_dir "$1")/admin.kubeconfig"
+}
 cdu() { kc "$1" get clusterdomainupdate "$2" -o "jsonpath=$3"; }
 cdu_is() { [[ $(cdu "$1" "$2" '{.status.status}') = "$3" ]]; }
 level() { [[ $(tctl "$1" status -o json | jq -c '[.[] | .in_sync | length] | unique') = "[2]" ]]; }
@@ -39,6 +44,8 @@ work_new
 net_new
 LEADER_MORE=("probes = 127.0.0.1:7444" "[peer site-x]" "agent = 10.9.9.9:7401")
 engines_up
+mkdir "$WORK/plugins"
+ln -s "$BIN/tandemctl" "$WORK/plugins/kubectl-tandem"
 
 # --- nodes -----------------------------------------------------------------------------------------------
 kc a taint node node-a tandemfs.dev/not-ready=:NoSchedule other=x:NoSchedule >/dev/null
@@ -80,6 +87,12 @@ for s in a b; do
 done
 expect_eq "volumes" "$(cds a '{.status.clusterDomainInfos[*].volumesInSync}')" "2 2"
 expect_match "columns" "$(kc a get cds)" 'LOCAL-DOMAIN +ACTIVE +INACTIVE'
+expect_match "as tandemctl has them of the cluster" "$(plugin a get cds | head -n 1)" '^NAME +LOCAL-DOMAIN +ACTIVE +INACTIVE +CREATED$'
+expect_match "and of a node" "$(tctl a get cds | head -n 1)" '^NAME +LOCAL-DOMAIN +ACTIVE +INACTIVE +CREATED$'
+for get in plugin tctl; do
+	expect_match "wide" "$($get a get cds -o wide)" 'site-a 2/2, site-b 2/2 +all domains count'
+	expect_eq "for programs" "$($get a get cds -o json | jq -r '.kind + " " + .status.localDomain')" "ClusterDomainsStatus site-a"
+done
 version=$(cds a '{.metadata.resourceVersion}')
 sleep 3
 expect_eq "what is as it was is not written" "$(cds a '{.metadata.resourceVersion}')" "$version"
@@ -180,6 +193,12 @@ expect_match "why" "$(cdu a nonsense '{.status.reason}')" "none of the 2 volumes
 update a own site-a false
 wait_for 40 "the active side itself" cdu_is a own Failed
 expect_match "why" "$(cdu a own '{.status.reason}')" 'is the active side'
+expect_fail plugin a deactivate clusterdomain site-z --yes --wait
+expect_match "tandemctl says so" "$OUT" "deactivate-site-z-.*: Failed: none of the 2 volumes .* domain 'site-z'"
+expect_fail plugin a deactivate clusterdomain site-b
+expect_match "asks" "$OUT" "going on without 'site-b' needs --yes"
+expect_eq "and makes nothing" "$(kc a get cdu -o name | wc -l)" 3
+expect_match "none is inactive" "$(plugin a activate clusterdomain --all --wait)" '^no domain is inactive$'
 expect_eq "nothing has changed" "$(cds a '{.status.inactive}')" ""
 step "what makes no sense is refused"
 
@@ -217,11 +236,22 @@ agent_start a
 wait_for 20 "the agent of site a answers" engine_answers a
 sleep 2
 expect_eq "it stays out" "$(cds b '{.status.inactive}' | cut -d' ' -f1)" site-a
-update b back site-a true
-wait_for 40 "site a is activated" cdu_is b back Successful
+plugin b activate clusterdomain --all --wait --timeout 100 >"$WORK/activate.out" 2>&1 || fail "$(cat "$WORK/activate.out")"
+expect_eq "the last word" "$(tail -n 1 "$WORK/activate.out")" 'site-a: InSync'
+expect_match "in the cluster's words" "$(cds b '{.status.active}')" '^site-b \(InSync\), site-a \(InSync\)'
+expect_match "the object" "$(plugin b get cdu)" 'activate-site-a-.* site-a +Activate +Successful'
 wait_for 60 "both are in sync" both_active b
 expect_eq "inactive ones" "$(cds b '{.status.inactive}')" ""
 step "the site that came back is in sync"
+
+# --- and is left out and let in again by a machine of the control plane --------------------------------------
+plugin b deactivate clusterdomain site-a --yes --wait --name out >"$WORK/deactivate.out" 2>&1 || fail "$(cat "$WORK/deactivate.out")"
+expect_match "what was done" "$(cat "$WORK/deactivate.out")" '^out: Successful: site-a is deactivated for 2 volumes$'
+wait_for 20 "the status says so" eval '[[ $(cds b "{.status.inactive}") = "site-a"* ]]'
+expect_match "wide" "$(plugin b get cds -o wide)" 'site-b 2/2, site-a 0/2, .* site-a is out until it is activated'
+expect_match "only told" "$(plugin b activate cd site-a)" "^ClusterDomainUpdate 'activate-site-a-.*': the cluster is told to activate 'site-a'$"
+wait_for 60 "both are in sync again" eval '[[ $(cds b "{.status.active}") = "site-b (InSync), site-a (InSync)"* ]]'
+step "kubectl tandem: a domain is deactivated and activated in the cluster that is named"
 
 # --- the API goes away: not ready, and alive ---------------------------------------------------------------
 kill -STOP "${KUBE_PID[b-apiserver]}"
