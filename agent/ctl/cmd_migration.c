@@ -3,16 +3,29 @@
  * tandemctl activate|deactivate migration: starts a namespace's applications as they were at the source, by the
  * annotations that the migration left, or stops them and leaves such; suspend|resume migrationschedule. In the
  * cluster that the kubeconfig names.
+ *
+ * Applications are of no use where their volumes are not. Where one of those is active at the other site, starting them
+ * is a Failover from there, which takes the volumes along, and is refused as long as the applications run there: they
+ * were to be deactivated first.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "apps.h"
+#include "clock.h"
 #include "ctl.h"
+#include "migrate.h"
+
+#define LEFT_NS                                                                                    \
+	(60 * NS_PER_S) /* so long may the objects be behind a domain that was deactivated */
+#define LOOK_US 200000u
 
 static const struct kube_kind kind_schedule =
 	KUBE_KIND("tandemfs.dev", "v1alpha1", "MigrationSchedule", "migrationschedules", true);
+static const struct kube_kind kind_tandem_volume =
+	KUBE_KIND("tandemfs.dev", "v1alpha1", "Volume", "volumes", false);
 static const struct kube_kind kind_namespace =
 	KUBE_KIND("", "v1", "Namespace", "namespaces", false);
 
@@ -28,16 +41,145 @@ static int check_namespace(struct kube *k, const char *ns, struct err *e)
 	return ret == -EPERM ? 0 : ret;
 }
 
+/* The domain of this cluster; to be freed. NULL: nobody says so. */
+static char *local_domain(struct kube *k)
+{
+	struct json *obj = NULL;
+	struct err e = {0};
+	const char *local;
+	char *ret = NULL;
+
+	if (!kube_get(k, &ctl_kind_domains, NULL, "tandemfs", &obj, &e)) {
+		local = json_get_string(json_get(obj, "status"), "localDomain", "");
+		ret = *local ? strdup(local) : NULL;
+	}
+	json_free(obj);
+	return ret;
+}
+
+/* The parent of all mounts, by what the agent wrote about a volume; to be freed, "" where none is known. */
+static char *mounts_of(const struct json *volumes)
+{
+	for (unsigned i = 0; i < json_length(volumes); i++) {
+		const char *path = json_get_string(
+				   json_get(json_at(volumes, i), "status"), "path", ""),
+			   *slash = strrchr(path, '/');
+
+		if (slash && slash != path)
+			return strndup(path, (size_t)(slash - path));
+	}
+	return strdup("");
+}
+
+/* *ret_domain: where a volume of the namespace is active that is not active here; NULL: there is none. To be freed.
+ * Who may not see volumes, or has no tandemfs in the cluster, has none. */
+static int volume_elsewhere(struct kube *k, const char *ns, char **ret_domain, struct err *e)
+{
+	struct json *volumes = json_array(), *names = json_array();
+	char *local = local_domain(k), *mounts;
+	int ret = kube_list(k, &kind_tandem_volume, NULL, NULL, volumes, NULL, e);
+
+	mounts = mounts_of(volumes);
+	ensure(mounts);
+	if (!ret && local && *mounts)
+		ret = apps_volumes(k, ns, mounts, names, NULL, NULL, e);
+	for (unsigned i = 0; i < json_length(volumes) && !ret && !*ret_domain; i++) {
+		const struct json *v = json_at(volumes, i);
+		const char *name = json_get_string(json_get(v, "metadata"), "name", ""),
+			   *active = json_get_string(json_get(v, "status"), "active", "");
+
+		if (json_has_string(names, name) && *active && strcmp(active, local) != 0) {
+			*ret_domain = strdup(active);
+			ensure(*ret_domain);
+		}
+	}
+	json_free(names);
+	json_free(volumes);
+	free(mounts);
+	free(local);
+	return ret == -EPERM || ret == -ENOENT ? 0 : ret;
+}
+
+/* Was the domain deactivated, or is it being? Then its volumes come here by themselves. */
+static bool is_left(struct kube *k, const char *domain)
+{
+	struct json *all = json_array();
+	const struct json *infos;
+	struct err e = {0};
+	bool left = false;
+
+	kube_list(k, &ctl_kind_domains, NULL, NULL, all, NULL, &e);
+	infos = json_path(json_at(all, 0), "status", "clusterDomainInfos");
+	for (unsigned i = 0; i < json_length(infos); i++)
+		left |= !strcmp(json_get_string(json_at(infos, i), "name", ""), domain) &&
+			!strcmp(json_get_string(json_at(infos, i), "state", ""), "Inactive");
+	json_free(all);
+	all = json_array();
+	kube_list(k, &ctl_kind_update, NULL, NULL, all, NULL, &e);
+	for (unsigned i = 0; i < json_length(all); i++) {
+		const struct json *spec = json_get(json_at(all, i), "spec");
+		const char *status =
+			json_get_string(json_get(json_at(all, i), "status"), "status", "");
+
+		left |= !strcmp(json_get_string(spec, "clusterdomain", ""), domain) &&
+			!json_get_bool(spec, "active", true) && strcmp(status, "Failed") != 0 &&
+			strcmp(status, "Successful") != 0;
+	}
+	json_free(all);
+	return left;
+}
+
+/* volume_elsewhere() of what stays there. */
+static int volume_to_fetch(struct kube *k, const char *ns, char **ret_domain, struct err *e)
+{
+	uint64_t until = clock_mono_ns() + LEFT_NS;
+
+	for (;;) {
+		int ret = volume_elsewhere(k, ns, ret_domain, e);
+
+		if (ret || !*ret_domain || !is_left(k, *ret_domain))
+			return ret;
+		if (clock_mono_ns() >= until)
+			ret = err_set(e, -ETIMEDOUT,
+				"'%s' is left, and yet a volume of namespace '%s' is active there: "
+				"'tandemctl get volumes' shows which",
+				*ret_domain, ns);
+		free(*ret_domain);
+		*ret_domain = NULL;
+		if (ret)
+			return ret;
+		usleep(LOOK_US);
+	}
+}
+
+/* The applications, stopped there, come here with their volumes. */
+static int move(struct ctl *c, struct kube *k, const char *from)
+{
+	struct json *spec = json_object(), *list = json_array();
+
+	json_append_string(list, c->ns);
+	json_set(spec, "namespaces", list);
+	json_set_bool(spec, "sourceIsStopped", true);
+	if (c->timeout_ms)
+		json_set_int(spec, "timeoutSeconds", MAX(c->timeout_ms / 1000, 1u));
+	return cmd_perform_one(c, k, "activate", "Planned", from, spec);
+}
+
 int cmd_migration(struct ctl *c, bool activate)
 {
 	const char *verb = activate ? "activate" : "deactivate";
 	struct kube *k = NULL;
+	char *from = NULL;
 	struct err e = {0};
 	unsigned n = 0;
 	int ret;
 
-	ret = ctl_refuse(c, verb, "migration",
-		"--run-dir --timeout --yes --accept-data-loss --wait --all --name");
+	ret = ctl_refuse(
+		c, verb, "migration", "--run-dir --yes --accept-data-loss --wait --all --name");
+	if (ret)
+		return ret;
+	if (!activate) /* of an activation: how long the volumes may take */
+		ret = ctl_refuse(c, verb, "migration", "--timeout");
 	if (ret)
 		return ret;
 	if (!c->ns || !*c->ns)
@@ -47,6 +189,14 @@ int cmd_migration(struct ctl *c, bool activate)
 	if (ret)
 		return ret;
 	ret = check_namespace(k, c->ns, &e);
+	if (!ret && activate)
+		ret = volume_to_fetch(k, c->ns, &from, &e);
+	if (!ret && from) {
+		ret = move(c, k, from);
+		free(from);
+		kube_free(k);
+		return ret;
+	}
 	if (!ret)
 		ret = activate ? apps_start(k, c->ns, &n, &e) : apps_stop(k, c->ns, &n, &e);
 	kube_free(k);

@@ -58,6 +58,27 @@ static int source_of(struct failover *f, unsigned i, struct kube **ret, struct e
 	return r;
 }
 
+/* Then nothing is stopped here, and a rollback starts nothing. */
+static bool is_stopped_by_hand(const struct failover *f)
+{
+	return json_get_bool(json_get(f->obj, "spec"), "sourceIsStopped", false);
+}
+
+static int check_stopped(struct failover *f, unsigned i, struct kube *there, struct err *e)
+{
+	const char *ns = failover_source(f, i);
+	unsigned n;
+	int ret = apps_running(there, ns, &n, e);
+
+	if (ret || !n)
+		return ret;
+	return err_set(e, -EPERM,
+		"%u workloads of namespace '%s' run at '%s': stop them there ('tandemctl "
+		"deactivate migration -n %s'), or have that done ('tandemctl perform failover -n "
+		"%s' here)",
+		n, ns, failover_from(f), ns, failover_namespace(f, i));
+}
+
 int failover_reach_source(struct failover *f, struct err *e)
 {
 	int ret = 0;
@@ -69,6 +90,8 @@ int failover_reach_source(struct failover *f, struct err *e)
 		ret = source_of(f, i, &there, e);
 		if (!ret)
 			ret = apps_list(there, failover_source(f, i), apps, e);
+		if (!ret && is_stopped_by_hand(f))
+			ret = check_stopped(f, i, there, e);
 		json_free(apps);
 	}
 	return ret;
@@ -199,8 +222,13 @@ void failover_scale_down(struct failover *f, struct switch_seen *s)
 {
 	struct err e = {0};
 	unsigned n;
-	int ret = at_source(f, apps_stop, &n, &e);
+	int ret;
 
+	if (is_stopped_by_hand(f)) {
+		seen_say(s, FOUND_NOT_NEEDED, "spec.sourceIsStopped");
+		return;
+	}
+	ret = at_source(f, apps_stop, &n, &e);
 	if (ret)
 		seen_error(s, ret, &e);
 	else
@@ -322,7 +350,7 @@ void failover_roll_back(struct failover *f, struct switch_seen *s)
 	int ret;
 
 	failover_go_back(f, s);
-	if (s->found != FOUND_DONE)
+	if (s->found != FOUND_DONE || is_stopped_by_hand(f))
 		return;
 	ret = at_source(f, apps_start, &n, &e);
 	if (ret)

@@ -66,11 +66,26 @@ wrong 2 'its name, or all of a --cluster-pair' a suspend migrationschedule -n bl
 nobody 1 'forbidden' a suspend migrationschedule blueschedule -n blue
 nobody 1 'forbidden' a resume migrationschedule -c remotecluster -n blue
 
-expect_match "started" "$(kctl b activate migration -n blue)" 'blue: 3 workloads started'
+wrong 1 "nothing was changed: 3 workloads of namespace 'blue' run at 'site-a'" b activate migration -n blue
+state_is b "$stopped" || fail "started at both: $(state b)"
+state_is a "$running" || fail "stopped: $(state a)"
+expect_match "stopped" "$(kctl a deactivate migration -n blue)" 'blue: 3 workloads stopped'
+pod a by-hand node-a
+expect_fail kctl b activate migration -n blue --timeout 25
+expect_match "its pods end first" "$OUT" "RollbackSuccessful: rolled back: .*blue/by-hand"
+state_is a "$stopped" || fail "a rollback started what was stopped by hand: $(state a)"
+kc a -n blue delete pod by-hand --grace-period 0 --force >/dev/null 2>&1
+expect_match "started, with its volume" "$(kctl b activate migration -n blue)" 'ScaleUpDestination +Done .* 3 workloads'
 state_is b "$running" || fail "not started: $(state b)"
+state_is a "$stopped" || fail "runs at both: $(state a)"
+has_file b one || fail "a file is missing at site b"
 expect_match "once" "$(kctl b activate migrations -n blue)" 'blue: 0 workloads started'
+level b
 expect_match "stopped" "$(kctl b deactivate migration -n blue)" 'blue: 3 workloads stopped'
 state_is b "$stopped" || fail "not stopped: $(state b)"
+expect_match "home again" "$(kctl a activate migration -n blue)" 'the applications were started here'
+state_is a "$running" || fail "not started: $(state a)"
+level a
 wrong 1 "there is no namespace 'nowhere'" b activate migration -n nowhere
 wrong 2 'takes no name' b activate migration web -n blue
 wrong 2 'namespace is missing' b deactivate migration
