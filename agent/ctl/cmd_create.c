@@ -126,9 +126,17 @@ int cmd_create(struct ctl *c, unsigned nargs, const char *const *args)
 	struct json *body, *answer;
 	int status;
 
+	if (!strcmp(args[0], "migration"))
+		return cmd_create_migration(c, args[1]);
 	if (strcmp(args[0], "volume") != 0)
-		return ctl_usage_error(
-			c, "create", "'%s' cannot be created; a volume can", args[0]);
+		return ctl_usage_error(c, "create",
+			"'%s' cannot be created; a volume and a migration can", args[0]);
+	status = ctl_refuse(c, "create", "volume",
+		"--namespace --kubeconfig --cluster-pair --migration-schedule --include-namespaces "
+		"--exclude-namespaces --skip-source-operations --dry-run --wait --no-wait "
+		"--output");
+	if (status)
+		return status;
 	if (!c->size)
 		return ctl_usage_error(c, "create", "--size SIZE is missing");
 	if (c->holder && c->no_holder)

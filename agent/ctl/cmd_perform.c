@@ -52,19 +52,6 @@ static char *other_domain(struct kube *k, struct err *e)
 	return ret;
 }
 
-/* "a,b" */
-static struct json *list_of(const char *text)
-{
-	struct json *list = json_array();
-	char *copy = strdup(text), *save = NULL;
-
-	ensure(copy);
-	for (char *word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save))
-		json_append_string(list, word);
-	free(copy);
-	return list;
-}
-
 static struct json *spec_of(const struct ctl *c)
 {
 	struct json *spec = json_object();
@@ -74,11 +61,11 @@ static struct json *spec_of(const struct ctl *c)
 	if (c->node)
 		json_set_string(spec, "node", c->node);
 	if (c->include)
-		json_set(spec, "namespaces", list_of(c->include));
+		json_set(spec, "namespaces", ctl_list_of(c->include));
 	else if (c->ns)
-		json_set(spec, "namespaces", list_of(c->ns));
+		json_set(spec, "namespaces", ctl_list_of(c->ns));
 	if (c->exclude)
-		json_set(spec, "excludeNamespaces", list_of(c->exclude));
+		json_set(spec, "excludeNamespaces", ctl_list_of(c->exclude));
 	if (c->schedule) {
 		struct json *ref = json_object();
 

@@ -91,10 +91,17 @@ static const struct ctl_command commands[] = {
 	{"resize", 1, 1, CTL_OPTION_SIZE, cmd_resize, "VOLUME --size SIZE[K|M|G|T]",
 		"change the volume's size on both sites, while it is in use; typed at the active "
 		"one"},
-	{"create", 2, 2, CTL_OPTION_SIZE | CTL_OPTION_NEW, cmd_create,
+	{"create", 2, 2,
+		CTL_OPTION_SIZE | CTL_OPTION_NEW | CTL_OPTION_KUBE | CTL_OPTION_CLUSTER_PAIR |
+			CTL_OPTION_PERFORM | CTL_OPTION_OPERATION | CTL_OPTION_OUTPUT,
+		cmd_create,
 		"volume NAME --size SIZE[K|M|G|T] [--ack op|fsync] [--holder|--no-holder] [--mode "
-		"OCTAL] [--owner UID:GID] [--peer-node NODE]",
-		"make a volume on this node and on the other sites, and mount it here"},
+		"OCTAL] "
+		"[--owner UID:GID] [--peer-node NODE], or create migration NAME -c CLUSTERPAIR|-m "
+		"SCHEDULE [--include-namespaces A,B] [-n NAMESPACE] [--dry-run] [--wait] "
+		"[--kubeconfig FILE] [-o table|json|yaml]",
+		"make a volume on this node and on the other sites, and mount it here; or copy a "
+		"cluster's objects once (--dry-run: only say what would become of each)"},
 	{"delete", 2, 2, CTL_OPTION_YES | CTL_OPTION_LOCAL, cmd_delete,
 		"volume NAME [--yes] [--local]",
 		"remove a volume and all its data, on all sites (--local: on this node alone)"},

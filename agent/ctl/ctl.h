@@ -165,6 +165,8 @@ void ctl_print_value(const struct ctl *c, FILE *f, const struct json *j);
 /* ctl_yaml.c */
 void ctl_print_yaml(FILE *f, const struct json *j);
 
+/* "a,b" as a list. */
+struct json *ctl_list_of(const char *text);
 /* ctl_kube.c: the cluster of --kubeconfig, KUBECONFIG or ~/.kube/config. ret_ns (may be NULL): --namespace, or the
  * one of the file, or "default"; to be freed. CTL_OK, or CTL_FAILED after a message. */
 struct kube;
@@ -197,6 +199,7 @@ int cmd_healthz(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_readyz(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_preflight(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_create(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_create_migration(struct ctl *c, const char *name);
 int cmd_delete(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_generate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_generate_spec(struct ctl *c, unsigned nargs, const char *const *args);

@@ -101,3 +101,15 @@ struct json *ctl_kube_object(const char *kind, const char *what, struct json *sp
 	json_set(obj, "spec", spec);
 	return obj;
 }
+
+struct json *ctl_list_of(const char *text)
+{
+	struct json *list = json_array();
+	char *copy = strdup(text), *save = NULL;
+
+	ensure(copy);
+	for (char *word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save))
+		json_append_string(list, word);
+	free(copy);
+	return list;
+}

@@ -75,7 +75,10 @@ _tandemctl() {
 	failover) options+=" --to --node --unplanned --yes --dry-run --wait --no-wait --output" ;;
 	failback) options+=" --dry-run --wait --no-wait --output" ;;
 	resize) options+=" --size" ;;
-	create) options+=" --size --ack --holder --no-holder --mode --owner --peer-node" ;;
+	create)
+		options+=" --size --ack --holder --no-holder --mode --owner --peer-node --cluster-pair --migration-schedule --include-namespaces"
+		options+=" --namespace --kubeconfig --dry-run --wait --no-wait --output"
+		;;
 	generate) options+=" --namespace --kubeconfig --service-account --config-dir" ;;
 	pair) options+=" --domain --address --port --config-dir --show --output" ;;
 	delete) options+=" --yes --local" ;;
@@ -92,7 +95,8 @@ _tandemctl() {
 	activate:1 | deactivate:1) words=(clusterdomain migration) ;;
 	perform:1) words=(failover failback) ;;
 	suspend:1 | resume:1) words=(migrationschedule) ;;
-	create:1 | delete:1) words=(volume) ;;
+	create:1) words=(volume migration) ;;
+	delete:1) words=(volume) ;;
 	generate:1) words=(clusterpair spec) ;;
 	get:1)
 		words=(clusterdomainsstatus operations failovers migrations migrationschedules clusterpairs schedulepolicies

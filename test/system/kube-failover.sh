@@ -58,6 +58,18 @@ expect_eq "it is" "$(kc a -n blue get ms blueschedule -o 'jsonpath={.spec.suspen
 wait_for 20 "its change" grep -q 'remotecluster *true' "$WORK/watch.out"
 kill "$watch"
 wait "$watch" 2>/dev/null || true
+kc a -n blue create configmap new --from-literal a=b >/dev/null
+kc a -n blue create configmap stays --from-literal a=b >/dev/null
+kc a -n blue annotate configmap stays tandemfs.dev/skip-resource=true >/dev/null
+kctl a create migration trial -m blueschedule -n blue --dry-run >"$WORK/trial.out" 2>&1 || fail "$(cat "$WORK/trial.out")"
+expect_match "what would become of each" "$(cat "$WORK/trial.out")" 'ConfigMap +blue +new +Pending +it would be made'
+expect_match "why one stays behind" "$(cat "$WORK/trial.out")" 'ConfigMap +blue +stays +Skipped +[^ ]'
+expect_match "the end" "$(tail -n 1 "$WORK/trial.out")" '^trial: Successful; a dry run, nothing was changed there$'
+expect_fail kc b -n blue get configmap new
+expect_match "only made" "$(kctl a create migration once -c remotecluster -n blue)" "^Migration 'blue/once' is made$"
+wait_for 60 "and copies" kc b -n blue get configmap new
+expect_fail kctl a create migration nowhere -c none -n blue --wait
+expect_match "what cannot be" "$OUT" "nowhere: Failed: .*none"
 wrong 1 'migrationschedules.* "none" not found' a suspend migrationschedule none -n blue
 wrong 1 'migrationschedules.* "blueschedule" not found' a resume migrationschedule blueschedule -n nowhere
 wrong 1 "no MigrationSchedule of ClusterPair 'none' in namespace 'blue'" a suspend migrationschedule -c none -n blue

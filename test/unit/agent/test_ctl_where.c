@@ -193,6 +193,11 @@ Test(ctl_where, an_option_of_another_word_is_refused)
 		{"preflight", "--timeout", "3"},
 		{"pair", "-o", "json"},
 		{"pair", "--show", "--domain", "site-a"},
+		{"create", "migration", "x"},
+		{"create", "migration", "x", "-c", "p", "-m", "s"},
+		{"create", "migration", "x", "-c", "p", "--size", "1G"},
+		{"create", "volume", "x", "--size", "1G", "-n", "blue"},
+		{"create", "volume", "x", "--size", "1G", "--dry-run"},
 		{"generate", "spec", "a=x", "b=y", "--config-dir", "/x", "-n", "blue"},
 		{"generate", "clusterpair", "x", "-n", "blue", "--config-dir", "/x"},
 	};
