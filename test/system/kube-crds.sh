@@ -170,6 +170,7 @@ expect_match "a bad condition" "$OUT" 'status\.conditions.*(Unsupported|Required
 status_of clusterdomainsstatuses tandem '' '{"localDomain":"site-a","active":"site-a (InSync), site-b (InSync)",
 	"inactive":"","clusterDomainInfos":[{"name":"site-a","state":"Active","syncStatus":"InSync"}]}' >/dev/null
 columns cds 'NAME  LOCAL-DOMAIN  ACTIVE  INACTIVE  CREATED'
+columns cds 'NAME  LOCAL-DOMAIN  ACTIVE  INACTIVE  CREATED  VOLUMES  QUORUM' -o wide
 expect_match "the domains" "$(kc a get cds)" '^tandem +site-a +site-a \(InSync\), site-b \(InSync\) +[0-9ms]+$'
 columns cdu 'NAME  CLUSTER-DOMAIN  ACTION  STATUS  CREATED'
 columns cp 'NAME  STORAGE-STATUS  SCHEDULER-STATUS  CREATED'
