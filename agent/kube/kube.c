@@ -139,6 +139,9 @@ static int failed(struct kube *k, const struct http_answer *a, struct err *e)
 	const char *words = json_get_string(a->json, "message", NULL);
 	int code = error_of(a->status, json_get_string(a->json, "reason", ""));
 
+	/* An object with a field that this cluster is too old for: told as its own fault, and waiting does not mend it. */
+	if (code == -EAGAIN && words && strstr(words, "failed to create typed patch object"))
+		code = -EINVAL;
 	if (words)
 		return err_set(e, code, "%s: %.200s", k->what, words);
 	return err_set(e, code, "%s: HTTP status %u", k->what, a->status);

@@ -113,7 +113,10 @@ static bool hold_suspended(struct json *p, const struct json *there, bool start)
 	bool keeps = was && !before && kept && !strcmp(kept, "false");
 
 	json_remove(annotations(p), KEY_SUSPEND);
-	json_set_bool(member(p, "spec"), "suspend", !start || was);
+	if (start && !was && kind_is(p, "Job")) /* a field that Kubernetes 1.20 does not have */
+		json_remove(member(p, "spec"), "suspend");
+	else
+		json_set_bool(member(p, "spec"), "suspend", !start || was);
 	if (keeps || !start)
 		json_set_string(annotations(p), KEY_SUSPEND, yes_no(was && !keeps));
 	return keeps;

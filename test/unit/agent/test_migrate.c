@@ -351,6 +351,15 @@ Test(hold, stopping_remembers_and_twice_is_as_once)
 		NULL);
 }
 
+Test(migrate, a_job_that_arrives_running_says_nothing_of_suspending)
+{
+	struct migrate_options o = {.start_applications = true, .include_jobs = true};
+
+	arrives(&o, "{'kind':'Job','metadata':{'name':'j'},'spec':{'suspend':false}}",
+		"{'kind':'Job','metadata':{'name':'j','annotations':{},'labels':{"
+		"'tandemfs.dev/migrated':'true'}},'spec':{}}");
+}
+
 static bool deployment_migrates(void *ctx, const struct json *reference, const char *ns)
 {
 	return !strcmp(json_get_string(reference, "kind", ""), "Deployment") && !strcmp(ns, "blue");
