@@ -267,6 +267,9 @@ static void look(struct kube_control *c, struct json *pair)
 		condition_set(status, pair, "ConfigInline", true, "ReadableByAll",
 			"whoever reads this object may do what its kubeconfig allows: move it into "
 			"a Secret and name that in spec.secretRef");
+	else if (condition_is(status, "ConfigInline", "ReadableByAll"))
+		condition_set(status, pair, "ConfigInline", false, "InSecret",
+			"its kubeconfig is in a Secret");
 	if (was == (r != 0))
 		kube_event(c->kube, pair, r ? "Warning" : "Normal", r ? "PairLost" : "PairReady",
 			r ? e.msg : "the other cluster answers and lets us copy");

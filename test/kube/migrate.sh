@@ -11,6 +11,7 @@
 
 MANIFESTS=$ROOT/k8s-manifests
 AGENT=
+MIG_NS=blue MIG_PAIR=remotecluster # of Migrations
 
 agent_config() { # name
 	mkdir -p "$WORK/$1"
@@ -35,7 +36,7 @@ agent_kill() { # signal
 }
 
 there() { kc b -n blue get "$1" -o "jsonpath=$2"; }         # KIND/NAME, path at the destination
-mig() { kc a -n blue get migration "$1" -o "jsonpath=$2"; } # name, path
+mig() { kc a -n "$MIG_NS" get migration "$1" -o "jsonpath=$2"; } # name, path
 ended() { [[ $(mig "$1" '{.status.stage}') = Final ]]; }
 gone() { # KIND/NAME... : not at the destination
 	local o
@@ -45,8 +46,8 @@ gone() { # KIND/NAME... : not at the destination
 }
 migrate() { # name, further lines of the spec...
 	{
-		printf 'apiVersion: tandemfs.dev/v1alpha1\nkind: Migration\nmetadata: {name: %s, namespace: blue}\n' "$1"
-		printf 'spec:\n  clusterPair: remotecluster\n  includeVolumes: false\n'
+		printf 'apiVersion: tandemfs.dev/v1alpha1\nkind: Migration\nmetadata: {name: %s, namespace: %s}\n' "$1" "$MIG_NS"
+		printf 'spec:\n  clusterPair: %s\n  includeVolumes: false\n' "$MIG_PAIR"
 		printf '  %s\n' "${@:2}"
 	} | kc a create -f - >/dev/null
 }

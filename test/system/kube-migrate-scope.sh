@@ -3,7 +3,8 @@
 # group: kube
 # budget: 1500
 # What a namespace needs at cluster scope goes over before it, told where a right is missing; a dry run changes nothing;
-# a destination that does not answer holds up no other; a pair's token is renewed.
+# each word of a Migration's spec takes along or leaves behind what it says; a destination that does not answer holds up no
+# other; a pair's token is renewed, and a kubeconfig that all can read is told of.
 #
 # Nearly all of the budget is for the first test on a machine, which builds the API server.
 . "$(dirname "$0")/../lib.sh"
@@ -106,6 +107,118 @@ migrated again Successful 'adminClusterPair: admins'
 expect_eq "unchanged" "$(mig again '{.status.resources[*].status}' | tr ' ' '\n' | sort -u | tr '\n' ' ')" 'Skipped Unchanged '
 migrated mapped Failed 'adminClusterPair: admins' 'namespaceMapping: {blue: red}'
 step "what is needed at cluster scope goes over by the administrators' pair"
+
+# --- what is taken along and what is left behind: each word of the spec -------------------------------------------
+kc a create clusterrolebinding agent-everywhere --clusterrole tandem-migrator --user agent >/dev/null
+kc b create clusterrolebinding admin-boats --clusterrole boats --serviceaccount tandem-system:admin >/dev/null
+uid=$(kc a -n blue get deploy web -o 'jsonpath={.metadata.uid}')
+kc a -n blue apply -f - >/dev/null <<END
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: kept, labels: {tier: gold}}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: scrap, labels: {tier: gold, scratch: "yes"}}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: word, labels: {tier: gold}}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: web, labels: {tier: gold}}, spec: {selector: {app: web}, ports: [{port: 80}]}}
+---
+{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: web-1, ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: web, uid: $uid}]},
+  spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: x}]}}}}
+---
+{apiVersion: batch/v1, kind: Job, metadata: {name: once}, spec: {template: {spec: {restartPolicy: Never, containers: [{name: once, image: x}]}}}}
+---
+{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: office}, spec: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}]}}
+END
+kc a create -f - >/dev/null <<END
+---
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: fast}, provisioner: tandemfs.dev/hostpath, allowVolumeExpansion: true, parameters: {ack: op}}
+---
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: foreign}, provisioner: example.net/disk}
+END
+for n in fast foreign; do
+	printf -- '---\n{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: %s}, spec: {volumeName: %s, storageClassName: %s,
+		accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}\n' $n $n $n
+done | kc a -n blue create -f - >/dev/null
+for n in red green; do
+	kc a create namespace $n >/dev/null
+	kc a -n $n create cm "of-$n" >/dev/null
+done
+kc a label namespace red pick=me >/dev/null
+MIG_NS=tandem-system MIG_PAIR=admins
+said() { # Migration, KIND/NAME: what became of it, and why
+	kc a -n $MIG_NS get mig "$1" -o json | jq -r --arg o "$2" \
+		'.status.resources[] | select("\(.kind)/\(.name)" == $o) | "\(.status) \(.reason // "-")"'
+}
+objects() { kc b -n "$1" get cm,secret,svc,deploy,rs,job,netpol -o name | sed 's|.*kube-root-ca.crt||; s|\.[a-z.0-9]*/|/|' | sort | xargs; }
+is_there() { # namespace at the destination, what shall be in it
+	expect_eq "in namespace $1" "$(objects "$1")" "$2"
+}
+from_blue() { migrated "$1" Successful 'namespaces: [blue]' "namespaceMapping: {blue: $2}" "${@:3}"; } # Migration, destination
+
+from_blue plain plain
+is_there plain 'configmap/kept configmap/scrap deployment/web secret/word service/web'
+expect_match "an owner makes it" "$(said plain ReplicaSet/web-1)" '^Skipped its owner'
+expect_match "addresses of here" "$(said plain NetworkPolicy/office)" '^Skipped.*includeNetworkPolicyWithCIDR'
+expect_eq "the class of a claim" "$(said plain StorageClass/fast) $(kc b get storageclass fast -o 'jsonpath={.parameters.ack} {.allowVolumeExpansion}')" 'Successful - op true'
+expect_match "another provisioner's" "$(said plain StorageClass/foreign)" '^Skipped its provisioner'
+expect_fail kc b get storageclass foreign
+expect_eq "held back" "$(kc b -n plain get deploy web -o 'jsonpath={.spec.replicas}')" 0
+from_blue less less 'excludeSelectors: {scratch: "yes"}' 'excludeResourceTypes: [Secret, apps/Deployment, replicasets]'
+is_there less 'configmap/kept service/web'
+expect_eq "the class is there" "$(said less StorageClass/fast)" 'Unchanged -'
+kc b patch storageclass fast -p '{"allowVolumeExpansion":false}' >/dev/null
+from_blue labelled labelled 'selectors: {tier: gold}' 'excludeSelectors: {scratch: "yes"}'
+is_there labelled 'configmap/kept secret/word service/web'
+from_blue more more 'includeOptionalResourceTypes: [Job]' 'includeNetworkPolicyWithCIDR: true' \
+	'ignoreOwnerReferencesCheck: true' 'startApplications: true' 'excludeResourceTypes: [ConfigMap, Secret]'
+is_there more 'deployment/web job/once networkpolicy/office replicaset/web-1 service/web'
+expect_match "a class that differs" "$(said more StorageClass/fast)" '^Skipped.*another allowVolumeExpansion'
+expect_eq "is left as it is" "$(kc b get storageclass fast -o 'jsonpath={.allowVolumeExpansion}')" false
+expect_eq "it is started" "$(kc b -n more get deploy web -o 'jsonpath={.spec.replicas} {.metadata.annotations.tandemfs\.dev/migrationReplicas}')" '3 '
+from_blue none none 'includeResources: false'
+expect_eq "nothing" "$(mig none '{.status.summary.totalNumberOfResources}')" 0
+expect_fail kc b get namespace none
+port() { kc b -n plain get svc web -o 'jsonpath={.spec.ports[0].port}'; }
+# Kubernetes 1.20 cannot hold a job back: that one does not go over, and all else does.
+from_blue_partly() { migrated "$1" PartialSuccess 'namespaces: [blue]' "namespaceMapping: {blue: $2}" "${@:3}"; }
+from_blue_partly held held 'includeOptionalResourceTypes: [Job]'
+expect_match "a job that cannot be held back" "$(said held Job/once)" '^Failed.*suspend'
+kc a -n blue patch svc web --type json -p '[{"op": "replace", "path": "/spec/ports/0/port", "value": 81}]' >/dev/null
+from_blue careful plain 'skipServiceUpdate: true'
+expect_match "a service that is there" "$(said careful Service/web)" '^Skipped.*skipServiceUpdate'
+expect_eq "it is left alone" "$(port)" 80
+from_blue bold plain
+expect_eq "it is changed" "$(port)" 81
+step "kinds, labels and options: taken along and left behind"
+
+# --- namespaces: named, by their labels, all but some -----------------------------------------------------------
+taken() { kc a -n $MIG_NS get mig "$1" -o json | jq -r '.status.resources[] | select(.kind == "Namespace").name' | sort | xargs; }
+migrated named Successful 'namespaces: [red, green]'
+expect_eq "both that are named" "$(taken named) $(objects red) $(objects green)" 'green red configmap/of-red configmap/of-green'
+migrated picked Successful 'namespaceSelectors: {pick: me}'
+expect_eq "by label" "$(taken picked)" red
+migrated spared Successful 'namespaces: [red, green]' 'excludeNamespaces: [green]'
+expect_eq "but one" "$(taken spared)" red
+migrated all Successful 'namespaces: ["*"]' 'excludeNamespaces: [default, blue]'
+expect_eq "all but some, and none of the cluster's own" "$(taken all)" 'green red'
+migrated nobody Failed 'namespaces: [red]' 'excludeNamespaces: [red]'
+expect_match "none is left" "$(mig nobody '{.status.conditions[?(@.type=="Failed")].message}')" 'excludeNamespaces.*nothing is left'
+MIG_NS=blue MIG_PAIR=remotecluster
+migrated upstart Failed 'namespaces: ["*"]'
+expect_match "by administrators alone" "$(mig upstart '{.status.conditions[?(@.type=="Failed")].message}')" "only have a meaning in namespace 'tandem-system'"
+step "namespaces: named, by label, all but some"
+
+# --- a kubeconfig in the object itself ----------------------------------------------------------------------------
+kc a -n blue get secret remotecluster -o 'jsonpath={.data.kubeconfig}' | base64 -d |
+	jq '{apiVersion: "tandemfs.dev/v1alpha1", kind: "ClusterPair", metadata: {name: "inline", namespace: "blue"}, spec: {config: .}}' |
+	kc a create -f - >/dev/null
+wait_for 20 "whoever reads it may copy" says inline ConfigInline ReadableByAll
+expect_eq "it serves" "$(pair_says inline Ready)" Reached
+kc a -n blue patch cp inline --type merge -p '{"spec":{"config":null,"secretRef":{"name":"remotecluster"}}}' >/dev/null
+wait_for 20 "it is in a Secret now" says inline ConfigInline InSecret
+expect_eq "and that is no fault" "$(kc a -n blue get cp inline -o 'jsonpath={.status.conditions[?(@.type=="ConfigInline")].status}')" False
+expect_eq "nor ever was of the other" "$(pair_says remotecluster ConfigInline)" ''
+step "a kubeconfig that all can read is told of"
 
 # --- the token ------------------------------------------------------------------------------------------------
 token() { kc a -n blue get secret remotecluster -o 'jsonpath={.data.kubeconfig}' | base64 -d | jq -r '.users[0].user.token'; }
