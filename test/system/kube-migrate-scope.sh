@@ -233,7 +233,7 @@ kc a -n blue annotate --overwrite cp remotecluster tandemfs.dev/renew-token=plea
 wait_for 20 "the token is renewed" says remotecluster TokenExpires Renewed
 expect_fail diff "$WORK/token" <(token)
 expect_eq "the wish is gone" "$(kc a -n blue get cp remotecluster -o 'jsonpath={.metadata.annotations.tandemfs\.dev/renew-token}')" ''
-migrated renewed Successful
+migrated renewed Successful 'adminClusterPair: admins'
 step "the token is renewed"
 
 # --- pairs that lead nowhere, and home ---------------------------------------------------------------------------
@@ -248,7 +248,7 @@ done
 lost() { [[ $(mig lost-1 '{.status.status}') = InProgress ]]; }
 wait_for 20 "one waits for a cluster that is not there" lost
 begin=$(now_ns)
-migrated meanwhile Successful
+migrated meanwhile Successful 'adminClusterPair: admins'
 step "another one took $((($(now_ns) - begin) / 1000000)) ms meanwhile"
 expect_eq "and that one still waits" "$(mig lost-1 '{.status.status}')" InProgress
 agent_kill TERM
