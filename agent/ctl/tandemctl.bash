@@ -76,8 +76,12 @@ _tandemctl() {
 	failback) options+=" --dry-run --wait --no-wait --output" ;;
 	resize) options+=" --size" ;;
 	create)
-		options+=" --size --ack --holder --no-holder --mode --owner --peer-node --cluster-pair --migration-schedule --include-namespaces"
-		options+=" --namespace --kubeconfig --dry-run --wait --no-wait --output"
+		if [[ ${words[1]:-} = migration ]]; then
+			options+=" --cluster-pair --migration-schedule --include-namespaces --namespace --kubeconfig --dry-run --wait --no-wait"
+			options+=" --output"
+		else
+			options+=" --size --ack --holder --no-holder --mode --owner --peer-node"
+		fi
 		;;
 	generate) options+=" --namespace --kubeconfig --service-account --config-dir" ;;
 	pair) options+=" --domain --address --port --config-dir --show --output" ;;

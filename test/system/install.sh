@@ -53,6 +53,7 @@ completed() { # word...: what may stand in the place of the last one
 }
 expect_eq "cre" "$(completed cre)" "create"
 expect_eq "create volume db --no" "$(completed create volume db --no)" "--no-holder"
+expect_eq "create migration m --no" "$(completed create migration m --no)" "--no-wait"
 step "programs, $pages manuals and the completion are installed"
 
 # --- units -------------------------------------------------------------------------------------------------
