@@ -2,12 +2,13 @@
 /*
  * RocksDB takes an ENOSPC in a flush or a compaction for the end (Debian's build aborts the process), and its C
  * interface gives no say in it. Room that is looked for before a flush begins may be gone a moment later: somebody
- * may fill the disk meanwhile. So the one call that finds that out, write(), is our own here: where it meets
- * ENOSPC on a file of the store it asks for room, which is the ballast's (space_meta.c), and tries again. On
+ * may fill the disk meanwhile. So the calls that find that out are our own here: write(), and those that make a
+ * name, open() and rename(), for which xfs allocates inodes and any filesystem a block of the directory. Where one meets
+ * ENOSPC in the store's directory it asks for room, which is the ballast's (space_meta.c), and tries again. On
  * filesystems that allocate late the room is taken at the write, too, so no other call can meet ENOSPC for data.
  *
- * The dynamic linker finds this write() before the C library's, for RocksDB as for everybody else in the process. It
- * is the same system call for them, and so is every other error.
+ * The dynamic linker finds these before the C library's, for RocksDB as for everybody else in the process. They
+ * are the same system calls for them, and so is every other error.
  *
  * Failure modes: no room comes within the time that was given: ENOSPC, and what follows from it (I9). Somebody
  * takes what was given up: more is given up, until there is none.
@@ -15,9 +16,13 @@
 #include "store_room.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -27,6 +32,7 @@
 #include "clock.h"
 
 #define PAUSE_NS (20 * NS_PER_MS)
+#define NAME_BYTES (1u << 20) /* what is asked for to make a name: inodes come in aligned chunks */
 
 static struct {
 	atomic_bool on; /* set last */
@@ -58,30 +64,99 @@ static bool is_guarded(int fd)
 	return n > (ssize_t)guard.len && !memcmp(path, guard.dir, guard.len);
 }
 
-static ssize_t write_again(int fd, const void *buf, size_t count)
+/* By its real name: the store may be told another one. */
+static bool is_guarded_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[4096], whole[PATH_MAX];
+	size_t len = slash ? (size_t)(slash - path) : 0;
+
+	if (!len || len >= sizeof(dir))
+		return false;
+	memcpy(dir, path, len);
+	dir[len] = '\0';
+	return realpath(dir, whole) && strlen(whole) + 1 == guard.len &&
+	       !memcmp(whole, guard.dir, guard.len - 1);
+}
+
+/* Makes way, and says whether to try again; else errno is ENOSPC. */
+static bool once_more(uint64_t bytes, uint64_t *until_ns)
 {
 	const struct timespec pause = {.tv_nsec = PAUSE_NS};
-	uint64_t until = clock_mono_ns() + guard.patience_ns;
+	uint64_t now = clock_mono_ns();
 
-	for (;;) {
-		ssize_t n;
-
-		guard.make_way(guard.ctx, count);
-		n = syscall(SYS_write, fd, buf, count);
-		if (n >= 0 || errno != ENOSPC || clock_mono_ns() > until)
-			return n;
+	errno = ENOSPC;
+	if (*until_ns && now > *until_ns)
+		return false;
+	if (*until_ns)
 		nanosleep(&pause, NULL);
-	}
+	else
+		*until_ns = now + guard.patience_ns;
+	guard.make_way(guard.ctx, bytes);
+	return true;
+}
+
+static bool is_full(long ret)
+{
+	return ret < 0 && errno == ENOSPC && atomic_load(&guard.on);
 }
 
 ssize_t write(int fd, const void *buf, size_t count)
 {
 	ssize_t n = syscall(SYS_write, fd, buf, count);
+	uint64_t until = 0;
+	bool ours;
 
-	if (n >= 0 || errno != ENOSPC || !atomic_load(&guard.on))
+	if (!is_full(n))
 		return n;
-	if (is_guarded(fd))
-		return write_again(fd, buf, count);
-	errno = ENOSPC;
+	ours = is_guarded(fd);
+	errno = ENOSPC; /* not what looking has left */
+	while (ours && once_more(count, &until)) {
+		n = syscall(SYS_write, fd, buf, count);
+		ours = is_full(n);
+	}
 	return n;
+}
+
+int open_with_room(const char *path, int flags, ...) __asm__("open");
+int open_with_room(const char *path, int flags, ...)
+{
+	uint64_t until = 0;
+	mode_t mode = 0;
+	bool ours;
+	va_list ap;
+	long fd;
+
+	if (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) {
+		va_start(ap, flags);
+		mode = va_arg(ap, mode_t);
+		va_end(ap);
+	}
+	fd = syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+	if (!is_full(fd))
+		return (int)fd;
+	ours = is_guarded_name(path);
+	errno = ENOSPC;
+	while (ours && once_more(NAME_BYTES, &until)) {
+		fd = syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+		ours = is_full(fd);
+	}
+	return (int)fd;
+}
+
+int rename(const char *from, const char *to)
+{
+	long r = syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+	uint64_t until = 0;
+	bool ours;
+
+	if (!is_full(r))
+		return (int)r;
+	ours = is_guarded_name(to);
+	errno = ENOSPC;
+	while (ours && once_more(NAME_BYTES, &until)) {
+		r = syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+		ours = is_full(r);
+	}
+	return (int)r;
 }

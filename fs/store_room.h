@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 /*
- * From now on a write() of this process into a file below `dir` (its whole path) that finds no room calls
+ * From now on a write() of this process into a file below `dir` (its whole path) that finds no room, or an open() or
+ * rename() that makes a name in it, calls
  * make_way(ctx, bytes), which may free some, and tries again, for `patience_ns` at most. Any thread of RocksDB
  * calls it; it must not write there itself. Once, before the store is opened.
  */

@@ -3,6 +3,9 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -163,4 +166,43 @@ Test(store_room, the_patience_ends_and_other_files_and_errors_are_no_business_of
 	asked = 0;
 	cr_assert(write(1000, "abc", 3) < 0 && errno == EBADF);
 	cr_assert_eq(asked, 0u);
+}
+
+/* As RocksDB calls it: this program's open() is the C library's open64(). */
+extern int open_plain(const char *path, int flags, ...) __asm__("open");
+
+static void remove_one(void *ctx, uint64_t bytes)
+{
+	cr_assert_geq(bytes, 1u << 20);
+	if (++asked == 2)
+		unlink(ctx);
+}
+
+/* A filesystem that has no inode left, as xfs on a full disk has none. */
+Test(store_room, a_name_for_which_there_is_no_room_asks_for_it_too)
+{
+	const char *store = scratch_path("full"), *aside = scratch_path("full/aside"),
+		   *name = scratch_path("full/name"), *other = scratch_path("full/aside/other");
+	char *victim = (char *)scratch_path("full/aside/victim");
+	int fd;
+
+	cr_assert_eq(mkdir(store, 0700), 0);
+	if (mount("tmpfs", store, "tmpfs", 0, "size=1m,nr_inodes=3"))
+		cr_skip_test("mounting is not possible here");
+	cr_assert_eq(mkdir(aside, 0700), 0);
+	close(open(victim, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	cr_assert(open_plain(name, O_CREAT | O_WRONLY, 0600) < 0 && errno == ENOSPC,
+		"not guarded yet");
+	store_room_guard(store, remove_one, victim, NS_PER_S * 10);
+	cr_assert(open_plain(other, O_CREAT | O_WRONLY, 0600) < 0 && errno == ENOSPC, "elsewhere");
+	cr_assert_eq(asked, 0u);
+	fd = open_plain(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	cr_assert_geq(fd, 0, "%s", strerror(errno));
+	cr_assert_eq(asked, 2u);
+	cr_assert(open_plain("/nonexistent/x", O_CREAT | O_WRONLY, 0600) < 0 && errno == ENOENT);
+	cr_assert_eq(rename(name, other), 0);
+	cr_assert(rename(name, other) < 0 && errno == ENOENT);
+	close(fd);
+	cr_assert_eq(umount(store), 0);
+	scratch_remove();
 }
