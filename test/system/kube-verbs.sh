@@ -3,8 +3,8 @@
 # group: kube
 # budget: 1500
 # alone
-# Two whole clusters, and a day of a user of Stork: a site dies, returns and takes over again by the single verbs of `kubectl tandem`,
-# typed with nothing but kubeconfigs, with pods that write; and the schedule runs afterwards.
+# Two whole clusters, and a day of a user of Stork: a site dies, returns and takes over again by the single verbs of
+# `kubectl tandem`, typed with nothing but kubeconfigs, with pods that write; and the schedule runs afterwards.
 #
 # Nearly all of the budget is for the first test on a machine, which builds the programs of Kubernetes.
 . "$(dirname "$0")/../lib.sh"
@@ -102,6 +102,8 @@ spec:
 END
 kc a apply -f "$ROOT/k8s-manifests/examples/schedulepolicy.yaml" -f "$ROOT/k8s-manifests/examples/migrationschedule.yaml" >/dev/null
 wait_for 90 "the claim is a volume" eval '[[ $(kc a -n blue get pvc data -o "jsonpath={.status.phase}") = Bound ]]'
+# Made there some seconds after it is bound here: a site that dies before that takes the claim with it.
+wait_for 90 "the claim is one of site b, too" eval '[[ $(kc b -n blue get pvc data -o "jsonpath={.status.phase}") = Bound ]]'
 claim=$(kc a -n blue get pvc data -o 'jsonpath={.spec.volumeName}')
 wait_for 150 "the objects are on site b, held back" counts_are b "0 0"
 wait_for 60 "both domains are known" domains_are b "site-b (InSync), site-a (InSync)" ""
