@@ -34,13 +34,16 @@ disk_new() { # site filesystem
 	truncate -s "$DISK_SIZE" "$image"
 	case $2 in
 	ext4) mkfs.ext4 -q -F -N 4096 -J size=16 -E nodiscard "$image" ;;
-	xfs) mkfs.xfs -q -f -K "$image" ;;
+	xfs) mkfs.xfs -q -f -K -s size=4096 "$image" ;;
 	*) fail "no filesystem '$2'" ;;
 	esac
 	DISK_FS[$1]=$2
 	"$TOOLS/lossyblk" "$image" "$d/cache" >>"$d/disk.out" 2>&1 </dev/null &
 	DISK[$1]=$!
 	wait_for 10 "the disk of site $1 is there" test -e "$d/cache/disk"
+	# xfs needs its blocks whole, which it says to a drive of 4 KiB sectors; one that is torn makes it unmountable. What
+	# is ours bears less: on ext4 each 512 bytes come or go for themselves.
+	[[ $2 != xfs ]] || disk_order "$1" "unit 4096"
 	disk_mount "$1"
 }
 

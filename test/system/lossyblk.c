@@ -17,6 +17,7 @@
  *                           goes on
  *   lie 0|1                 1: flushes are answered and do nothing
  *   delay US                a flush takes that long
+ *   unit BYTES              what is written whole or not at all: 512, or 4096 as of most drives
  *   fail read|write|flush N [REPEAT]
  *                           the N-th one from now (1: the next) and REPEAT after it fail with EIO;
  *                           0 disarms. A failed write is not there, a failed flush flushes nothing
@@ -26,7 +27,7 @@
  *   MODE: none    nothing that is pending survives
  *         all     everything does
  *         prefix  a prefix of it, in the order of arrival, at random
- *         random  each sector of 512 bytes of each write with a chance of one half
+ *         random  each unit of each write with a chance of one half
  *
  * Threads: libfuse's; `lock` covers everything in struct disk but the constants. The delay of a flush
  * passes without it.
@@ -71,6 +72,7 @@ struct disk {
 	uint64_t bytes; /* of all of them */
 	bool off, lie;
 	unsigned delay_us;
+	size_t unit; /* bytes, a multiple of SECTOR */
 	struct fault {
 		uint64_t at, repeat; /* at: countdown; 0: none */
 	} fault[KINDS];
@@ -198,7 +200,7 @@ static int survive(struct disk *d, int fd, const char *mode, uint64_t seed)
 {
 	bool coins = !strcmp(mode, "random");
 	uint64_t state = seed, kept = 0, lost = 0;
-	size_t whole = 0;
+	size_t whole = 0, unit = d->unit;
 
 	if (!strcmp(mode, "all"))
 		whole = d->count;
@@ -207,9 +209,10 @@ static int survive(struct disk *d, int fd, const char *mode, uint64_t seed)
 	for (size_t i = 0; i < d->count; i++) {
 		const struct pending *p = &d->writes[i];
 
-		for (size_t at = 0; at < p->len; at += SECTOR) {
-			size_t n = MIN(p->len - at, SECTOR);
+		for (size_t at = 0, n; at < p->len; at += n) {
 			int ret;
+
+			n = MIN(p->len - at, unit - (size_t)(p->off + (off_t)at) % unit);
 
 			if (coins ? !(pattern_mix(++state) >> 63) : i >= whole) {
 				lost++;
@@ -331,6 +334,8 @@ static int order(struct disk *d, const char *line)
 		d->lie = n != 0;
 	else if (!strcmp(verb, "delay"))
 		d->delay_us = (unsigned)n;
+	else if (!strcmp(verb, "unit") && n >= SECTOR && n <= 65536 && n % SECTOR == 0)
+		d->unit = (size_t)n;
 	else
 		return -EINVAL;
 	return 0;
@@ -513,6 +518,7 @@ int main(int argc, char **argv)
 	d.size = st.st_size;
 	d.view = mmap(
 		NULL, (size_t)d.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, d.fd, 0);
+	d.unit = SECTOR;
 	d.bad = calloc((size_t)d.size / SECTOR + 1, 1);
 	if (d.view == MAP_FAILED || !d.bad) {
 		perror("mmap");
