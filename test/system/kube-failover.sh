@@ -91,6 +91,9 @@ expect_match "started, with its volume" "$(kctl b activate migration -n blue)" '
 state_is b "$running" || fail "not started: $(state b)"
 state_is a "$stopped" || fail "runs at both: $(state a)"
 has_file b one || fail "a file is missing at site b"
+# Objects are seconds behind; until then it would be refused.
+wait_for 60 "the volume's object says where it is active" \
+	eval '[[ $(kc b get volumes.tandemfs.dev -o "jsonpath={.items[*].status.active}") != *site-a* ]]'
 expect_match "once" "$(kctl b activate migrations -n blue)" 'blue: 0 workloads started'
 level b
 expect_match "stopped" "$(kctl b deactivate migration -n blue)" 'blue: 3 workloads stopped'
