@@ -189,6 +189,7 @@ synchronous_commit = on
 min_wal_size = 32MB
 max_wal_size = 48MB          # checkpoints follow one another, so that pages are written all the time
 checkpoint_timeout = 30s
+dynamic_shared_memory_type = mmap # dies with the mount
 END
 pg_start a
 pg_wait_ready a 60 || fail "PostgreSQL did not start at site-a"

@@ -38,7 +38,7 @@ install -d -o postgres -g postgres "$WORK/pg"
 install -d -o postgres -g postgres -m 700 "$m/data"
 pg initdb -D "$m/data" -k -A trust -E UTF8 --locale=C >"$WORK/pg.out" 2>&1 ||
 	fail "initdb: $(tail -n 5 "$WORK/pg.out")"
-printf '%s\n' "full_page_writes = off" "shared_buffers = 32MB" "max_wal_size = 64MB" \
+printf '%s\n' "full_page_writes = off" "dynamic_shared_memory_type = mmap" "shared_buffers = 32MB" "max_wal_size = 64MB" \
 	"checkpoint_timeout = 30s" "fsync = on" >>"$m/data/postgresql.conf"
 pg pg_ctl -D "$m/data" -l "$WORK/pg/log" -w -t 60 -o "-k $WORK/pg -c listen_addresses=''" start \
 	>"$WORK/pg.out" 2>&1 || fail "PostgreSQL does not start: $(tail -n 5 "$WORK/pg/log")"

@@ -34,6 +34,7 @@ pg initdb -D "$(mnt a)/data" -k -A trust -E UTF8 --locale=C >"$WORK/pg.out" 2>&1
 	fail "initdb: $(tail -n 5 "$WORK/pg.out")"
 cat >>"$(mnt a)/data/postgresql.conf" <<-END
 	full_page_writes = off
+	dynamic_shared_memory_type = mmap # dies with the mount: nothing is left in /dev/shm
 	shared_buffers = 32MB
 	max_wal_size = 64MB
 	checkpoint_timeout = 30s

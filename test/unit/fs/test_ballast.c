@@ -171,6 +171,14 @@ Test(store_room, the_patience_ends_and_other_files_and_errors_are_no_business_of
 /* As RocksDB calls it: this program's open() is the C library's open64(). */
 extern int open_plain(const char *path, int flags, ...) __asm__("open");
 
+static void leave_nothing(void)
+{
+	umount2(scratch_path("full"), MNT_DETACH);
+	scratch_remove();
+}
+
+TestSuite(store_room, .init = setup, .fini = leave_nothing);
+
 static void remove_one(void *ctx, uint64_t bytes)
 {
 	cr_assert_geq(bytes, 1u << 20);
@@ -203,6 +211,4 @@ Test(store_room, a_name_for_which_there_is_no_room_asks_for_it_too)
 	cr_assert_eq(rename(name, other), 0);
 	cr_assert(rename(name, other) < 0 && errno == ENOENT);
 	close(fd);
-	cr_assert_eq(umount(store), 0);
-	scratch_remove();
 }
