@@ -21,6 +21,8 @@
  * Failure modes:
  * - killed before KEEP was answered: the holder lets go, and the mount answers with errors, as it does without
  *   a holder; it had answered nothing yet;
+ * - killed while it reads a request: the kernel can copy it still, because the buffer's pages are all in memory
+ *   (hook_read() in ll_init.c); else it would answer with EIO;
  * - killed while it takes over: what the holder keeps is replaced in one step, by a whole new memfd, before any
  *   request is read, so the next daemon finds the old one or the new one;
  * - killed again before what was sent again is answered: the window of the earlier takeover is part of the new

@@ -34,7 +34,8 @@ struct ll_known {
 struct ll_worker {
 	struct ll *l;
 	pthread_t thread;
-	struct fuse_buf buf;
+	struct fuse_buf buf; /* one as long as the worker is */
+	bool present; /* its memory, for good */
 	uint8_t *data; /* LL_READ_SIZE bytes, BLOCK_SIZE-aligned: what replies are made in */
 	atomic_uint phase; /* odd while a request is at hand */
 	/* of the request at hand, as the kernel sent it; libfuse's parser drops these */

@@ -25,6 +25,7 @@
 #include <linux/fuse.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -152,8 +153,21 @@ static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
 	return n;
 }
 
+/* The kernel answers a request with EIO if the thread it hands it to is killed while a page of the buffer is missing.
+ * So none ever is; where locking is not allowed they are all there at first. */
+static void keep_present(struct ll_worker *w, void *buf, size_t len)
+{
+	if (mlock(buf, len))
+		memset(buf, 0, len);
+	w->present = true;
+}
+
 static ssize_t hook_read(int fd, void *buf, size_t len, void *userdata)
 {
+	struct ll *l = userdata;
+
+	if (l->keep && ll_self && !ll_self->present)
+		keep_present(ll_self, buf, len);
 	return read(fd, buf, len);
 }
 

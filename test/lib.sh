@@ -557,6 +557,12 @@ cleanup() {
 			cp "$WORK/$s/conf" "$LOGS/site-$s.conf" 2>/dev/null
 			echo "--- end of the log of site $s"
 			tail -n 8 "$WORK/$s/log" 2>/dev/null
+			for m in "$WORK/$s/logs"/*.log; do # of daemons that an agent started
+				[[ -e $m ]] || continue
+				cp "$m" "$LOGS/site-$s-${m##*/}"
+				echo "--- end of ${m##*/} of site $s"
+				tail -n 8 "$m"
+			done
 		done
 	fi
 	if [[ -n ${KEEP:-} ]]; then

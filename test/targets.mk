@@ -16,7 +16,7 @@ SIM_PROG := $(if $(wildcard test/sim/*.c),$(B)/sim)
 .PHONY: units-programs sim-program system-programs race-programs fuzz-programs bench-programs
 units-programs: $(UNIT_PROGS)
 sim-program: $(SIM_PROG)
-system-programs: $(SYSTEM_PROGS) $(B)/test/wrongclock.so $(B)/test/failio.so $(B)/test/sparedlog.so $(B)/bench/relay
+system-programs: $(SYSTEM_PROGS) $(B)/test/wrongclock.so $(B)/test/failio.so $(B)/test/killread.so $(B)/test/sparedlog.so $(B)/bench/relay
 FUZZ_SAN := fuzzer-no-link,address,undefined
 # One make for all programs of such a tree: several at once would write the same objects.
 race-programs:
