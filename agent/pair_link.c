@@ -5,7 +5,8 @@
  * not. Where the agent does not run yet, a thread holds its port and answers so; where it runs, it has the port,
  * and answers itself.
  *
- * Failure modes: every wait ends at its deadline, so a stranger who connects and says nothing costs only time.
+ * Failure modes: every wait ends at its deadline, so a stranger who connects and says nothing costs only time. An agent
+ * that takes new certificates at this moment cuts off who is just connecting: that is tried again.
  */
 #include "pair_link.h"
 
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bytes.h"
@@ -25,6 +27,8 @@
 
 #define ANSWER_NS (5 * NS_PER_S)
 #define LOOK_MS 100
+#define AGAIN_NS (200 * NS_PER_MS)
+#define AGAIN_MAX 5u
 
 static int wait_for(int fd, short events, uint64_t until_ns, struct err *e)
 {
@@ -181,7 +185,7 @@ int pair_dial(const char *address, uint64_t until_ns, struct err *e)
 	return ret;
 }
 
-int pair_check(const struct pair_identity *own, const char *address, const char *domain,
+static int check_once(const struct pair_identity *own, const char *address, const char *domain,
 	uint64_t until_ns, struct err *e)
 {
 	static const char request[] =
@@ -208,6 +212,18 @@ int pair_check(const struct pair_identity *own, const char *address, const char 
 		err_wrap(e, "%s at %s", domain, address);
 	pair_link_close(&l);
 	tls_context_free(ctx);
+	return ret;
+}
+
+int pair_check(const struct pair_identity *own, const char *address, const char *domain,
+	uint64_t until_ns, struct err *e)
+{
+	int ret = check_once(own, address, domain, until_ns, e);
+
+	for (unsigned again = 0; ret == -ECONNRESET && again < AGAIN_MAX; again++) {
+		nanosleep(&(struct timespec){.tv_nsec = AGAIN_NS}, NULL);
+		ret = check_once(own, address, domain, until_ns, e);
+	}
 	return ret;
 }
 

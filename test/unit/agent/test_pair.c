@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pairing's token and messages, and what it does to an agent.conf. */
 #include <criterion/criterion.h>
+#include <arpa/inet.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "certificate.h"
+#include "clock.h"
 #include "pair_files.h"
+#include "pair_link.h"
 #include "pair_token.h"
 
 static struct pair_token token_of(const char *host, const char *domain)
@@ -219,6 +225,73 @@ Test(pair, an_interrupted_making_of_the_authority_is_made_again_and_a_foreign_on
 	certificate_text_free(key);
 	certificate_text_free(again);
 	certificate_text_free(key_again);
+	unlink(site.ca_key);
+	remove_site();
+}
+
+/* ---- the check of a direction ---- */
+
+static char port[32];
+static int checked;
+
+static void *check(void *arg)
+{
+	struct pair_identity id = pair_site_identity(&site);
+	struct err e = {0};
+
+	checked = pair_check(&id, port, "site-a", clock_mono_ns() + 10 * NS_PER_S, &e);
+	if (checked)
+		fprintf(stderr, "%s\n", e.msg);
+	return NULL;
+}
+
+static void write_identity(void)
+{
+	char *authority, *authority_key, *request, *key, *certificate;
+	struct err e;
+
+	unlink(site.ca);
+	cr_assert_eq(pair_authority(&site, &authority, &authority_key, &e), 0, "%s", e.msg);
+	cr_assert_eq(certificate_make_request(&request, &key, &e), 0, "%s", e.msg);
+	cr_assert_eq(certificate_issue(
+			     authority, authority_key, request, site.domain, &certificate, &e),
+		0, "%s", e.msg);
+	cr_assert_eq(pair_write_identity(&site, certificate, key, &e), 0, "%s", e.msg);
+	certificate_text_free(authority);
+	certificate_text_free(authority_key);
+	certificate_text_free(request);
+	certificate_text_free(key);
+	certificate_text_free(certificate);
+}
+
+Test(pair, an_agent_that_cuts_the_connection_off_is_asked_again)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, fd;
+	struct pair_answerer answerer;
+	socklen_t len = sizeof(sa);
+	struct pair_identity id;
+	pthread_t t;
+	struct err e;
+
+	make_site(NULL);
+	write_identity();
+	id = pair_site_identity(&site);
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	cr_assert_eq(bind(listener, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	cr_assert_eq(getsockname(listener, (struct sockaddr *)&sa, &len), 0);
+	cr_assert_eq(listen(listener, 1), 0);
+	snprintf(port, sizeof(port), "127.0.0.1:%u", ntohs(sa.sin_port));
+	cr_assert_eq(pthread_create(&t, NULL, check, NULL), 0);
+	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	cr_assert_geq(fd, 0);
+	close(listener);
+	cr_assert_eq(pair_answerer_start(&answerer, &id, port, "site-a", &e), 0, "%s", e.msg);
+	cr_assert_geq(answerer.listen_fd, 0);
+	close(fd);
+	pthread_join(t, NULL);
+	pair_answerer_stop(&answerer);
+	cr_expect_eq(checked, 0);
 	unlink(site.ca_key);
 	remove_site();
 }
