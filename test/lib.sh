@@ -496,15 +496,17 @@ probe() { # SITE [limit in ms]
 
 # --- cleaning up ----------------------------------------------------------------------------------
 
-# Processes with our tag in their environment; not this shell and those above it.
+# Processes with our tag in their environment, or that work below our directory: PostgreSQL's write their titles over
+# their environment. Not this shell and those above it.
 tagged() {
 	local e above=" $BASHPID " pid=$$
 	while [[ $pid -gt 1 ]]; do
 		above+="$pid "
 		pid=$(awk '{ sub(/.*\) /, ""); print $2 }' "/proc/$pid/stat")
 	done
-	for e in $(grep -lzxs "TANDEMFS_TEST_TAG=$TAG" /proc/[0-9]*/environ); do
-		e=${e#/proc/} e=${e%/environ}
+	for e in $(grep -lzxs "TANDEMFS_TEST_TAG=$TAG" /proc/[0-9]*/environ) \
+		$(find /proc/[0-9]*/cwd -maxdepth 0 -lname "*/$TAG.*" 2>/dev/null); do
+		e=${e#/proc/} e=${e%/*}
 		[[ $above = *" $e "* ]] || echo "$e"
 	done
 }

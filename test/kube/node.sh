@@ -121,7 +121,8 @@ kube_node_init() { # site
 	cat >"$d/init" <<-END
 		#!/bin/bash
 		hostname node-$s
-		awk '/ - fuse/ || index(\$5, "${WORK%/*}/") == 1 || index(\$5, "/run/netns/") == 1 { print \$5 }' \
+		awk '/ - fuse/ || index(\$5, "${WORK%/*}/") == 1 || index(\$5, "/run/netns/") == 1 ||
+			(index(\$5, "/var/tmp/tandemfs-disk.") == 1 && \$5 != "${WORK%/*}") { print \$5 }' \
 			/proc/self/mountinfo | tac | while read -r m; do umount -l "\$m"; done
 		mount --make-rshared /
 		mount -t tmpfs tmpfs /run/netns

@@ -253,8 +253,8 @@ static void write_identity(void)
 	unlink(site.ca);
 	cr_assert_eq(pair_authority(&site, &authority, &authority_key, &e), 0, "%s", e.msg);
 	cr_assert_eq(certificate_make_request(&request, &key, &e), 0, "%s", e.msg);
-	cr_assert_eq(certificate_issue(
-			     authority, authority_key, request, site.domain, &certificate, &e),
+	cr_assert_eq(
+		certificate_issue(authority, authority_key, request, site.domain, &certificate, &e),
 		0, "%s", e.msg);
 	cr_assert_eq(pair_write_identity(&site, certificate, key, &e), 0, "%s", e.msg);
 	certificate_text_free(authority);
