@@ -193,13 +193,24 @@ static void ask_unreached(struct core *c, const char *domain, struct core_origin
 			domain, core_domain(c, c->self), domain));
 }
 
+/* One of these holds the start up for good: it lacks what the journal here does not reach back to. */
+static bool any_beyond(const struct core *c, unsigned bits)
+{
+	for_each_peer (c, i) {
+		if ((bits & 1u << i) && c->peers[i].beyond)
+			return true;
+	}
+	return false;
+}
+
 /* The record names this replica, which does not serve yet. */
 static void deactivate_unconfirmed(
 	struct core *c, const struct core_operator *op, struct core_origin *o)
 {
 	unsigned theirs = core_domain_bits(c, op->domain);
 
-	if (core_reached_bits(c, theirs) == theirs && c->role == CORE_STARTING) {
+	if (core_reached_bits(c, theirs) == theirs && c->role == CORE_STARTING &&
+		!any_beyond(c, core_set(c))) {
 		core_answer(c, o, CORE_ANSWER_SOON,
 			"this replica is just starting to serve: type it again in a moment");
 		return;

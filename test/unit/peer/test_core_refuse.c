@@ -236,6 +236,35 @@ Test(core_refuse, a_peer_behind_the_start_of_the_ring_is_beyond)
 	rig_free(r);
 }
 
+/* Its word that it takes part is worth nothing, so a person must give one. The active is not about to serve. */
+Test(core_refuse, an_active_starts_without_a_peer_whose_disk_was_replaced_when_a_person_says_so)
+{
+	struct rig *r = rig_pair();
+	struct rig_node *a = &r->node[A], *b = &r->node[B];
+
+	rig_write(r, A, 1);
+	rig_write(r, A, 1);
+	rig_crash(r, A, false);
+	rig_crash(r, B, false);
+	a->before = batch_end(&a->log[0].h); /* the ring was recycled */
+	memmove(a->log, a->log + 1, sizeof(a->log[0]));
+	a->nlog = a->ndurable = 1;
+	b->nlog = b->ndurable = 0;
+	b->flushed = b->commit = 0;
+	rig_start(r, A);
+	rig_start(r, B);
+	rig_connect(r, A, B);
+	cr_assert_not(a->serving);
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_BEYOND);
+	cr_assert_eq(rig_type(r, A, OPERATOR_DEACTIVATE, 0, "site-b"), CORE_ANSWER_OK, "%s",
+		a->answer);
+	cr_assert(a->serving);
+	cr_assert_eq(core_end(a->core).seq, 2);
+	cr_assert_eq(rig_type(r, A, OPERATOR_ACTIVATE, 0, "site-b"), CORE_ANSWER_OK);
+	cr_assert_eq(core_pull_from(b->core), A);
+	rig_free(r);
+}
+
 Test(core_refuse, a_peer_whose_stream_is_recycled_after_the_handshake_learns_that_it_is_beyond)
 {
 	struct rig *r = rig_pair();
