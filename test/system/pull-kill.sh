@@ -4,7 +4,7 @@
 # budget: 300
 # split: 2 ROUNDS
 # long: 780
-# Source or target is killed at a random moment while a standby that was replaced, or that the ring no longer
+# Source, target or both are killed at a random moment while a standby that was replaced, or that the ring no longer
 # reaches, pulls under load: it always comes back, with everything that was acknowledged.
 . "$(dirname "$0")/../lib.sh"
 
@@ -54,9 +54,14 @@ for ((round = 1; round <= rounds; round++)); do
 	done
 	if ((RANDOM % 2)); then
 		pause_ms "$(random_ms 0 1500)"
-		site_kill9 a
+		both=$((RANDOM % 2))
+		# shellcheck disable=SC2046 # one or none
+		site_kill9 a $( ((!both)) || echo b)
 		mix_wait 3
+		b_first=$((RANDOM % 2))
+		((!both || !b_first)) || site_start b
 		site_start a
+		((!both || b_first)) || site_start b
 		wait_for 30 "site a serves, or waits for a person" eval 'is_serving a || needs_word'
 		if ! is_serving a; then
 			order a deactivate clusterdomain site-b --yes
