@@ -154,11 +154,11 @@ static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
 }
 
 /* The kernel answers a request with EIO if the thread it hands it to is killed while a page of the buffer is missing.
- * So none ever is; where locking is not allowed they are all there at first. */
+ * So none ever is; where locking is not allowed (a sanitizer's does nothing), they are all there at first. */
 static void keep_present(struct ll_worker *w, void *buf, size_t len)
 {
-	if (mlock(buf, len))
-		memset(buf, 0, len);
+	mlock(buf, len);
+	memset(buf, 0, len);
 	w->present = true;
 }
 
