@@ -34,6 +34,18 @@ int conf_take_name(const struct conf *c, const struct conf_section *s, const cha
 	return 0;
 }
 
+static bool has_dots(const char *path)
+{
+	for (const char *p = path; *p;) {
+		size_t len = strcspn(p, "/");
+
+		if ((len == 1 || len == 2) && !strncmp(p, "..", len))
+			return true;
+		p += len + (p[len] == '/');
+	}
+	return false;
+}
+
 /* An absolute path without "." and ".." parts; slashes at the end and doubled ones are dropped, so
  * that it can be compared with what the kernel says. */
 int conf_get_path(const struct conf *c, const struct conf_section *s, const char *key, char *ret,
@@ -49,11 +61,13 @@ int conf_get_path(const struct conf *c, const struct conf_section *s, const char
 			"'%.100s' is no absolute path (it must begin with '/')", text);
 	if (strlen(text) >= size)
 		return conf_error(c, s, key, e, "the path is longer than %zu bytes", size - 1);
+	if (has_dots(text))
+		return conf_error(c, s, key, e, "'%.100s' has a '.' or '..' part", text);
+	if (!text[strspn(text, "/")])
+		return conf_error(c, s, key, e, "must not be the root directory");
 	for (const char *p = text; *p;) {
 		size_t len = strcspn(p, "/");
 
-		if ((len == 1 && p[0] == '.') || (len == 2 && p[0] == '.' && p[1] == '.'))
-			return conf_error(c, s, key, e, "'%.100s' has a '.' or '..' part", text);
 		if (len) {
 			ret[n++] = '/';
 			memcpy(ret + n, p, len);
@@ -61,8 +75,6 @@ int conf_get_path(const struct conf *c, const struct conf_section *s, const char
 		}
 		p += len + (p[len] == '/');
 	}
-	if (!n)
-		return conf_error(c, s, key, e, "must not be the root directory");
 	ret[n] = '\0';
 	return 0;
 }

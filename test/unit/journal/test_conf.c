@@ -158,6 +158,37 @@ Test(conf, durations_numbers_bools_and_choices_are_checked)
 	conf_free(c);
 }
 
+Test(conf, a_path_that_is_refused_leaves_what_was_there)
+{
+	static const struct {
+		const char *text, *path, *message;
+	} cases[] = {
+		{"/a//b/c//", "/a/b/c", NULL},
+		{"/..a/.b/c.", "/..a/.b/c.", NULL},
+		{"/a/ /.", NULL, "f.conf:4: name: '/a/ /.' has a '.' or '..' part"},
+		{"/a/../b", NULL, "f.conf:4: name: '/a/../b' has a '.' or '..' part"},
+		{"///", NULL, "f.conf:4: name: must not be the root directory"},
+		{"a", NULL, "f.conf:4: name: 'a' is no absolute path (it must begin with '/')"},
+		{"/0123456789abcdef", NULL, "f.conf:4: name: the path is longer than 15 bytes"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		char config[128], path[16] = "as it was";
+		struct err e = {0};
+		struct conf *c;
+		int ret;
+
+		snprintf(config, sizeof(config), PEER "[volume]\nname = %s\n", cases[i].text);
+		c = parse(config);
+		ret = conf_get_path(c, conf_section(c, "volume"), "name", path, sizeof(path), &e);
+		cr_assert(eq(int, ret, cases[i].path ? 0 : -EINVAL));
+		cr_assert(eq(str, path, (char *)(cases[i].path ? cases[i].path : "as it was")));
+		if (cases[i].message)
+			cr_assert(eq(str, e.msg, (char *)cases[i].message));
+		conf_free(c);
+	}
+}
+
 Test(conf, a_file_that_is_missing_or_not_text_is_refused)
 {
 	static const char good[] = PEER "[volume]\nname=x\n";
