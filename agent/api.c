@@ -22,6 +22,7 @@
 #include "ready.h"
 #include "server.h"
 #include "task.h"
+#include "upgrades.h"
 #include "volume_make.h"
 
 #define VERB_TIMEOUT_MS 60000
@@ -49,6 +50,7 @@ struct api {
 	struct server *server;
 	struct tasks *tasks;
 	struct operations *operations;
+	struct upgrades *upgrades;
 	struct open_request *open;
 	int (*reload)(void *ctx, struct err *e);
 	void *reload_ctx;
@@ -144,12 +146,13 @@ static void answer_result(struct server_request *r, int ret, struct json *j, con
 		answer_json(r, 200, j);
 }
 
-/* Takes d's arguments. */
-static void begin_operation(struct api *a, struct server_request *r, struct api_request *d)
+/* An operation, or an upgrade. Takes d's arguments. */
+static void begin(struct api *a, struct server_request *r, struct api_request *d)
 {
 	struct json *j = NULL;
 	struct err e = {0};
-	int ret = operations_begin(a->operations, d->args, &j, &e);
+	int ret = d->what == API_UPGRADE ? upgrades_begin(a->upgrades, d->args, &j, &e)
+					 : operations_begin(a->operations, d->args, &j, &e);
 
 	json_free(d->args);
 	d->args = NULL;
@@ -167,8 +170,8 @@ static void refreshed(void *ctx)
 
 	o->decoded.args = NULL;
 	r = finish(o);
-	if (decoded.what == API_BEGIN) {
-		begin_operation(a, r, &decoded);
+	if (decoded.what == API_BEGIN || decoded.what == API_UPGRADE) {
+		begin(a, r, &decoded);
 	} else if (decoded.what == API_VOLUME) {
 		answer_volume(a, r, decoded.volume);
 	} else if (decoded.what == API_STATUS) {
@@ -318,6 +321,27 @@ static const struct open_request *task_of(const struct api *a, const char *volum
 	return NULL;
 }
 
+/* For upgrades: is something done with the volume that its daemon is needed for? */
+static bool is_busy(void *ctx, const char *volume, char *ret_words, size_t size)
+{
+	const struct api *a = ctx;
+	const char *operation = operations_busy(a->operations, volume);
+
+	if (operation)
+		snprintf(ret_words, size,
+			"operation %s of it is under way: repeat this when it has ended",
+			operation);
+	for (const struct open_request *o = a->open; o && !operation; o = o->next) {
+		if ((!o->task && !o->call) || strcmp(o->decoded.volume, volume) != 0)
+			continue;
+		snprintf(ret_words, size,
+			"an order to it (%s) is under way: repeat this when it has ended",
+			o->call ? json_get_string(o->decoded.args, "verb", "") : "its files");
+		return true;
+	}
+	return operation != NULL;
+}
+
 /* Both sites make a volume of this name at the same moment, and each waits for the other. The one whose domain
  * comes first in the alphabet goes on; the other one's request is refused, for good. */
 static bool both_make_it(const struct open_request *o, const struct open_request *other)
@@ -385,8 +409,11 @@ static bool answer_at_once(struct api *a, struct server_request *r, struct api_r
 		if (json_get(d->args, "domain") ||
 			json_get(d->args, "node")) /* the daemons are asked first */
 			return false;
-		begin_operation(a, r, d);
+		begin(a, r, d);
 		return true;
+	case API_UPGRADE_SHOW:
+		j = upgrades_get(a->upgrades);
+		break;
 	case API_HEALTH:
 	case API_READY:
 		j = about(a);
@@ -458,6 +485,7 @@ int api_new(struct loop *l, const struct agent_config *c, struct supervisor *s,
 	}
 	a->tasks = tasks_new(l);
 	a->operations = operations_new(c, l, a->tasks, s);
+	a->upgrades = upgrades_new(c, l, a->tasks, s, is_busy, a);
 	*ret_api = a;
 	return 0;
 }
@@ -473,6 +501,7 @@ void api_free(struct api *a)
 		return;
 	tasks_free(a->tasks);
 	operations_free(a->operations);
+	upgrades_free(a->upgrades);
 	while (a->open) {
 		daemon_call_cancel(a->open->call);
 		answer_error(finish(a->open), 503, -ESHUTDOWN, "the agent stops");

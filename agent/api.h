@@ -29,6 +29,9 @@
  *   GET  /v1/operations/ID        {"id", "state", "message", "steps": [{"name", "state", "start_ms",
  *                                 "end_ms", "message"}, ...], ...}; times since 1970. A group by its id
  *   POST /v1/operations/ID/cancel undo it, or its group; answers it as it is. 409 when it is too late
+ *   POST /v1/upgrade              replaces the daemons that run another build, one after the other (upgrades.h):
+ *                                 {"volume", "yes", "timeout_ms", "dry_run"}, and answers how far it is
+ *   GET  /v1/upgrade              the same of the last one
  *   POST /v1/reload               read the configuration again, as SIGHUP does; 409 and why not: the old
  *                                 one stays then
  *   GET  /metrics                 Prometheus' text format
@@ -64,6 +67,8 @@ enum api_what {
 	API_BEGIN,
 	API_CANCEL,
 	API_RELOAD,
+	API_UPGRADE,
+	API_UPGRADE_SHOW,
 	API_CREATE,
 	API_DELETE,
 	API_DRAFT,

@@ -72,7 +72,7 @@ bool api_is_for_peers(const struct api_request *r)
 	if (what == API_VERB)
 		return is_of_operation(r->args);
 	return what != API_BEGIN && what != API_CANCEL && what != API_RELOAD &&
-	       what != API_CREATE && what != API_DELETE;
+	       what != API_UPGRADE && what != API_CREATE && what != API_DELETE;
 }
 
 static unsigned decode_body(const char *body, size_t len, struct api_request *r, struct err *e)
@@ -208,7 +208,7 @@ unsigned api_decode(const char *method, const char *path, const char *body, size
 		enum api_what what;
 	} plain[] = {{"/v1/health", API_HEALTH}, {"/healthz", API_HEALTH}, {"/readyz", API_READY},
 		{"/v1/volumes", API_VOLUMES}, {"/v1/status", API_STATUS},
-		{"/metrics", API_METRICS}};
+		{"/v1/upgrade", API_UPGRADE_SHOW}, {"/metrics", API_METRICS}};
 	bool post = !strcmp(method, "POST");
 	struct api_request r = {0};
 	unsigned status;
@@ -241,6 +241,13 @@ unsigned api_decode(const char *method, const char *path, const char *body, size
 		*ret_r = r;
 		return 0;
 	}
+	if (post && !strcmp(path, "/v1/upgrade")) {
+		status = decode_body(body, len, &r, e);
+		r.what = API_UPGRADE;
+		if (!status)
+			*ret_r = r;
+		return status;
+	}
 	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++) {
 		if (strcmp(plain[i].path, path) != 0)
 			continue;
@@ -253,6 +260,6 @@ unsigned api_decode(const char *method, const char *path, const char *body, size
 	}
 	return refuse(e, 404, -ENOENT,
 		"there are /v1/health, /v1/status, /v1/volumes[/NAME[/VERB]], "
-		"/v1/replicas/NAME/STEP, /v1/operations[/ID[/cancel]], /v1/reload, /healthz, "
-		"/readyz and /metrics");
+		"/v1/replicas/NAME/STEP, /v1/operations[/ID[/cancel]], /v1/upgrade, "
+		"/v1/reload, /healthz, /readyz and /metrics");
 }

@@ -112,6 +112,7 @@ void decide(const struct decide_observed *o, uint64_t restart_max_ns, uint64_t n
 void decide_started(struct decide_history *h, const struct decide_stamp *stamp, uint64_t now_ns)
 {
 	h->started_ns = now_ns;
+	h->replaced = false;
 	h->refused = false;
 	h->stamp = stamp ? *stamp : (struct decide_stamp){0};
 	if (stamp)
@@ -124,7 +125,7 @@ void decide_ended(struct decide_history *h, int how, const char *last_words, uin
 
 	if (now_ns - h->started_ns >= DECIDE_HEALTHY_NS)
 		h->failures = 0;
-	h->failures++;
+	h->failures = h->replaced ? 0 : h->failures + 1;
 	h->ended_ns = now_ns;
 	if (how < 0)
 		snprintf(h->reason, sizeof(h->reason), "ended%s%s", colon, last_words);

@@ -10,9 +10,10 @@
  *   usage): a person has to look          -> not started until its file changes; the reason is kept
  *   it answers on its socket              -> running, whoever started it
  *   it runs a file that is no longer the
- *   program on disk                       -> reported as "upgrade pending"
+ *   program on disk                       -> reported as "upgrade pending"; upgrade.h replaces it
  *   it runs and does not answer           -> reported, never killed: it may hold what nobody else has
  *   its file is gone                      -> reported, never stopped
+ *   it was stopped to be replaced         -> start again at once, as if nothing had failed before
  */
 #ifndef AGENT_DECIDE_H
 #define AGENT_DECIDE_H
@@ -47,6 +48,7 @@ struct decide_history {
 	unsigned starts; /* by this agent */
 	unsigned failures; /* in a row: ends of daemons that did not live for a minute */
 	uint64_t started_ns, ended_ns; /* 0: never */
+	bool replaced; /* the daemon was told to end: its end is no failure */
 	bool refused; /* the last end was 78 or 2 ... */
 	struct decide_stamp stamp; /* ... of a daemon that was started with this file */
 	char reason[DECIDE_REASON_MAX]; /* of the last end */

@@ -100,6 +100,13 @@ const struct operation *operations_under_way(const struct operations *all, const
 	return NULL;
 }
 
+const char *operations_busy(const struct operations *all, const char *volume)
+{
+	const struct operation *op = operations_under_way(all, volume);
+
+	return op ? op->id : NULL; /* an id never changes */
+}
+
 const char *operations_came_from(const struct operations *all, const char *volume)
 {
 	for (unsigned i = all->count; i--;) {

@@ -39,6 +39,8 @@ int operations_begin(
 /* Of one operation, or of all of a group: is to be undone, when that still can be. 0 with the operation (the
  * caller's), which goes on to its end; -ENOENT; -EALREADY with why not. */
 int operations_cancel(struct operations *o, const char *id, struct json **ret_j, struct err *e);
+/* The id of the one that is under way for the volume, or NULL. */
+const char *operations_busy(const struct operations *o, const char *volume);
 /* All, the oldest first; or one, or a group: NULL when there is none. The caller's. */
 struct json *operations_list(struct operations *o);
 struct json *operations_get(struct operations *o, const char *id);

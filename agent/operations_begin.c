@@ -89,6 +89,11 @@ int operations_decode(const struct operations *all, const struct json *args,
 		return err_set(e, -EBUSY,
 			"operation %s of '%s' is under way: 'tandemctl get operations' shows it",
 			other->id, volume);
+	if (!op->unplanned && supervisor_is_replacing(all->supervisor, volume))
+		return err_set(e, -EBUSY,
+			"'%s' is being upgraded ('tandemctl upgrade'): repeat this when it serves "
+			"again",
+			volume);
 	snprintf(op->volume, sizeof(op->volume), "%s", volume);
 	snprintf(op->to, sizeof(op->to), "%s", to);
 	return 0;
@@ -150,6 +155,8 @@ static int collect(const struct operations *all, const struct operation *op, con
 			append(list, sizeof(list), volume, "does not answer");
 		else if (ret && operations_under_way(all, volume))
 			append(list, sizeof(list), volume, "has an operation under way");
+		else if (ret && supervisor_is_replacing(all->supervisor, volume))
+			append(list, sizeof(list), volume, "is being upgraded");
 		if (ret <= 0 || n == OPERATION_GROUP_MAX)
 			continue;
 		ops[n] = *op;

@@ -39,8 +39,8 @@ static void take_configured(const struct agent_config *c, struct node_volume *v)
 			c->peers[v->nothers].domain);
 }
 
-/* All volumes of this node, the caller's array of *ret_n. */
-static struct node_volume *see(const struct operations *all, unsigned *ret_n)
+/* All volumes of this node, the caller's array of *ret_n. What is being upgraded is busy for a planned one alone. */
+static struct node_volume *see(const struct operations *all, bool unplanned, unsigned *ret_n)
 {
 	const struct agent_config *c = all->config;
 	struct json *volumes = supervisor_volumes(all->supervisor);
@@ -60,6 +60,8 @@ static struct node_volume *see(const struct operations *all, unsigned *ret_n)
 		read_names(c, v);
 		other = operations_under_way(all, v->volume);
 		v->under_way = other ? other->id : NULL; /* an id never changes */
+		if (!other && !unplanned && supervisor_is_replacing(all->supervisor, v->volume))
+			v->under_way = "upgrade";
 		n++;
 	}
 	json_free(volumes);
@@ -108,7 +110,7 @@ static int collect(const struct operations *all, const char *node, const struct 
 	};
 	struct node_picked *picked = malloc(sizeof(*picked));
 	unsigned n;
-	struct node_volume *vs = see(all, &n);
+	struct node_volume *vs = see(all, like->unplanned, &n);
 	int ret;
 
 	ensure(picked);

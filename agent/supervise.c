@@ -326,6 +326,35 @@ void supervisor_stop(struct supervisor *s)
 			kill(s->v[i]->pid, SIGTERM);
 }
 
+int supervisor_replace(struct supervisor *s, const char *volume, struct err *e)
+{
+	struct supervised *v = find(s, volume);
+	int ret = v && v->pid > 0 ? supervised_terminate(v) : -ESRCH;
+
+	if (ret)
+		return err_set(e, ret, "its daemon cannot be told to stop: %s", strerror(-ret));
+	log_info("%s: process %d is told to stop, to be started from the program on disk", volume,
+		v->pid);
+	v->history.replaced = true;
+	v->replacing = true;
+	return 0;
+}
+
+void supervisor_replaced(struct supervisor *s, const char *volume)
+{
+	struct supervised *v = find(s, volume);
+
+	if (v)
+		v->replacing = false;
+}
+
+bool supervisor_is_replacing(const struct supervisor *s, const char *volume)
+{
+	const struct supervised *v = find(s, volume);
+
+	return v && v->replacing;
+}
+
 bool supervisor_stopped(const struct supervisor *s)
 {
 	for (unsigned i = 0; i < s->count; i++)

@@ -29,6 +29,15 @@ void supervisor_again(struct supervisor *s);
 void supervisor_stop(struct supervisor *s);
 bool supervisor_stopped(const struct supervisor *s);
 
+/*
+ * SIGTERM to the volume's daemon, which is then started again from the program on disk, by this agent or the next
+ * one; from now on supervisor_is_replacing(). 0; -ESRCH when none runs here.
+ */
+int supervisor_replace(struct supervisor *s, const char *volume, struct err *e);
+/* Whoever replaced it looks after it no longer. */
+void supervisor_replaced(struct supervisor *s, const char *volume);
+bool supervisor_is_replacing(const struct supervisor *s, const char *volume);
+
 /* Asks the daemons (all, or of one volume) for their status, and calls back once, not from within: when
  * all have answered or after two seconds. */
 void supervisor_refresh(

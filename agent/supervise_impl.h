@@ -23,6 +23,7 @@ struct supervised {
 	struct loop_source exit; /* its pidfd */
 	off_t log_from; /* where its output begins */
 	bool other_build;
+	bool replacing; /* somebody brings it to another build */
 	/* what it says */
 	bool looked;
 	struct daemon_call *call;
@@ -62,6 +63,8 @@ int supervised_start(struct supervised *v, struct err *e);
 bool supervised_adopt(struct supervised *v, int pid);
 /* The status and the last words of a daemon that ended; its descriptor is closed. */
 void supervised_reap(struct supervised *v, int *ret_how, char *ret_words, size_t size);
+/* SIGTERM to the process that it is, and to no other. 0 or -errno. */
+int supervised_terminate(const struct supervised *v);
 /* True when the process runs another file than the program on disk. */
 bool supervised_other_build(const struct supervised *v);
 void supervised_decide(struct supervised *v, uint64_t now_ns);

@@ -164,6 +164,11 @@ void supervised_reap(struct supervised *v, int *ret_how, char *ret_words, size_t
 	*ret_how = how;
 }
 
+int supervised_terminate(const struct supervised *v)
+{
+	return pidfd_send_signal(v->exit.fd, SIGTERM, NULL, 0) < 0 ? -errno : 0;
+}
+
 bool supervised_other_build(const struct supervised *v)
 {
 	struct stat runs, there;

@@ -272,6 +272,7 @@ struct json *control_status(struct volume *v)
 	json_set_string(j, "mount", v->cfg->mount);
 	json_set_string(j, "ack", v->cfg->ack == CONFIG_ACK_FSYNC ? "fsync" : "op");
 	json_set_bool(j, "mounted", v->serving);
+	json_set_bool(j, "held", v->serving && v->ll && ll_can_hand_over(v->ll));
 	json_set_int(j, "epoch", r->epoch.num);
 	snprintf(text, sizeof(text), "%016llx", (unsigned long long)r->epoch.id);
 	json_set_string(j, "epoch_id", text);

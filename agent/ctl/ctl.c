@@ -91,6 +91,10 @@ static const struct ctl_command commands[] = {
 	{"resize", 1, 1, CTL_OPTION_SIZE, cmd_resize, "VOLUME --size SIZE[K|M|G|T]",
 		"change the volume's size on both sites, while it is in use; typed at the active "
 		"one"},
+	{"upgrade", 0, 1, CTL_OPTION_OPERATION | CTL_OPTION_YES | CTL_OPTION_OUTPUT, cmd_upgrade,
+		"[VOLUME] [--yes] [--dry-run] [--no-wait] [-o table|json|yaml]",
+		"have this node's agent replace the daemons that run another build than the "
+		"installed one, one after the other"},
 	{"create", 2, 2,
 		CTL_OPTION_SIZE | CTL_OPTION_NEW | CTL_OPTION_KUBE | CTL_OPTION_CLUSTER_PAIR |
 			CTL_OPTION_PERFORM | CTL_OPTION_OPERATION | CTL_OPTION_OUTPUT,

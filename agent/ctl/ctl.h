@@ -217,6 +217,7 @@ int cmd_migration(struct ctl *c, bool activate); /* starts or stops what was mig
 int cmd_perform_one(struct ctl *c, struct kube *k, const char *what, const char *type,
 	const char *from, struct json *spec);
 int cmd_cancel(struct ctl *c, unsigned nargs, const char *const *args);
+int cmd_upgrade(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_pair(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resync(struct ctl *c, unsigned nargs, const char *const *args);
 
@@ -226,6 +227,9 @@ int cmd_resync(struct ctl *c, unsigned nargs, const char *const *args);
  * that begins with `what`, an exit status. */
 int ctl_agent_ask(struct ctl *c, const char *what, const char *path, const struct json *body,
 	struct json **ret_j);
+/* One request, without a word where it fails: as http_call_unix(). */
+int ctl_agent_try(struct ctl *c, const char *path, const char *body, unsigned *ret_status,
+	struct json **ret_j, struct err *e);
 /* Such an answer is an operation, or a group with a list of them: how many, and each. */
 unsigned ctl_operation_count(const struct json *j);
 const struct json *ctl_operation_one(const struct json *j, unsigned i);

@@ -29,7 +29,7 @@ static void on_signal(int sig)
 	interrupted = 1;
 }
 
-static int ask(struct ctl *c, const char *path, const char *body, unsigned *ret_status,
+int ctl_agent_try(struct ctl *c, const char *path, const char *body, unsigned *ret_status,
 	struct json **ret_j, struct err *e)
 {
 	char socket[256];
@@ -46,7 +46,7 @@ int ctl_agent_ask(struct ctl *c, const char *what, const char *path, const struc
 	struct json *j = NULL;
 	unsigned http = 0;
 	struct err e;
-	int ret = ask(c, path, body ? json_text(body, false) : NULL, &http, &j, &e);
+	int ret = ctl_agent_try(c, path, body ? json_text(body, false) : NULL, &http, &j, &e);
 
 	if (!ret && http == 200) {
 		*ret_j = j;
@@ -212,7 +212,7 @@ static int wait_for_end(
 			return left(c, what, id, "interrupted");
 		print_news(c, f, *j);
 		usleep(FOLLOW_US);
-		if (ask(c, path, NULL, &http, &now, &e)) {
+		if (ctl_agent_try(c, path, NULL, &http, &now, &e)) {
 			if (clock_mono_ns() - answered_ns < AWAY_NS)
 				continue;
 			return left(c, what, id, e.msg);

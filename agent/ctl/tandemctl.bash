@@ -73,6 +73,7 @@ _tandemctl() {
 	suspend | resume) options+=" --namespace --kubeconfig --cluster-pair" ;;
 	demote) options+=" --yes --force" ;;
 	failover) options+=" --to --node --unplanned --yes --dry-run --wait --no-wait --output" ;;
+	upgrade) options+=" --yes --dry-run --wait --no-wait --output" ;;
 	failback) options+=" --dry-run --wait --no-wait --output" ;;
 	resize) options+=" --size" ;;
 	create)
@@ -94,7 +95,7 @@ _tandemctl() {
 	fi
 	case $command:${#words[@]} in
 	:0 | help:1)
-		words=(status get deactivate activate promote demote failover failback cancel perform suspend resume resync resize create delete generate pair preflight healthz readyz version help)
+		words=(status get deactivate activate promote demote failover failback cancel perform suspend resume resync resize upgrade create delete generate pair preflight healthz readyz version help)
 		;;
 	activate:1 | deactivate:1) words=(clusterdomain migration) ;;
 	perform:1) words=(failover failback) ;;
@@ -121,7 +122,7 @@ _tandemctl() {
 			words=()
 		fi
 		;;
-	status:1 | promote:1 | demote:1 | failover:1 | failback:1 | resync:1 | resize:1)
+	status:1 | promote:1 | demote:1 | failover:1 | failback:1 | resync:1 | resize:1 | upgrade:1)
 		mapfile -t words < <(
 			[[ $command != fail* ]] || echo clusterdomain
 			for i in "$run_dir"/*.sock; do

@@ -31,6 +31,8 @@ Test(api, what_is_read_is_read_by_get)
 	cr_assert(eq(int, (int)r.what, API_HEALTH));
 	cr_assert(zero(uint, decode("GET", "/readyz", "")));
 	cr_assert(eq(int, (int)r.what, API_READY));
+	cr_assert(zero(uint, decode("GET", "/v1/upgrade", "")));
+	cr_assert(eq(int, (int)r.what, API_UPGRADE_SHOW));
 	cr_assert(zero(uint, decode("GET", "/v1/volumes/my-db_1", "")));
 	cr_assert(eq(int, (int)r.what, API_VOLUME));
 	cr_assert(eq(str, r.volume, "my-db_1"));
@@ -118,6 +120,7 @@ Test(api, a_peer_may_ask_for_what_an_operation_needs_and_for_nothing_that_loses)
 		{false, "/v1/volumes/db/promote", "{\"operation\":\"1\",\"yes\":true}"},
 		{false, "/v1/volumes/db/deactivate", "{\"operation\":\"1\"}"},
 		{false, "/v1/operations", "{\"kind\":\"failover\"}"},
+		{false, "/v1/upgrade", "{}"},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(asked); i++) {

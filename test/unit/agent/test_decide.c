@@ -193,6 +193,23 @@ Test(decide, an_older_build_than_the_file_on_disk_is_an_upgrade_pending)
 	SAYS(101, "running upgrade");
 }
 
+Test(decide, one_that_was_told_to_end_is_no_failure_and_its_follower_is_started_at_once)
+{
+	started(100);
+	ended(101, STATUS(1), "");
+	started(101);
+	ended(102, STATUS(1), "");
+	SAYS(102, "waiting retry=102.25: ended with status 1");
+	started(103);
+	h.replaced = true;
+	ended(104, STATUS(0), "stopped");
+	cr_assert(eq(uint, h.failures, 0));
+	SAYS(104, "starting start: ended with status 0: stopped");
+	started(104);
+	ended(105, STATUS(1), "");
+	cr_assert(eq(uint, h.failures, 1));
+}
+
 Test(decide, a_daemon_that_was_found_counts_as_no_start_and_is_started_when_it_ends)
 {
 	decide_started(&h, NULL, 100 * NS_PER_S);
