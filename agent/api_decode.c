@@ -5,13 +5,14 @@
 #include <string.h>
 
 #include "api.h"
+#include "control.h"
 
 #define VOLUMES "/v1/volumes/"
 #define REPLICAS "/v1/replicas/"
 #define OPERATIONS "/v1/operations"
 
-static const char *const verbs[] = {
-	"promote", "demote", "deactivate", "activate", "resync", "resize", "checkpoint"};
+static const char *const verbs[] = {"promote", "demote", "deactivate", CONTROL_PREVIEW, "activate",
+	"resync", "resize", "checkpoint"};
 
 unsigned api_http_status(int code)
 {
@@ -103,8 +104,8 @@ static unsigned decode_verb(
 		i++;
 	if (i == ARRAY_SIZE(verbs))
 		return refuse(e, 404, -ENOENT,
-			"no such verb; there are promote, demote, deactivate, activate, resync, "
-			"resize, checkpoint and delete");
+			"no such verb; there are promote, demote, deactivate, " CONTROL_PREVIEW
+			", activate, resync, resize, checkpoint and delete");
 	status = decode_body(body, len, r, e);
 	if (status)
 		return status;

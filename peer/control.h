@@ -8,8 +8,8 @@
  *             negative -errno; text is for a person; further members by verb
  *
  * Verbs: status, promote {yes, accept_data_loss}, demote {force}, deactivate {domain, yes,
- * accept_data_loss}, activate {domain}, resync {domain, preview, yes}, resize {size: bytes}, checkpoint,
- * ping. The socket has mode 0600; the peer's
+ * accept_data_loss}, preview-deactivate {the same}, activate {domain}, resync {domain, preview, yes}, resize
+ * {size: bytes}, checkpoint, ping. The socket has mode 0600; the peer's
  * credentials are root's or the daemon's own user, or the connection is closed.
  */
 #ifndef PEER_CONTROL_H
@@ -25,6 +25,8 @@
 #define CONTROL_LINE_MAX (256u << 10) /* bytes */
 /* The code of an answer: nothing was changed yet, the same request will do it in a moment. */
 #define CONTROL_SOON (-EINPROGRESS)
+/* What deactivate would do, and nothing of it. A verb of its own: an older daemon would pass over a member and do it. */
+#define CONTROL_PREVIEW "preview-deactivate"
 #define CONTROL_RUN_DIR "/run/tandemfs"
 #define CONTROL_HOLDERS                                                                            \
 	"holders" /* in the run directory: who starts holders (fs/holder_node.h) listens there */

@@ -86,6 +86,12 @@ static void forward(struct core *c, const struct core_operator *op, struct core_
 				core_domain(c, (unsigned)active)));
 		return;
 	}
+	if (op->flags & OPERATOR_PREVIEW) {
+		core_answer(c, o, CORE_ANSWER_OK,
+			core_text(c, "%s is active and reached, and would be told",
+				core_domain(c, (unsigned)active)));
+		return;
+	}
 	for (unsigned i = 0; i < FORWARDS_MAX && !f; i++)
 		if (!c->forwards[i].used)
 			f = &c->forwards[i];
@@ -167,6 +173,16 @@ static void plan_deactivate(
 {
 	unsigned theirs = core_domain_bits(c, op->domain);
 
+	if (op->flags & OPERATOR_PREVIEW) {
+		core_answer(c, o, CORE_ANSWER_OK,
+			core_text(c,
+				core_serving(c)
+					? "active here already: writes would not wait for %s any "
+					  "more"
+					: "no replica is active, and none would be: %s is left out",
+				op->domain));
+		return;
+	}
 	core_plan_begin(c, false);
 	core_plan_leave(c, op->domain);
 	c->plan.origin = *o;
@@ -217,6 +233,12 @@ static void deactivate_unconfirmed(
 	}
 	if (core_reached_bits(c, theirs) != theirs && !(op->flags & OPERATOR_YES)) {
 		ask_unreached(c, op->domain, o);
+		return;
+	}
+	if (op->flags & OPERATOR_PREVIEW) {
+		core_answer(c, o, CORE_ANSWER_OK,
+			core_text(c, "%s would serve '%s', for which it waits now, without %s",
+				core_domain(c, c->self), c->cfg.volume_name, op->domain));
 		return;
 	}
 	core_plan_begin(c, false);

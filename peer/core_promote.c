@@ -55,6 +55,15 @@ static void promote_lossy(struct core *c, const struct core_operator *op, struct
 				(unsigned long long)c->end.seq));
 		return;
 	}
+	if (op->flags & OPERATOR_PREVIEW) {
+		core_answer(c, o, CORE_ANSWER_OK,
+			core_text(c,
+				"%s would be promoted from seq %llu on, and what the other side "
+				"has "
+				"beyond that would be missing",
+				own, (unsigned long long)c->end.seq));
+		return;
+	}
 	clear_demoted(c);
 	core_plan_begin(c, true);
 	record_set_inactive(c->next, own, false);
@@ -112,8 +121,13 @@ static void ask(struct core *c, unsigned lacking, struct core_origin *o)
 }
 
 /* Reached, nobody is missing, and the record names this replica already. */
-static void promote_confirm(struct core *c, struct core_origin *o)
+static void promote_confirm(struct core *c, const struct core_operator *op, struct core_origin *o)
 {
+	if (op->flags & OPERATOR_PREVIEW) {
+		core_answer(
+			c, o, CORE_ANSWER_OK, "this replica would be confirmed as the active one");
+		return;
+	}
 	clear_demoted(c);
 	c->word = true;
 	c->promote = *o;
@@ -121,11 +135,18 @@ static void promote_confirm(struct core *c, struct core_origin *o)
 		core_domain(c, c->self), c->cfg.volume_name);
 }
 
-static void promote_plan(struct core *c, unsigned lacking, struct core_origin *o)
+static void promote_plan(
+	struct core *c, const struct core_operator *op, unsigned lacking, struct core_origin *o)
 {
 	int active = core_active(c);
 	const char *own = core_domain(c, c->self), *leaver = NULL;
 
+	if (op->flags & OPERATOR_PREVIEW) {
+		core_answer(c, o, CORE_ANSWER_OK,
+			core_text(
+				c, "%s would be promoted and serve '%s'", own, c->cfg.volume_name));
+		return;
+	}
 	clear_demoted(c);
 	core_plan_begin(c, false);
 	for (unsigned i = 0; i < c->next->nreplicas; i++)
@@ -231,12 +252,12 @@ void core_promote(struct core *c, const struct core_operator *op, struct core_or
 	}
 	if (named && !lacking &&
 		(core_set(c) || c->reached || c->rec->nreplicas == 1 || op->flags & OPERATOR_YES)) {
-		promote_confirm(c, o);
+		promote_confirm(c, op, o);
 		return;
 	}
 	if ((lacking || named) && !(op->flags & OPERATOR_YES)) {
 		ask(c, lacking, o);
 		return;
 	}
-	promote_plan(c, lacking, o);
+	promote_plan(c, op, lacking, o);
 }

@@ -193,7 +193,8 @@ enum operator_verb {
 #define OPERATOR_FORCE 2u /* demote although the peer is silent */
 #define OPERATOR_ACCEPT_DATA_LOSS 4u /* promote although not in sync */
 #define OPERATOR_FORWARDED 8u /* came from the other side; never forwarded again */
-#define OPERATOR_PREVIEW 16u /* resync: say what would be given up, change nothing */
+#define OPERATOR_PREVIEW                                                                           \
+	16u /* resync, deactivate: say what would be given up, or done, and change nothing */
 
 struct msg_forward {
 	uint64_t nonce;

@@ -174,8 +174,8 @@ int cmd_migration(struct ctl *c, bool activate)
 	unsigned n = 0;
 	int ret;
 
-	ret = ctl_refuse(
-		c, verb, "migration", "--run-dir --yes --accept-data-loss --wait --all --name");
+	ret = ctl_refuse(c, verb, "migration",
+		"--run-dir --yes --accept-data-loss --dry-run --wait --all --name");
 	if (ret)
 		return ret;
 	if (!activate) /* of an activation: how long the volumes may take */

@@ -38,10 +38,11 @@ static const struct ctl_command commands[] = {
 		"clusterpairs, schedulepolicies, clusterdomainupdates, rules, volumes"},
 	{"deactivate", 1, 2,
 		CTL_OPTION_YES | CTL_OPTION_DATA_LOSS | CTL_OPTION_KUBE | CTL_OPTION_WAIT |
-			CTL_OPTION_DOMAIN,
+			CTL_OPTION_DOMAIN | CTL_OPTION_DRY_RUN,
 		cmd_deactivate,
-		"clusterdomain DOMAIN [--yes] [--accept-data-loss] [--wait] [--kubeconfig FILE "
-		"[--name NAME]], or deactivate migration -n NAMESPACE [--kubeconfig FILE]",
+		"clusterdomain DOMAIN [--yes] [--accept-data-loss] [--dry-run] [--wait] "
+		"[--kubeconfig FILE [--name NAME]], or deactivate migration -n NAMESPACE "
+		"[--kubeconfig FILE]",
 		"go on without a site, and take over what was active there; or stop a namespace's "
 		"applications"},
 	{"activate", 1, 2, CTL_OPTION_YES | CTL_OPTION_KUBE | CTL_OPTION_WAIT | CTL_OPTION_DOMAIN,
@@ -150,7 +151,7 @@ static const struct {
 	{"--to", CTL_OPTION_FAILOVER},
 	{"--node", CTL_OPTION_FAILOVER},
 	{"--unplanned", CTL_OPTION_FAILOVER},
-	{"--dry-run", CTL_OPTION_OPERATION},
+	{"--dry-run", CTL_OPTION_OPERATION | CTL_OPTION_DRY_RUN},
 	{"--wait", CTL_OPTION_OPERATION | CTL_OPTION_WAIT},
 	{"--no-wait", CTL_OPTION_OPERATION},
 	{"--holder", CTL_OPTION_NEW},

@@ -99,6 +99,7 @@ struct ctl_volumes {
 #define CTL_OPTION_WIDE 524288u /* --output has wide, too */
 #define CTL_OPTION_DOMAIN 1048576u /* what a word to a domain is about */
 #define CTL_OPTION_ACCOUNT 2097152u
+#define CTL_OPTION_DRY_RUN 4194304u
 
 struct ctl_command {
 	const char *name;
@@ -192,6 +193,8 @@ int cmd_get(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_status(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_activate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_deactivate(struct ctl *c, unsigned nargs, const char *const *args);
+/* What `deactivate` would do on each volume of this node. */
+int cmd_deactivate_preview(struct ctl *c, const char *domain);
 int cmd_promote(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_demote(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resize(struct ctl *c, unsigned nargs, const char *const *args);

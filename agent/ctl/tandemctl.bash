@@ -64,7 +64,7 @@ _tandemctl() {
 	status | preflight) options+=" --output" ;;
 	get) options+=" --output --watch --namespace --all-namespaces --kubeconfig" ;;
 	promote) options+=" --yes --accept-data-loss" ;;
-	deactivate) options+=" --yes --accept-data-loss --wait --name --namespace --kubeconfig" ;;
+	deactivate) options+=" --yes --accept-data-loss --dry-run --wait --name --namespace --kubeconfig" ;;
 	activate) options+=" --yes --wait --all --name --namespace --kubeconfig" ;;
 	perform)
 		options+=" --namespace --kubeconfig --migration-schedule --include-namespaces --exclude-namespaces --from --to --node"

@@ -149,6 +149,13 @@ daemons=$(rest $active GET /v1/volumes | head -n 1 | jq '.volumes[].supervision.
 agent_kill $active KILL
 # shellcheck disable=SC2086 # numbers
 kill -9 $daemons
+STATUS=0
+out=$(tandemctl "$o" deactivate clusterdomain "$(domain $active)" --dry-run </dev/null) || STATUS=$?
+expect_eq "the status of a dry run" "$STATUS" 3
+expect_match "a dry run" "$out" "^v1: would ask: the active side is not reached"
+expect_match "a dry run" "$out" "^v1: then $(domain "$o") would be promoted and serve 'v1'"
+expect_match "a dry run" "$out" "^$VOLUMES volumes: 0 can go, $VOLUMES would ask, 0 refused"
+[[ $(mounted "$o") = 0 ]] || fail "a dry run took something over"
 begin=$(now_ns)
 out=$(tandemctl "$o" deactivate clusterdomain "$(domain $active)" --yes) || fail "deactivate: $out"
 took=$((($(now_ns) - begin) / 1000000))

@@ -73,7 +73,8 @@ Test(ctl, a_wrong_command_line_is_status_2_with_the_usage)
 Test(ctl, help_and_version_need_no_daemon)
 {
 	cr_assert_eq(run("help", NULL), CTL_OK);
-	assert_has(out_text, "deactivate clusterdomain DOMAIN [--yes] [--accept-data-loss]");
+	assert_has(out_text,
+		"deactivate clusterdomain DOMAIN [--yes] [--accept-data-loss] [--dry-run]");
 	cr_assert_eq(run("--help", NULL), CTL_OK);
 	cr_assert_eq(run("-h", NULL), CTL_OK);
 	cr_assert_eq(run("help", "promote", NULL), CTL_OK);
@@ -136,6 +137,31 @@ Test(ctl, a_question_without_a_terminal_is_status_3_and_changes_nothing)
 	assert_has(out_text, "db: took over");
 	assert_has(daemons[0].last, "\"yes\":true");
 	cr_assert_eq(daemons[0].requests, 2);
+}
+
+Test(ctl, a_dry_run_says_what_would_be_asked_and_what_a_yes_would_do)
+{
+	daemon_add("db", "{\"code\":1,\"text\":\"site-a was last heard 3 s ago\"}",
+		"{\"code\":0,\"text\":\"it would be promoted\"}");
+	daemon_add("web", "{\"code\":0,\"text\":\"active here already\"}", NULL);
+	daemon_add("zoo", "{\"code\":-2,\"text\":\"no replica there\"}", NULL);
+	cr_assert_eq(
+		run("deactivate", "clusterdomain", "site-a", "--dry-run", NULL), CTL_NEEDS_YES);
+	assert_has(out_text,
+		"db: would ask: site-a was last heard 3 s ago\n"
+		"db: then it would be promoted\n"
+		"web: active here already\n"
+		"zoo: no replica there\n"
+		"3 volumes: 1 can go, 1 would ask, 0 refused, 1 not concerned; nothing was "
+		"changed\n");
+	assert_has(daemons[0].last, "\"verb\":\"preview-deactivate\"");
+	cr_assert_eq(daemons[0].requests, 2);
+	cr_assert_eq(daemons[1].requests, 1);
+	daemons[2].plain = "{\"code\":-1,\"text\":\"not in sync\"}";
+	cr_assert_eq(run("deactivate", "clusterdomain", "site-a", "--dry-run", "--yes", NULL),
+		CTL_FAILED);
+	assert_has(out_text, "zoo: refused: not in sync\n3 volumes: 2 can go, 0 would ask, 1 ");
+	cr_assert_eq(daemons[0].requests, 3);
 }
 
 Test(ctl, a_typed_yes_is_asked_once_for_all_volumes)

@@ -183,6 +183,8 @@ Test(ctl_where, an_option_of_another_word_is_refused)
 		{"activate", "migration", "-n", "blue", "--wait"},
 		{"activate", "migration", "-n", "blue", "-a"},
 		{"deactivate", "migration", "-n", "blue", "--accept-data-loss"},
+		{"deactivate", "migration", "-n", "blue", "--dry-run"},
+		{"activate", "clusterdomain", "site-a", "--dry-run"},
 		{"suspend", "migrationschedule", "x", "--service-account", "x"},
 		{"suspend", "migrationschedule", "x", "--run-dir", "/x"},
 		{"perform", "failover", "-o", "wide"},

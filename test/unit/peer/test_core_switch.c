@@ -69,6 +69,52 @@ Test(core_switch, deactivating_the_active_domain_elsewhere_is_promotion)
 	rig_free(r);
 }
 
+Test(core_switch, what_deactivating_would_do_is_said_and_nothing_is_done)
+{
+	const unsigned preview = OPERATOR_PREVIEW, yes = OPERATOR_PREVIEW | OPERATOR_YES;
+	struct rig *r = rig_pair();
+
+	rig_write(r, A, 1);
+	rig_said(r);
+	cr_assert_eq(rig_type(r, A, OPERATOR_DEACTIVATE, preview, "site-b"), CORE_ANSWER_OK);
+	says(r, A, "active here already");
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, preview, "site-b"), CORE_ANSWER_OK);
+	says(r, B, "would be told");
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, yes, "site-a"), -EBUSY);
+	rig_crash(r, A, false);
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, preview, "site-a"), CORE_ANSWER_ASK);
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, yes, "site-a"), CORE_ANSWER_OK);
+	says(r, B, "would be promoted and serve");
+	said(r, "a: answer 0\n"
+		"b: answer 0\n"
+		"b: answer -16\n"
+		"b: answer 1\n"
+		"b: answer 0\n");
+	cr_assert_not(r->node[B].serving);
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, OPERATOR_YES, "site-a"), CORE_ANSWER_OK);
+	cr_assert(r->node[B].serving);
+	rig_free(r);
+}
+
+Test(core_switch, what_deactivating_would_refuse_is_refused_when_it_is_asked_before)
+{
+	const unsigned yes = OPERATOR_PREVIEW | OPERATOR_YES;
+	struct rig *r = rig_pair();
+
+	rig_type(r, A, OPERATOR_DEACTIVATE, 0, "site-b");
+	rig_write(r, A, 1);
+	rig_crash(r, A, false);
+	rig_said(r);
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, yes, "site-a"), -EPERM);
+	says(r, B, "lacks what was acknowledged without it");
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, yes | OPERATOR_ACCEPT_DATA_LOSS, "site-a"),
+		CORE_ANSWER_OK);
+	says(r, B, "would be missing");
+	said(r, "b: answer -1\n"
+		"b: answer 0\n");
+	rig_free(r);
+}
+
 Test(core_switch, promote_is_refused_while_the_active_answers)
 {
 	struct rig *r = rig_pair();
