@@ -137,6 +137,26 @@ expect_eq "what is pending" "$(pending a)" ""
 expect_eq "the builds" "$(for v in v1 v2 v3; do build_of a $v; done | sort -u)" "${new}y"
 step "a program that cannot run stops nothing, one that refuses stops the first volume alone"
 
+# One that does not answer: nothing else begins meanwhile, and its time is over at last.
+install_script a "[ \"\$1\" != version ] || exec '$BIN/tandemfs' version; exec sleep 1000"
+tandemctl a upgrade v1 --timeout 8 >"$WORK/slow.out" 2>&1 &
+slow=$!
+state_of_first() { rest a GET /v1/upgrade | head -n 1 | jq -r '.volumes[0].state'; }
+wait_for 10 "the new program is started" eval '[[ $(state_of_first) = starting ]]'
+expect_fail tandemctl a failover v1 --to site-b
+expect_match "a failover meanwhile" "$OUT" "'v1' is being upgraded .*repeat this when it serves again"
+expect_fail tandemctl a upgrade v2
+expect_match "another upgrade meanwhile" "$OUT" "an upgrade is under way"
+STATUS=0
+wait $slow || STATUS=$?
+expect_eq "the status of one that does not answer" "$STATUS" 1
+expect_match "what does not answer" "$(cat "$WORK/slow.out")" "v1: the new program does not answer after 8 s: see its log"
+install_build a u
+kill -9 "$(pid_of a v1)"
+wait_for 30 "all are in sync" in_sync a
+expect_eq "the connection" "$(connection)" "$first"
+step "one that does not answer is waited for so long"
+
 # An operation on the volume, of this agent or of the other one: it looks at a daemon that hangs, for a while.
 install_build a z
 kill -STOP "$(pid_of b v1)"
