@@ -128,13 +128,16 @@ int cmd_create(struct ctl *c, unsigned nargs, const char *const *args)
 
 	if (!strcmp(args[0], "migration"))
 		return cmd_create_migration(c, args[1]);
+	if (!strcmp(args[0], "clusterpair"))
+		return cmd_create_clusterpair(c, args[1]);
 	if (strcmp(args[0], "volume") != 0)
 		return ctl_usage_error(c, "create",
-			"'%s' cannot be created; a volume and a migration can", args[0]);
+			"'%s' cannot be created; a volume, a migration and a clusterpair can",
+			args[0]);
 	status = ctl_refuse(c, "create", "volume",
 		"--namespace --kubeconfig --cluster-pair --migration-schedule --include-namespaces "
 		"--exclude-namespaces --skip-source-operations --dry-run --wait --no-wait "
-		"--output");
+		"--output --src-kubeconfig --dest-kubeconfig --unidirectional --service-account");
 	if (status)
 		return status;
 	if (!c->size)

@@ -160,8 +160,9 @@ int cmd_create_migration(struct ctl *c, const char *name)
 	struct kube *k = NULL;
 	char *ns = NULL;
 	int status = ctl_refuse(c, "create", "migration",
-		"--run-dir --size --ack --holder --mode --owner --peer-node --exclude-namespaces "
-		"--skip-source-operations");
+		"--run-dir --size --ack --holder --no-holder --mode --owner --peer-node "
+		"--exclude-namespaces --skip-source-operations --src-kubeconfig --dest-kubeconfig "
+		"--unidirectional --service-account");
 
 	if (status)
 		return status;

@@ -98,15 +98,20 @@ static const struct ctl_command commands[] = {
 		"installed one, one after the other"},
 	{"create", 2, 2,
 		CTL_OPTION_SIZE | CTL_OPTION_NEW | CTL_OPTION_KUBE | CTL_OPTION_CLUSTER_PAIR |
-			CTL_OPTION_PERFORM | CTL_OPTION_OPERATION | CTL_OPTION_OUTPUT,
+			CTL_OPTION_PERFORM | CTL_OPTION_OPERATION | CTL_OPTION_OUTPUT |
+			CTL_OPTION_ACCOUNT | CTL_OPTION_CLUSTERS,
 		cmd_create,
 		"volume NAME --size SIZE[K|M|G|T] [--ack op|fsync] [--holder|--no-holder] [--mode "
 		"OCTAL] "
 		"[--owner UID:GID] [--peer-node NODE], or create migration NAME -c CLUSTERPAIR|-m "
 		"SCHEDULE [--include-namespaces A,B] [-n NAMESPACE] [--dry-run] [--wait] "
-		"[--kubeconfig FILE] [-o table|json|yaml]",
+		"[--kubeconfig FILE] [-o table|json|yaml], or create clusterpair NAME -n NAMESPACE "
+		"--src-kubeconfig FILE --dest-kubeconfig FILE [--service-account NAME] "
+		"[--unidirectional]",
 		"make a volume on this node and on the other sites, and mount it here; or copy a "
-		"cluster's objects once (--dry-run: only say what would become of each)"},
+		"cluster's objects once (--dry-run: only say what would become of each); or lead "
+		"two clusters to each other (--unidirectional: only the source to the "
+		"destination)"},
 	{"delete", 2, 2, CTL_OPTION_YES | CTL_OPTION_LOCAL, cmd_delete,
 		"volume NAME [--yes] [--local]",
 		"remove a volume and all its data, on all sites (--local: on this node alone)"},
@@ -163,6 +168,9 @@ static const struct {
 	{"--namespace", CTL_OPTION_KUBE},
 	{"--kubeconfig", CTL_OPTION_KUBE},
 	{"--service-account", CTL_OPTION_ACCOUNT},
+	{"--src-kubeconfig", CTL_OPTION_CLUSTERS},
+	{"--dest-kubeconfig", CTL_OPTION_CLUSTERS},
+	{"--unidirectional", CTL_OPTION_CLUSTERS},
 	{"--domain", CTL_OPTION_PAIR},
 	{"--address", CTL_OPTION_PAIR},
 	{"--port", CTL_OPTION_PAIR},
@@ -380,6 +388,8 @@ static bool take_flag(struct line *l, const char *name)
 		l->c->all_namespaces = true;
 	else if (strcmp(name, "--all") == 0)
 		l->c->all = true;
+	else if (strcmp(name, "--unidirectional") == 0)
+		l->c->unidirectional = true;
 	else
 		return false;
 	return true;
@@ -396,7 +406,9 @@ static int take_value(struct line *l, const char *command, const char *name, con
 		{"--domain", &l->c->domain}, {"--address", &l->c->address}, {"--port", &l->c->port},
 		{"--config-dir", &l->c->config_dir}, {"--migration-schedule", &l->c->schedule},
 		{"--include-namespaces", &l->c->include}, {"--exclude-namespaces", &l->c->exclude},
-		{"--cluster-pair", &l->c->pair}, {"--name", &l->c->name}};
+		{"--cluster-pair", &l->c->pair}, {"--name", &l->c->name},
+		{"--src-kubeconfig", &l->c->src_kubeconfig},
+		{"--dest-kubeconfig", &l->c->dest_kubeconfig}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++) {
 		if (strcmp(name, plain[i].name) == 0) {
@@ -416,36 +428,49 @@ static int take_value(struct line *l, const char *command, const char *name, con
 	return take_output(l, command, value);
 }
 
+/* As Stork has it. */
+static const char *other_name(const char *name)
+{
+	if (strcmp(name, "--src-kube-file") == 0)
+		return "--src-kubeconfig";
+	if (strcmp(name, "--dest-kube-file") == 0)
+		return "--dest-kubeconfig";
+	return name;
+}
+
 /* Takes the option at argv[*at], and its value, which may be the next argument. */
 static int take_option(struct line *l, int argc, const char *const *argv, int *at)
 {
 	const char *text = argv[*at], *value = NULL, *command = l->nargs ? l->args[0] : NULL;
-	char name[32];
+	const char *name;
+	char typed[32];
 	unsigned which;
 
-	if (text[1] != '-') { /* -h, -y, -w, -A, -a, -o VALUE, -oVALUE, those behind it likewise */
-		static const char letters[] = "hywAaonmc";
+	if (text[1] !=
+		'-') { /* -h, -y, -w, -A, -a, -u, -o VALUE, -oVALUE, those behind it likewise */
+		static const char letters[] = "hywAauonmc";
 		static const char *const names[] = {"--help", "--yes", "--watch",
-			"--all-namespaces", "--all", "--output", "--namespace",
+			"--all-namespaces", "--all", "--unidirectional", "--output", "--namespace",
 			"--migration-schedule", "--cluster-pair"};
 		const char *letter = strchr(letters, text[1]);
-		bool valued = letter && letter >= letters + 5;
+		bool valued = letter && letter >= letters + 6;
 
 		if (!letter || (!valued && text[2]))
 			return ctl_usage_error(l->c, command, "there is no option '%s'", text);
-		snprintf(name, sizeof(name), "%s", names[letter - letters]);
+		snprintf(typed, sizeof(typed), "%s", names[letter - letters]);
 		if (valued && text[2])
 			value = text + 2;
 	} else {
 		size_t len = strcspn(text, "=");
 
-		if (len >= sizeof(name))
+		if (len >= sizeof(typed))
 			return ctl_usage_error(l->c, command, "there is no option '%s'", text);
-		memcpy(name, text, len);
-		name[len] = '\0';
+		memcpy(typed, text, len);
+		typed[len] = '\0';
 		if (text[len])
 			value = text + len + 1;
 	}
+	name = other_name(typed);
 	for (which = 0; which < ARRAY_SIZE(options); which++)
 		if (strcmp(options[which].name, name) == 0)
 			break;

@@ -49,6 +49,8 @@ struct ctl {
 	const char *size; /* as typed; NULL: not given */
 	const char *ack, *mode, *owner; /* of a new volume; NULL: not given */
 	const char *ns, *kubeconfig, *service_account; /* of Kubernetes; NULL: not given */
+	const char *src_kubeconfig, *dest_kubeconfig; /* of two clusters; NULL: not given */
+	bool unidirectional;
 	const char *domain, *address, *port,
 		*config_dir; /* of this site, for pair; NULL: not given */
 	bool show;
@@ -100,6 +102,7 @@ struct ctl_volumes {
 #define CTL_OPTION_DOMAIN 1048576u /* what a word to a domain is about */
 #define CTL_OPTION_ACCOUNT 2097152u
 #define CTL_OPTION_DRY_RUN 4194304u
+#define CTL_OPTION_CLUSTERS 8388608u /* two of Kubernetes */
 
 struct ctl_command {
 	const char *name;
@@ -203,6 +206,7 @@ int cmd_readyz(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_preflight(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_create(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_create_migration(struct ctl *c, const char *name);
+int cmd_create_clusterpair(struct ctl *c, const char *name);
 int cmd_delete(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_generate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_generate_spec(struct ctl *c, unsigned nargs, const char *const *args);

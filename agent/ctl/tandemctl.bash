@@ -23,7 +23,7 @@ _tandemctl() {
 		case ${COMP_WORDS[i]} in
 		--run-dir) run_dir=${COMP_WORDS[++i]} ;;
 		--timeout | --output | -o | --from | --to | --size | --ack | --mode | --owner | --node | --peer-node) ((i++)) ;;
-		--namespace | -n | --name | --kubeconfig | --service-account) ((i++)) ;;
+		--namespace | -n | --name | --kubeconfig | --src-kubeconfig | --dest-kubeconfig | --service-account) ((i++)) ;;
 		--domain | --address | --port | --config-dir) ((i++)) ;;
 		--migration-schedule | -m | --include-namespaces | --exclude-namespaces | --cluster-pair | -c) ((i++)) ;;
 		-*) ;;
@@ -32,7 +32,7 @@ _tandemctl() {
 	done
 	command=${words[0]:-}
 	case $prev in
-	--kubeconfig)
+	--kubeconfig | --src-kubeconfig | --dest-kubeconfig)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
@@ -80,6 +80,8 @@ _tandemctl() {
 		if [[ ${words[1]:-} = migration ]]; then
 			options+=" --cluster-pair --migration-schedule --include-namespaces --namespace --kubeconfig --dry-run --wait --no-wait"
 			options+=" --output"
+		elif [[ ${words[1]:-} = clusterpair ]]; then
+			options+=" --namespace --src-kubeconfig --dest-kubeconfig --service-account --unidirectional"
 		else
 			options+=" --size --ack --holder --no-holder --mode --owner --peer-node"
 		fi
@@ -100,7 +102,7 @@ _tandemctl() {
 	activate:1 | deactivate:1) words=(clusterdomain migration) ;;
 	perform:1) words=(failover failback) ;;
 	suspend:1 | resume:1) words=(migrationschedule) ;;
-	create:1) words=(volume migration) ;;
+	create:1) words=(volume migration clusterpair) ;;
 	delete:1) words=(volume) ;;
 	generate:1) words=(clusterpair spec) ;;
 	get:1)

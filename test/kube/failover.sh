@@ -61,10 +61,9 @@ blue_up() {
 		blue_allow $s blue
 		kc $s -n blue create serviceaccount mover >/dev/null
 		kc $s create clusterrolebinding mover --clusterrole tandem-migrator-volumes --serviceaccount blue:mover >/dev/null
-		kctl $s generate clusterpair remotecluster -n blue --service-account mover >"$WORK/pair-to-$s.yaml"
 	done
-	kc a apply -f "$WORK/pair-to-b.yaml" >/dev/null
-	kc b apply -f "$WORK/pair-to-a.yaml" >/dev/null
+	in_site a "$BIN/tandemctl" create clusterpair remotecluster -n blue --service-account mover >"$WORK/pairs.out" \
+		--src-kubeconfig "$(kube_dir a)/admin.kubeconfig" --dest-kubeconfig "$(kube_dir b)/admin.kubeconfig"
 }
 
 blue_make() { # site

@@ -228,8 +228,9 @@ expect_eq "its policy's" "$(kc b get sp bluepolicy -o 'jsonpath={.policy.interva
 expect_eq "and not one of a copy" "$(kc a -n blue get ms blueschedule -o 'jsonpath={.metadata.annotations.tandemfs\.dev/static-copy}')" ''
 blue_allow a green
 blue_allow b red
-sed 's/namespace: blue/namespace: green/' "$WORK/pair-to-b.yaml" | kc a apply -f - >/dev/null
-sed 's/namespace: blue/namespace: red/' "$WORK/pair-to-a.yaml" | kc b apply -f - >/dev/null
+pair_to() { kctl "$1" generate clusterpair remotecluster -n blue --service-account mover; } # site
+pair_to b | sed 's/namespace: blue/namespace: green/' | kc a apply -f - >/dev/null
+pair_to a | sed 's/namespace: blue/namespace: red/' | kc b apply -f - >/dev/null
 kc a -n green create deployment web --image x --replicas 2 >/dev/null
 kc a -n green apply -f - >/dev/null <<END
 ---

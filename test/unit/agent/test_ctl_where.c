@@ -200,6 +200,10 @@ Test(ctl_where, an_option_of_another_word_is_refused)
 		{"create", "migration", "x", "-c", "p", "--size", "1G"},
 		{"create", "volume", "x", "--size", "1G", "-n", "blue"},
 		{"create", "volume", "x", "--size", "1G", "--dry-run"},
+		{"create", "volume", "x", "--size", "1G", "--service-account", "y"},
+		{"create", "volume", "x", "--size", "1G", "--unidirectional"},
+		{"create", "migration", "x", "-c", "p", "--no-holder"},
+		{"create", "migration", "x", "-c", "p", "--src-kubeconfig", "y"},
 		{"generate", "spec", "a=x", "b=y", "--config-dir", "/x", "-n", "blue"},
 		{"generate", "clusterpair", "x", "-n", "blue", "--config-dir", "/x"},
 	};
