@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "kube_nodes.h"
+#include "kube_resync.h"
 #include "log.h"
 #include "volume_object.h"
 
@@ -312,7 +313,9 @@ static int look(struct kube_control *c, const char *name, struct json *obj, stru
 	case VOLUME_TELL:
 		if (!s.ours && grow(c, obj, entry, node->name, e))
 			return e->code;
-		return tell(c, obj, entry, node->name, s.ours, e);
+		return resync_look(c, obj, entry, node->name, e)
+			       ? e->code
+			       : tell(c, obj, entry, node->name, s.ours, e);
 	case VOLUME_FORGET:
 		log_info("Volume '%s': its volume is gone", name);
 		return kube_delete(
