@@ -210,8 +210,27 @@ wait_for $((90 + CLAIMS * 8)) "no claim is left" eval '[[ -z $(kb a get pvc -o n
 wait_for $((90 + CLAIMS * 8)) "no volume is left" eval '[[ -z $(kc a get pv -o name) && -z $(leftovers) ]]'
 wait_for 30 "nor at the other cluster" eval '[[ -z $(kc b get pv -o name) && -z $(kb b get pvc -o name) ]]'
 step "all are deleted; those that were being made, too"
+
+# --- the other site is gone for ever: its claim goes when a person says so ----------------------------------------
+claim last quick 64Mi | kb a apply -f - >/dev/null
+wait_for 60 "a last claim" bound a last
+v=$(of a last '{.spec.volumeName}')
+wait_for 60 "at the other cluster, too" bound b last
+leader_kill b KILL
+agent_kill b KILL
+# shellcheck disable=SC2046 # several
+kill -9 $(daemon_of b)
+kube_kill b apiserver
+kb a delete pvc last --wait=false >/dev/null
+wait_for 60 "it says that the other site is away" told a "$v" 'VolumeFailedDelete.*site-b'
+tctl a delete volume "$v" --local --yes >"$WORK/local.out" 2>&1 || fail "delete volume --local: $(cat "$WORK/local.out")"
+wait_for 60 "it says what is left" told a "$v" 'remove the pair where that is gone for ever'
+for p in $(kc a get clusterpairs -A -o 'jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}{" "}{end}'); do
+	kc a -n "${p%/*}" delete clusterpair "${p#*/}" >/dev/null
+done
+wait_for 60 "the volume is gone" gone a pv "$v"
+no_volume a "$v" || fail "something of it is left"
+step "deleted without the other site, which is gone for ever"
 expect_eq "denied" "$(sed -n "/forbidden/{p;q}" "$WORK"/leader-*.out)" ""
 leader_kill a TERM
-leader_kill b TERM
 agent_kill a TERM
-agent_kill b TERM
