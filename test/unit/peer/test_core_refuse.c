@@ -256,8 +256,8 @@ Test(core_refuse, an_active_starts_without_a_peer_whose_disk_was_replaced_when_a
 	rig_connect(r, A, B);
 	cr_assert_not(a->serving);
 	cr_assert_eq(rig_state(r, A, B), CORE_PEER_BEYOND);
-	cr_assert_eq(rig_type(r, A, OPERATOR_DEACTIVATE, 0, "site-b"), CORE_ANSWER_OK, "%s",
-		a->answer);
+	cr_assert_eq(
+		rig_type(r, A, OPERATOR_DEACTIVATE, 0, "site-b"), CORE_ANSWER_OK, "%s", a->answer);
 	cr_assert(a->serving);
 	cr_assert_eq(core_end(a->core).seq, 2);
 	cr_assert_eq(rig_type(r, A, OPERATOR_ACTIVATE, 0, "site-b"), CORE_ANSWER_OK);
