@@ -57,8 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ensure(status >= 400 && status < 500 && e.msg[0] && !r.args);
 	} else {
 		ensure(!strchr(r.volume, '/') && !strchr(r.volume, '.'));
-		ensure((r.what == API_VERB || r.what == API_BEGIN || api_is_task(r.what)) ==
-			(r.args != NULL));
+		ensure((r.what == API_VERB || r.what == API_BEGIN || r.what == API_UPGRADE ||
+			       api_is_task(r.what)) == (r.args != NULL));
 		ensure(r.what != API_VERB || json_get_string(r.args, "verb", "")[0]);
 		ensure(!r.args || !strchr(json_text(r.args, false), '\n'));
 		check_spec(&r);
