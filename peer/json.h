@@ -57,7 +57,7 @@ struct json_member {
 bool json_first(const struct json *obj, struct json_member *ret);
 bool json_next(struct json_member *m);
 
-/* Borrowed until the value changes or is freed. */
+/* Borrowed until the value changes or is freed. It is made in the value: one thread at a time, also for what is const. */
 const char *json_text(const struct json *j, bool pretty);
 /* A whole text; depth at most 64. 0, or -EBADMSG with the reason. */
 int json_parse(const char *text, size_t len, struct json **ret_j, struct err *e);

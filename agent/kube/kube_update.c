@@ -26,6 +26,7 @@ const struct kube_kind kind_domain_update =
 
 struct word { /* to one volume */
 	const char *node, *volume;
+	struct json *body; /* its own: json_text() is of one thread */
 	int code;
 	char text[320];
 };
@@ -33,7 +34,6 @@ struct word { /* to one volume */
 struct saying {
 	struct kube_control *c;
 	const char *verb;
-	const struct json *body;
 	struct word *words;
 	unsigned n;
 	atomic_uint next;
@@ -47,7 +47,7 @@ static void say(struct saying *s, struct word *w)
 	char path[VOLUME_NAME_MAX + 64];
 
 	snprintf(path, sizeof(path), "/v1/volumes/%s/%s", w->volume, s->verb);
-	w->code = node_call(s->c, w->node, path, s->body, VERB_MS, &status, &answer, &e);
+	w->code = node_call(s->c, w->node, path, w->body, VERB_MS, &status, &answer, &e);
 	if (!w->code) {
 		w->code = (int)json_get_int(answer, "code", status == 200 ? 0 : -EPROTO);
 		snprintf(w->text, sizeof(w->text), "%s",
@@ -115,18 +115,21 @@ static enum update_verdict carry_out(
 	const char *domain = json_get_string(spec, "clusterdomain", "");
 	struct json *body = json_object();
 	struct update_tally t = {0};
-	struct saying s = {.c = c, .verb = activate ? "activate" : "deactivate", .body = body};
+	struct saying s = {.c = c, .verb = activate ? "activate" : "deactivate"};
 
 	json_set_string(body, "domain", domain);
 	json_set_bool(body, "yes", true);
 	if (!activate && json_get_bool(spec, "acceptDataLoss", false))
 		json_set_bool(body, "accept_data_loss", true);
 	words_of(c, &t, &s.words, &s.n);
+	for (unsigned i = 0; i < s.n; i++)
+		s.words[i].body = json_copy(body);
 	say_all(&s);
 	for (unsigned i = 0; i < s.n; i++) {
 		log_info("domain '%s': %s: %s: %s", domain, s.verb, s.words[i].volume,
 			s.words[i].text);
 		update_note(&t, s.words[i].volume, s.words[i].code, s.words[i].text, age_s);
+		json_free(s.words[i].body);
 	}
 	free(s.words);
 	json_free(body);
