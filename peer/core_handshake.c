@@ -152,6 +152,11 @@ void core_record_changed(struct core *c, const struct record *old)
 		c->role = core_is_active(c, c->self) ? CORE_CONFIRMING : CORE_STANDBY;
 }
 
+/*
+ * Not caught: a record may count on a disk that is gone. A standby is formatted anew and meets an active that does not
+ * serve yet, which would leave it out; it takes the record, by which it is in sync, and the active's site dies. It can
+ * then be promoted with a yes and serves nothing; or it confirms an active that was left behind. The README warns.
+ */
 static void adopt(struct core *c, const struct record *r)
 {
 	struct record *old = c->rec;

@@ -34,8 +34,8 @@ SAN_ROUNDS=${SAN_ROUNDS:-5}
 san_system='kill-active both-killed pull-kill moments failover standby-killed orphans stale-mount recovering no-exec'
 san_system_long='chaos split hang resync sigterm demote-force standby-stopped power-loss bad-sector repair
 holder-kill holder-kill-fsync holder-kill-read holder-aborts ack-fsync'
-race_system='kill-active failover kube-domains'
-race_system_long='moments pull-kill chaos repair resync holder-kill holder-kill-fsync holder ack-fsync agent agent-failover nodes create'
+race_system='kill-active failover'
+race_system_long='moments pull-kill chaos repair resync holder-kill holder-kill-fsync holder ack-fsync agent agent-failover nodes create kube-domains'
 RACE_SYSTEM=${RACE_SYSTEM:-$race_system${CI_LONG:+ $race_system_long}}
 SAN_SYSTEM=${SAN_SYSTEM:-$san_system${CI_LONG:+ $san_system_long}}
 FUZZ_SECONDS=${FUZZ_SECONDS:-10}

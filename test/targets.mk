@@ -45,7 +45,7 @@ help:
 	@echo 'check                   units and simulator, under two minutes; CRITERION_OPTS="--filter ring/*"'
 	@echo 'check-san               the same and some kill rounds with ASan and UBSan'
 	@echo 'sim                     the simulator for STEPS=100000000 over SEEDS=200, on all cores; SEED=n is the first'
-	@echo 'race                    programs, and daemons in some kill tests, under ThreadSanitizer'
+	@echo 'race                    programs, and daemons and agents in some system tests, under ThreadSanitizer'
 	@echo 'fuzz                    every parser for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'test-system             real mounts, processes and kills; TESTS="name ..." ROUNDS=n'
 	@echo 'test                    setup and all of the above; one line with the counts at the end'
