@@ -44,6 +44,10 @@
  *   side that shall give up.
  * - A peer presents less than what it once acknowledged (a new disk, an old image): it leaves the set
  *   in the record first, and then catches up like any other.
+ * - A disk is replaced while nobody serves, so that nobody leaves that replica out: it does not take the record that
+ *   counts on it (core_handshake.c), so it neither takes over nor confirms anybody.
+ * - The set grows or shrinks while another one of it, cut off, is promoted: the others in the set agree to each change
+ *   of it first (core_ack.c), so one of the two does not happen.
  * - A tail would have to be dropped below what is committed or flushed here, or the ring does not
  *   reach back: nothing is dropped, the peer is beyond the ring. The driver of the one that lags
  *   then pulls (core_pull_from()), outside of the set and so not to be promoted, and starts again from
@@ -178,6 +182,30 @@ bool core_inactive(const struct core *c, unsigned replica)
 bool core_in_sync(const struct core *c, unsigned replica)
 {
 	return c->rec->replicas[replica].in_sync;
+}
+
+bool core_waits_for(const struct core *c, unsigned peer)
+{
+	const struct core_peer *p = &c->peers[peer];
+
+	return core_in_sync(c, peer) || p->joining || p->offered;
+}
+
+bool core_answers(const struct core *c, unsigned peer)
+{
+	const struct core_peer *p = &c->peers[peer];
+
+	return p->up && !p->fork && !core_blank(c, peer);
+}
+
+bool core_blank(const struct core *c, unsigned peer)
+{
+	const struct core_peer *p = &c->peers[peer];
+
+	if (!p->up || !p->hello || !p->out || !core_in_sync(c, peer) || core_same(c, peer))
+		return false;
+	return p->epoch < c->rec->epoch.num ||
+	       (core_is_active(c, c->self) && MAX(p->acked, p->end.seq) < c->commit);
 }
 
 bool core_same(const struct core *c, unsigned peer)

@@ -7,9 +7,11 @@
  * its record's in-sync set, and only moves up. A standby takes over what the active announces, as far
  * as it is durable here.
  *
- * Growing: a peer that has caught up is waited for first (joining), then the record is written with
- * it, then the peer is told. So no commit after the record's write lacks the peer, and none before
- * it that the peer had not acknowledged.
+ * Growing: a peer that has caught up is waited for first (joining), then the others in the set agree, then the
+ * record is written with it, then the peer is told. So no commit after the record's write lacks the peer, and none
+ * before it that the peer had not acknowledged. The others are asked because one of them may have been promoted
+ * meanwhile; from then on commits wait for the peer even if it goes away (offered), until it is in the record, or all
+ * others are known to hold one without it.
  */
 #include "core_impl.h"
 
@@ -21,7 +23,7 @@ void core_commit_move(struct core *c)
 
 	if (core_serving(c)) {
 		for_each_peer (c, i) {
-			if (core_in_sync(c, i) || c->peers[i].joining)
+			if (core_waits_for(c, i))
 				commit = MIN(commit, c->peers[i].acked);
 		}
 	} else {
@@ -122,15 +124,48 @@ void core_on_status(struct core *c, const struct core_event *ev)
 
 /* --- the set --- */
 
+/* Everybody in the set but `peer` can be asked. */
+static bool others_are_there(const struct core *c, unsigned peer)
+{
+	unsigned others = core_set(c) & ~(1u << peer);
+
+	return core_reached_bits(c, others) == others;
+}
+
+static void change_set(struct core *c, unsigned peer, bool in_sync, unsigned restart)
+{
+	unsigned others = core_set(c) & ~(1u << peer);
+
+	core_plan_begin(c, false);
+	c->next->replicas[peer].in_sync = in_sync;
+	if (!others) {
+		core_plan_adopt(c, restart);
+		return;
+	}
+	c->plan.restart = restart;
+	c->peers[peer].offered |= in_sync;
+	core_plan_propose(c, PLAN_SET, others);
+}
+
+static void withdraw_offers(struct core *c)
+{
+	for_each_peer (c, i) {
+		if (core_in_sync(c, i) || others_are_there(c, i))
+			c->peers[i].offered = false;
+	}
+}
+
 /* A peer of the set that lacks what it acknowledged is outdated, in the record first (I3). */
 static bool outdate(struct core *c)
 {
 	for_each_peer (c, i) {
-		if (!core_in_sync(c, i) || !core_same(c, i) || !c->peers[i].lost)
+		const struct core_peer *p = &c->peers[i];
+
+		if (!core_in_sync(c, i) || !p->up ||
+			!(core_blank(c, i) ? core_serving(c) : core_same(c, i) && p->lost) ||
+			!others_are_there(c, i))
 			continue;
-		core_plan_begin(c, false);
-		c->next->replicas[i].in_sync = false;
-		core_plan_adopt(c, 1u << i);
+		change_set(c, i, false, 1u << i);
 		return true;
 	}
 	return false;
@@ -150,6 +185,7 @@ void core_grow(struct core *c)
 		c->again |= c->record_changed;
 		return;
 	}
+	withdraw_offers(c);
 	if (outdate(c))
 		return;
 	if (c->role != CORE_ACTIVE)
@@ -163,11 +199,9 @@ void core_grow(struct core *c)
 		}
 		if (p->acked >= p->live_end)
 			p->joining = true;
-		if (!p->joining || p->acked < c->commit)
+		if (!p->joining || p->acked < c->commit || !others_are_there(c, i))
 			continue;
-		core_plan_begin(c, false);
-		c->next->replicas[i].in_sync = true;
-		core_plan_adopt(c, 0);
+		change_set(c, i, true, 0);
 		p->joining = false;
 		return;
 	}

@@ -152,11 +152,42 @@ void core_record_changed(struct core *c, const struct record *old)
 		c->role = core_is_active(c, c->self) ? CORE_CONFIRMING : CORE_STANDBY;
 }
 
+/* This replica asked for it itself, and died before it wrote it: its disk is the one that it had. */
+static bool is_own(const struct core *c, const struct record *r)
+{
+	for (unsigned i = 0; i < c->facts.nproposed; i++)
+		if (record_follows(r, &c->facts.proposed[i]))
+			return true;
+	return false;
+}
+
 /*
- * Not caught: a record may count on a disk that is gone. A standby is formatted anew and meets an active that does not
- * serve yet, which would leave it out; it takes the record, by which it is in sync, and the active's site dies. It can
- * then be promoted with a yes and serves nothing; or it confirms an active that was left behind. The README warns.
+ * Everybody in a set has agreed to each record with a new epoch before an entry of it was acknowledged, and has what was
+ * acknowledged. So this one is on another disk than the one that `r` counts on: an empty replica with its first record
+ * that is told of an epoch; one that is out of the set by its own record, where `r` is of a later epoch (it joins under
+ * a record that it has) or somebody knows of a commit beyond its end. It does not take such a record, by which it would
+ * confirm what it does not know, and take over with what it has not. The active leaves it out; a record that says so it
+ * takes, and comes back as any other.
  */
+static bool counts_on_lost(const struct core *c, const struct record *r, uint64_t commit)
+{
+	bool first = !c->rec->epoch.num && !c->end.seq;
+
+	if (!r->replicas[c->self].in_sync || is_own(c, r))
+		return false;
+	if (core_in_sync(c, c->self) && !first)
+		return false;
+	return r->epoch.num > c->rec->epoch.num || c->end.seq < commit;
+}
+
+void core_set_met(struct core *c, bool met)
+{
+	if (c->facts.met == met)
+		return;
+	c->facts.met = met;
+	core_act(c, ACT_PERSIST_FACTS)->facts = c->facts;
+}
+
 static void adopt(struct core *c, const struct record *r)
 {
 	struct record *old = c->rec;
@@ -166,6 +197,7 @@ static void adopt(struct core *c, const struct record *r)
 	c->rec = c->next;
 	c->next = old;
 	core_record_changed(c, old);
+	core_set_met(c, false);
 }
 
 /* --- what arrives --- */
@@ -210,17 +242,21 @@ static void note_hello(struct core *c, unsigned peer, const struct msg_hello *h)
 
 	p->hello = true;
 	p->fork = p->beyond = p->lost = false;
+	p->epoch = h->record->epoch.num;
+	p->out = !p->epoch || !h->record->replicas[peer].in_sync;
 	p->asked = p->following = false;
 	p->version = h->record->version;
 	p->serving = h->serving;
 	p->end = h->end;
+	if (p->acked > h->end.seq)
+		p->acked = 0;
 	p->flushed = h->flushed;
 	p->before = h->before;
 	p->commit = h->commit;
 	p->grant = h->grant;
 	p->level = h->entry_format_max;
 	p->space_known = false;
-	if (!core_in_sync(c, peer)) /* its disk may be another one by now */
+	if (!core_in_sync(c, peer) || p->out) /* its disk may be another one by now */
 		p->space_epoch = (struct epoch){0};
 	core_relation_forget(c, peer);
 	p->announced = 0;
@@ -240,7 +276,7 @@ static void relate(struct core *c, unsigned peer, const struct msg_hello *h)
 		p->relation = RELATION_AHEAD;
 	else
 		p->relation = RELATION_DIVERGED;
-	if (p->relation == RELATION_DIVERGED || p->acked > p->end.seq)
+	if (p->relation == RELATION_DIVERGED)
 		p->acked = 0;
 }
 
@@ -310,13 +346,17 @@ void core_on_hello(struct core *c, unsigned peer, const struct msg *m)
 		if (!known_fork) /* it shall know, too */
 			core_send_hello(c, peer);
 		return;
-	case RECORD_OLDER: /* it adopts ours and says HELLO again */
-		c->reached = true;
+	case RECORD_OLDER: /* it adopts ours and says HELLO again, but: counts_on_lost() */
+		c->reached |= !core_blank(c, peer);
 		tell(c, peer);
 		return;
 	case RECORD_NEWER:
 		if (core_plan_is(c, &h->record->version)) {
 			relate(c, peer, h); /* it holds our proposal */
+			return;
+		}
+		if (counts_on_lost(c, h->record, h->commit)) {
+			core_set_met(c, true);
 			return;
 		}
 		adopt(c, h->record);
@@ -361,6 +401,11 @@ void core_on_record(struct core *c, unsigned peer, const struct msg *m)
 		answer = core_send(c, peer, MSG_RECORD_ACK);
 		answer->record_ack = (struct msg_record_ack){
 			.nonce = m->record.nonce, .accepted = 0, .version = c->rec->version};
+		return;
+	}
+	if (order == RECORD_NEWER && !m->record.nonce &&
+		counts_on_lost(c, r, MAX(c->peers[peer].commit, c->peers[peer].announced))) {
+		core_set_met(c, true);
 		return;
 	}
 	if (order == RECORD_NEWER)

@@ -56,12 +56,15 @@ struct core_peer {
 	bool space_known; /* if any, on this connection */
 
 	/* our stream to it */
+	bool out; /* its record is one without an epoch, or does not count on it */
+	uint32_t epoch; /* number, in its record */
 	bool beyond; /* our ring does not reach back to it, or it cannot drop what it should */
 	bool lost; /* it is in the set, and lacks what it acknowledged */
 	bool fetching; /* one ACT_FETCH in flight */
 	bool refetch; /* its outcome is of no interest any more */
 	bool live; /* everything appended was sent; the next batches go at once */
 	bool joining; /* commits wait for it already, the record will say so next */
+	bool offered; /* somebody may hold a record that says so */
 	uint64_t live_end;
 	uint64_t sent; /* last seq sent */
 	uint64_t fetch_wait; /* a FETCH found nothing durable: again when durable passes this */
@@ -88,7 +91,8 @@ enum core_plan_kind {
 	PLAN_PROMOTE,
 	PLAN_DEACTIVATE,
 	PLAN_DEMOTE,
-	PLAN_RAISE
+	PLAN_RAISE,
+	PLAN_SET
 };
 
 struct core_plan {
@@ -97,6 +101,7 @@ struct core_plan {
 	uint64_t nonce;
 	unsigned waiting; /* bits of peers that have not answered yet */
 	bool accepted; /* by somebody */
+	unsigned restart; /* PLAN_SET: streams that begin anew when it is done (bits) */
 	bool word; /* the operator's word confirms this replica */
 	char done[CORE_TEXT_MAX]; /* the answer when it is done */
 };
@@ -181,6 +186,8 @@ int core_active(const struct core *c); /* index, or -1 */
 bool core_is_active(const struct core *c, unsigned replica);
 bool core_inactive(const struct core *c, unsigned replica);
 bool core_in_sync(const struct core *c, unsigned replica);
+/* Commits of this active do: it is in the set, or about to be. */
+bool core_waits_for(const struct core *c, unsigned peer);
 /* Connected, shook hands, and holds our record, or the one that we planned. */
 bool core_same(const struct core *c, unsigned peer);
 const char *core_domain(const struct core *c, unsigned replica);
@@ -206,6 +213,12 @@ void core_on_record_ack(struct core *c, unsigned peer, const struct msg *m);
 /* Tells the connected peers that do not hold the record. `restart` (bits): those whose stream begins
  * again from a handshake; the others get the record alone. */
 void core_spread(struct core *c, unsigned restart);
+/* facts.met; and for good. */
+void core_set_met(struct core *c, bool met);
+/* It is counted on and has lost what it had (a replaced disk): counts_on_lost(), seen from here. */
+bool core_blank(const struct core *c, unsigned peer);
+/* Connected, and no fork or empty disk: it knows whether it is the active one. */
+bool core_answers(const struct core *c, unsigned peer);
 /* c->rec has become another: PERSIST_RECORD, and what is known of the peers is looked at again. */
 void core_record_changed(struct core *c, const struct record *old);
 

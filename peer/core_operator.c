@@ -225,6 +225,13 @@ static void deactivate_unconfirmed(
 {
 	unsigned theirs = core_domain_bits(c, op->domain);
 
+	if (c->facts.met) {
+		core_answer(c, o, -EPERM,
+			"this replica is empty (a replaced disk), and has nothing of the volume: "
+			"type 'deactivate clusterdomain' of this domain on the other side, which "
+			"takes over there");
+		return;
+	}
 	if (core_reached_bits(c, theirs) == theirs && c->role == CORE_STARTING &&
 		!any_beyond(c, core_set(c))) {
 		core_answer(c, o, CORE_ANSWER_SOON,
@@ -279,7 +286,7 @@ static void deactivate(struct core *c, const struct core_operator *op, struct co
 		return;
 	}
 	if (active >= 0 && !strcmp(op->domain, core_domain(c, (unsigned)active))) {
-		if (own || (c->peers[active].up && !c->peers[active].fork))
+		if (own || core_answers(c, (unsigned)active))
 			core_answer(c, o, -EBUSY,
 				core_text(c,
 					"%s is the active side%s. To hand over, type 'tandemctl "

@@ -8,11 +8,12 @@
  *   DEACTIVATE  a domain leaves; its reached replicas accept first (the leaver first)
  *   DEMOTE      nobody is active; everyone in the set accepts
  *   RAISE       a higher format level; everyone accepts
+ *   SET         a replica joins the set or is left out of it; the others in the set accept
  *
- * Failure modes: an acceptor is lost before it answered. START and DEMOTE are tried again when it is
+ * Failure modes: an acceptor is lost before it answered. START, DEMOTE and SET are tried again when it is
  * back, PROMOTE and RAISE are told to the operator as failed, DEACTIVATE goes on without it. Either way the
  * acceptor may hold the planned record: the version was noted in the facts before it was sent, and
- * becomes an ancestor of whatever this replica plans next (core.c says why).
+ * becomes an ancestor of whatever this replica plans next (core.c says why). Two plans cross: core_plan_stands().
  */
 #include "core_impl.h"
 
@@ -46,11 +47,17 @@ bool core_plan_is(const struct core *c, const struct record_version *v)
 	return c->plan.kind != PLAN_NONE && version_equal(&c->next->version, v);
 }
 
+/*
+ * `peer` proposes `r` while a plan of this replica is under way. It stands when somebody else may hold it by now, who
+ * would hold what does not follow `r`; where only these two are asked, the lower one's does. Both standing is fine:
+ * both are given up, and each finds out what the third one holds.
+ */
 bool core_plan_stands(const struct core *c, unsigned peer, const struct record *r)
 {
 	if (c->plan.kind == PLAN_NONE || record_follows(r, &c->next->version))
 		return false;
-	return c->plan.accepted || uuid_compare(&c->cfg.self, &c->rec->replicas[peer].uuid) < 0;
+	return c->plan.accepted || c->plan.waiting & ~(1u << peer) ||
+	       uuid_compare(&c->cfg.self, &c->rec->replicas[peer].uuid) < 0;
 }
 
 void core_plan_remember(struct core *c)
@@ -134,9 +141,14 @@ static void carried_out(struct core *c, enum core_plan_kind kind)
 		c->role = CORE_STARTING;
 		c->epoch_mine = true;
 		c->word = c->plan.word;
+		core_set_met(c, false); /* with --accept-data-loss */
 		c->promote = c->plan.origin;
 		memcpy(c->promote_done, c->plan.done, sizeof(c->promote_done));
 		core_spread(c, ~0u);
+		break;
+	case PLAN_SET:
+		if (c->role != CORE_FENCED)
+			core_spread(c, c->plan.restart);
 		break;
 	default:
 		core_answer(c, &c->plan.origin, CORE_ANSWER_OK, core_text(c, "%s", c->plan.done));

@@ -186,8 +186,7 @@ static bool refused(struct core *c, const struct core_operator *op, struct core_
 	}
 	if (core_busy(c, o))
 		return true;
-	if (active >= 0 && active != (int)c->self && c->peers[active].up &&
-		!c->peers[active].fork) {
+	if (active >= 0 && active != (int)c->self && core_answers(c, (unsigned)active)) {
 		core_answer(c, o, -EBUSY,
 			core_text(c,
 				"%s is active and answers. To hand over, type 'tandemctl demote "
@@ -199,14 +198,16 @@ static bool refused(struct core *c, const struct core_operator *op, struct core_
 	}
 	if (loss)
 		return false;
-	if (!core_in_sync(c, c->self)) {
+	if (!core_in_sync(c, c->self) || c->facts.met) {
 		core_answer(c, o, -EPERM,
 			core_text(c,
 				"%s is %s: it lacks what was acknowledged without it. Promote the "
 				"other "
 				"side, or use --accept-data-loss",
 				core_domain(c, c->self),
-				core_inactive(c, c->self) ? "inactive" : "outdated"));
+				core_inactive(c, c->self) ? "inactive"
+				: c->facts.met		  ? "empty (a replaced disk)"
+							  : "outdated"));
 		return true;
 	}
 	if (c->facts.bad_starts >= 3) {
@@ -246,7 +247,7 @@ void core_promote(struct core *c, const struct core_operator *op, struct core_or
 	}
 	if (refused(c, op, o))
 		return;
-	if (!core_in_sync(c, c->self)) {
+	if (!core_in_sync(c, c->self) || c->facts.met) {
 		promote_lossy(c, op, o);
 		return;
 	}

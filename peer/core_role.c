@@ -133,7 +133,7 @@ void core_roles(struct core *c)
 		return;
 	if (c->plan.kind != PLAN_NONE && c->plan.kind != PLAN_START)
 		return; /* an operator's word is being agreed on */
-	if (c->facts.demoted || !confirmed(c, set)) {
+	if (c->facts.demoted || (c->facts.met && !c->word) || !confirmed(c, set)) {
 		back_to_confirming(c);
 		return;
 	}

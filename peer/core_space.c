@@ -112,7 +112,7 @@ void core_granted(const struct core *c, struct core_granted *ret_g)
 	for_each_peer (c, i) {
 		const struct core_peer *p = &c->peers[i];
 
-		if ((!core_in_sync(c, i) && !p->joining) || !speaks(c, i))
+		if (!core_waits_for(c, i) || !speaks(c, i))
 			continue;
 		if (!of_this_epoch(c, i)) {
 			ret_g->data_upto = 0; /* it is on its way */
@@ -127,8 +127,8 @@ const struct msg_space *core_limits(const struct core *c, unsigned replica)
 {
 	const struct core_peer *p = &c->peers[replica];
 
-	if (replica == c->self || (!core_in_sync(c, replica) && !p->joining) ||
-		!speaks(c, replica) || !of_this_epoch(c, replica))
+	if (replica == c->self || !core_waits_for(c, replica) || !speaks(c, replica) ||
+		!of_this_epoch(c, replica))
 		return NULL;
 	return &p->space;
 }

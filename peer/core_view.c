@@ -99,7 +99,7 @@ static enum core_peer_state state_of(const struct core *c, unsigned peer)
 		return CORE_PEER_FORK;
 	if (core_inactive(c, peer) || (core_is_active(c, peer) && core_inactive(c, c->self)))
 		return CORE_PEER_INACTIVE;
-	if (p->beyond)
+	if (p->beyond || core_blank(c, peer))
 		return CORE_PEER_BEYOND;
 	if (core_is_active(c, peer))
 		return p->following ? CORE_PEER_FOLLOWED : CORE_PEER_HELLO;
@@ -110,6 +110,29 @@ static enum core_peer_state state_of(const struct core *c, unsigned peer)
 	if (core_in_sync(c, peer) && p->live && p->acked >= c->commit)
 		return CORE_PEER_IN_SYNC;
 	return CORE_PEER_CATCHING_UP;
+}
+
+/* A member of the set that lacks what it should have, and how to go on. */
+static void text_lost(const struct core *c, unsigned peer, char *t)
+{
+	const char *name = core_domain(c, peer);
+	const char *lost = core_blank(c, peer)
+				   ? "has lost what it had"
+				   : "lacks what the journal here does not reach back to";
+	int n = snprintf(
+		t, CORE_TEXT_MAX, "%s is in the in-sync set and %s (a replaced disk?)", name, lost);
+
+	if (core_is_active(c, c->self) && !core_serving(c))
+		snprintf(t + n, CORE_TEXT_MAX - (size_t)n,
+			": to serve without it, and then bring it back, 'tandemctl deactivate "
+			"clusterdomain %s', then 'activate'",
+			name);
+	else if (core_active(c) < 0)
+		snprintf(t + n, CORE_TEXT_MAX - (size_t)n,
+			": to serve without it, 'tandemctl promote %s --yes'", c->cfg.volume_name);
+	else if (core_is_active(c, peer))
+		snprintf(t + n, CORE_TEXT_MAX - (size_t)n,
+			": to take over here, 'tandemctl deactivate clusterdomain %s'", name);
 }
 
 static void text_of(const struct core *c, unsigned peer, enum core_peer_state state, char *t)
@@ -158,13 +181,8 @@ static void text_of(const struct core *c, unsigned peer, enum core_peer_state st
 			core_inactive(c, peer) ? name : own, core_inactive(c, peer) ? name : own);
 		break;
 	case CORE_PEER_BEYOND:
-		if (core_is_active(c, c->self) && !core_serving(c)) {
-			snprintf(t, CORE_TEXT_MAX,
-				"%s is in the in-sync set and lacks what the journal here does not "
-				"reach back to (a replaced disk?): to serve without it, and then "
-				"bring it back, 'tandemctl deactivate clusterdomain %s', then "
-				"'activate'",
-				name, name);
+		if (core_blank(c, peer) || (core_is_active(c, c->self) && !core_serving(c))) {
+			text_lost(c, peer, t);
 			break;
 		}
 		snprintf(t, CORE_TEXT_MAX,
@@ -270,6 +288,9 @@ const char *core_trouble(const struct core *c)
 	}
 	if (core_inactive(c, c->self))
 		return "this domain is inactive: 'tandemctl activate clusterdomain' brings it back";
+	if (c->facts.met)
+		return "empty, and counted on by the others (a replaced disk): waits until the "
+		       "active side has left it out, and catches up then";
 	if (active == (int)c->self && c->facts.demoted)
 		return "demoted by force: waits for 'tandemctl promote'";
 	if (c->role == CORE_CONFIRMING)

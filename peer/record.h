@@ -106,6 +106,9 @@ struct replica_facts {
 	bool damaged; /* a block of RocksDB's files had not its checksum: each start looks at them all.
 		       * The highest bit of bad_starts on the disk, so that an older build takes this
 		       * replica for suspect */
+	/* It is empty, has its first record, and was told of one with an epoch that counts on it: what it had when
+	 * that became true is gone (a replaced disk). A bit of bad_starts on the disk, too. The core's alone. */
+	bool met;
 	uint64_t committed; /* highest commit index known when last written; informative */
 	/* Versions that this replica proposed to others when its record was `base`, and that its
 	 * record does not contain: somebody may hold them, so the next record counts them as ancestors,

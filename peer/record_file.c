@@ -27,6 +27,7 @@
 #define FACTS_MAGIC 0x41464654u /* "TFFA" */
 #define FACTS_BODY_MAX 1024u
 #define FACTS_DAMAGED 0x80000000u /* in the number of bad starts */
+#define FACTS_MET 0x40000000u
 
 static int write_all(int fd, const uint8_t *p, size_t n)
 {
@@ -205,7 +206,8 @@ int facts_load(const char *path, struct replica_facts *ret_f, struct err *e)
 	f.demoted = bytes_get8(&b);
 	f.bad_starts = bytes_get32(&b);
 	f.damaged = f.bad_starts & FACTS_DAMAGED;
-	f.bad_starts &= ~FACTS_DAMAGED;
+	f.met = f.bad_starts & FACTS_MET;
+	f.bad_starts &= ~(FACTS_DAMAGED | FACTS_MET);
 	f.committed = bytes_get64(&b);
 	get_version(&b, &f.base);
 	f.nproposed = bytes_get32(&b);
@@ -226,7 +228,8 @@ int facts_store(const char *path, const struct replica_facts *f, struct err *e)
 
 	ensure(f->nproposed <= FACTS_PROPOSED_MAX);
 	bytes_put8(&b, f->demoted);
-	bytes_put32(&b, (f->bad_starts & ~FACTS_DAMAGED) | (f->damaged ? FACTS_DAMAGED : 0));
+	bytes_put32(&b, (f->bad_starts & ~(FACTS_DAMAGED | FACTS_MET)) |
+				(f->damaged ? FACTS_DAMAGED : 0) | (f->met ? FACTS_MET : 0));
 	bytes_put64(&b, f->committed);
 	put_version(&b, &f->base);
 	bytes_put32(&b, f->nproposed);

@@ -171,6 +171,8 @@ void check_record(struct world *w, struct node *n, const struct record *old)
 	if (became && n->errors >= 3 && !n->risk_accepted && !known_elsewhere(w, n))
 		violation(w, "I9: the suspect replica %u becomes active without --accept-data-loss",
 			n->index);
+	if (r->version.number > n->replaced_version && r->replicas[n->index].in_sync)
+		n->replaced = 0;
 	if (!w->forked)
 		check_domains(w, n, old);
 	look_for_forks(w, n);
@@ -225,6 +227,8 @@ static void check_durable_everywhere(struct world *w, struct node *n, uint64_t s
 
 		if (!n->disk.record.replicas[i].in_sync && i != n->index)
 			continue;
+		if (o->replaced && seq <= o->lost && !o->disk.end.seq)
+			continue; /* its word may have been on its way */
 		if (disk_durable(&o->disk) < seq || o->disk.chain[seq] != n->disk.chain[seq]) {
 			violation(w, "I1: %llu is acknowledged by %u and not durable on %u",
 				(unsigned long long)seq, n->index, i);
@@ -295,12 +299,16 @@ void check_space(struct world *w, struct node *n)
 	if (n->level < 2 ||
 		w->forked) /* of a fork's other side one may have become another's replica */
 		return;
+	if (!epoch_equal(n->disk.record.epoch, n->epoch))
+		return; /* it is fenced by this record, which counts on others for another epoch */
 	for (unsigned i = 0; i < w->n; i++) {
 		const struct node *o = &w->node[i];
 		bool here = epoch_equal(o->disk.space_epoch, n->epoch);
 
 		if (o->level < 2 || (i != n->index && !n->disk.record.replicas[i].in_sync))
 			continue;
+		if (o->replaced)
+			continue; /* its grant was of the other disk */
 		if (o->disk.space_epoch.num > n->epoch.num)
 			continue; /* it takes nothing of this epoch any more */
 		if (n->data_used > (here ? o->disk.space_upto : 0)) {
@@ -457,10 +465,15 @@ void check_mended(struct world *w)
 	w->truth_epoch = active->epoch;
 }
 
-/* Who gave up long ago holds the record of the side that was kept. */
+/* Who gave up long ago holds the record of the side that was kept. A third one may hold the other side's still. */
 static void check_gave_up(struct world *w, const struct node *n)
 {
+	const struct record *r = &n->disk.record;
+	int a = uuid_is_zero(&r->active) ? -1 : record_find(r, &r->active);
+
 	if (n->gave_up_at < w->calm_since || n->gave_up_at + SEC > w->now)
+		return;
+	if (a >= 0 && record_compare(r, &w->node[a].disk.record) == RECORD_SAME)
 		return;
 	violation(w, "liveness: replica %u gave its state up and holds another record", n->index);
 }

@@ -203,6 +203,46 @@ static void people_mend(struct world *w)
 			(unsigned)(winner->disk.record.inactive[0][5] - 'a'));
 }
 
+static bool sees_replaced(const struct node *n, unsigned peer)
+{
+	struct core_peer_view v;
+
+	core_peer_view(n->core, peer, &v);
+	return v.state == CORE_PEER_BEYOND && strstr(v.text, "replaced disk");
+}
+
+/* Nobody is active, and one of the set has another disk: a promote needs a yes. */
+static bool waits_for_replaced(const struct world *w)
+{
+	for (unsigned i = 0; i < w->n; i++)
+		for (unsigned k = 0; k < w->n; k++)
+			if (k != i && w->node[i].up && holds_newest(w, &w->node[i]) &&
+				uuid_is_zero(&w->node[i].disk.record.active) &&
+				sees_replaced(&w->node[i], k))
+				return true;
+	return false;
+}
+
+/* What the status advises where an active waits for one that has nothing any more, or is that one. */
+static bool leave_out_replaced(struct world *w)
+{
+	for (unsigned i = 0; i < w->n; i++) {
+		struct node *n = &w->node[i];
+		const struct uuid *active = &n->disk.record.active;
+
+		if (!n->up || n->serving || !holds_newest(w, n))
+			continue;
+		for (unsigned k = 0; k < w->n; k++) {
+			if (!sees_replaced(n, k) || (!uuid_equal(active, &n->uuid) &&
+							    !uuid_equal(active, &w->node[k].uuid)))
+				continue;
+			type(w, n, OPERATOR_DEACTIVATE, OPERATOR_YES, k);
+			return true;
+		}
+	}
+	return false;
+}
+
 /* In the calm somebody sane puts things right, so that worlds live on: promotes where nobody is
  * active, activates what is inactive. */
 void people_repair(struct world *w)
@@ -211,8 +251,8 @@ void people_repair(struct world *w)
 		people_mend(w);
 		return;
 	}
-	if (w->people == PEOPLE_NONE || w->forked || w->now > w->calm_since + 400 * MS ||
-		sim_chance(w, 4))
+	if (leave_out_replaced(w) || w->people == PEOPLE_NONE || w->forked ||
+		(w->now > w->calm_since + 400 * MS && !waits_for_replaced(w)) || sim_chance(w, 4))
 		return;
 	for (unsigned i = 0; i < w->n; i++) {
 		struct node *n = &w->node[i];
@@ -222,7 +262,11 @@ void people_repair(struct world *w)
 		if (!n->up || !holds_newest(w, n))
 			continue;
 		if ((none && r->replicas[i].in_sync) || (own && n->disk.facts.demoted)) {
-			type(w, n, OPERATOR_PROMOTE, 0, 0);
+			uint32_t flags = 0;
+
+			for (unsigned k = 0; k < w->n; k++)
+				flags |= sees_replaced(n, k) ? OPERATOR_YES : 0;
+			type(w, n, OPERATOR_PROMOTE, flags, 0);
 			return;
 		}
 		if (own && n->serving && r->ninactive) {

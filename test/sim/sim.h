@@ -45,6 +45,7 @@ enum sim_break {
 	BREAK_GRANT_MORE, /* a replica grants more room than it has */
 	BREAK_STAGE_BEYOND, /* the active does not look at grants */
 	BREAK_TRUST_SUSPECT, /* a replica does not count the starts that ended with an I/O error */
+	BREAK_TRUST_EMPTY, /* a replica on another disk takes the record that counts on it */
 	BREAK_ERROR_GOES_ON, /* a write fails, and the daemon goes on as if it had not */
 	BREAK_DEAF, /* a connection never comes back: nothing moves any more */
 	BREAK_COUNT,
@@ -121,6 +122,9 @@ struct node {
 	struct record begins_with;
 	uint64_t acked; /* the highest seq that it acknowledged itself, in the state that it has */
 	uint32_t acked_chain;
+	uint64_t lost; /* the highest that was durable on a disk of it that was replaced */
+	uint64_t replaced; /* then; until it takes a newer record by which it is in sync again */
+	uint64_t replaced_version;
 	bool resync_typed; /* in this life */
 	uint64_t gave_up_at;
 	bool zombie; /* BREAK_NO_FENCE */
@@ -189,12 +193,14 @@ struct sim_event {
 };
 
 struct world {
+	struct record birth; /* what each replica begins with */
+	struct record kept; /* BREAK_TRUST_EMPTY */
 	struct sim_options opt;
 	uint64_t random, now, step, order, ids;
 	uint64_t
 		random_level; /* a stream of its own: worlds of level 1 replay as they did before there was another */
 	uint64_t random_disks; /* another: which disks fail, and when */
-	uint64_t errors;
+	uint64_t errors, replaced;
 	uint64_t worlds, forks, commits, starts, pulls, resyncs, raises,
 		waits; /* counters over all worlds */
 	struct sim_event *heap;

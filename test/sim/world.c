@@ -112,6 +112,33 @@ static void heal(struct world *w)
 				wire_set_cut(w, a, b, false);
 }
 
+/* A standby's disk is replaced, and formatted for the volume again, where all that is needed is still elsewhere: never
+ * the active's, and while nobody says that he accepts a loss. */
+static void replace_disk(struct world *w)
+{
+	struct node *n = &w->node[sim_below_disks(w, w->n)];
+	const struct record *r = &w->node[0].disk.record;
+
+	for (unsigned i = 1; i < w->n; i++)
+		if (record_compare(&w->node[i].disk.record, r) == RECORD_NEWER)
+			r = &w->node[i].disk.record;
+	for (unsigned i = 0; i < w->n; i++)
+		if (w->node[i].replaced)
+			return; /* one at a time */
+	if (w->forked || (w->people != PEOPLE_NONE && w->people != PEOPLE_STRICT) ||
+		uuid_is_zero(&r->active) || uuid_equal(&r->active, &n->uuid) || !n->up)
+		return;
+	node_crash(w, n, false);
+	trace(w, "the disk of %u is replaced", n->index);
+	w->replaced++;
+	n->lost = MAX(n->lost, disk_durable(&n->disk));
+	n->replaced = w->now;
+	n->replaced_version = r->version.number;
+	n->acked = n->errors = n->failing = 0;
+	record_copy(&w->kept, &n->disk.record);
+	disk_empty(&n->disk, w->opt.brk == BREAK_TRUST_EMPTY ? &w->kept : &w->birth);
+}
+
 static void fault(struct world *w)
 {
 	unsigned a = (unsigned)sim_below(w, w->n);
@@ -125,6 +152,8 @@ static void fault(struct world *w)
 		n->failing = 1 + (unsigned)sim_below_disks(w, 5);
 		trace(w, "the disk of %u fails %u times", n->index, n->failing);
 	}
+	if (!w->opt.sound_disks && !sim_below_disks(w, 24))
+		replace_disk(w);
 	switch (sim_below(w, 8)) {
 	case 0:
 		node_crash(w, &w->node[a], true);
@@ -227,7 +256,7 @@ static void begin_chaos(struct world *w)
 
 static void begin_world(struct world *w)
 {
-	static struct record r;
+	struct record *r = &w->birth;
 
 	w->n = w->opt.replicas;
 	w->now = SEC;
@@ -242,7 +271,7 @@ static void begin_world(struct world *w)
 		for (unsigned b = 0; b < REPLICAS_MAX; b++)
 			for (unsigned s = 0; s < 2; s++)
 				w->link[a][b].side[s].stalled_tail = &w->link[a][b].side[s].stalled;
-	birth_record(w, &r);
+	birth_record(w, r);
 	trace(w, "world %llu: people %d%s", (unsigned long long)w->worlds, w->people,
 		w->small_ring ? ", small rings" : "");
 	for (unsigned i = 0; i < w->n; i++) {
@@ -257,8 +286,8 @@ static void begin_world(struct world *w)
 		n->disk.log = d.log;
 		n->disk.cap = d.cap;
 		n->index = i;
-		n->uuid = r.replicas[i].uuid;
-		disk_init(&n->disk, &r);
+		n->uuid = r->replicas[i].uuid;
+		disk_init(&n->disk, r);
 		sim_at(w, w->now + sim_below(w, 10 * MS),
 			(struct sim_event){.type = SIM_START, .node = i, .life = n->life});
 		tick(w, SIM_STATUS, i, 5 * MS);

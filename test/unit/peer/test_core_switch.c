@@ -435,3 +435,44 @@ Test(core_switch, a_plan_is_above_every_epoch_of_the_promotions_that_broke_off)
 	free(old);
 	rig_free(r);
 }
+
+/* One of its set is not there, and may have been promoted: it must not find that the set has grown meanwhile. */
+Test(core_switch, nobody_joins_while_another_of_the_set_is_away)
+{
+	struct rig *r = rig_three();
+
+	rig_type(r, A, OPERATOR_DEACTIVATE, OPERATOR_YES, "site-c");
+	rig_cut(r, A, C);
+	rig_cut(r, B, C);
+	rig_type(r, A, OPERATOR_ACTIVATE, 0, "site-c");
+	rig_write(r, A, 1);
+	rig_cut(r, A, B);
+	rig_connect(r, A, C);
+	rig_pass(r, 1000);
+	cr_assert_eq(core_end(r->node[C].core).seq, 1);
+	cr_assert_not(r->node[A].record.replicas[C].in_sync);
+	cr_assert_eq(rig_type(r, B, OPERATOR_DEACTIVATE, OPERATOR_YES, "site-a"), CORE_ANSWER_OK);
+	cr_assert(r->node[B].serving);
+	rig_connect(r, A, B);
+	rig_connect(r, B, C);
+	for (unsigned i = A; i <= C; i++)
+		cr_assert_neq(record_compare(&r->node[i].record, &r->node[B].record), RECORD_FORK);
+	rig_free(r);
+}
+
+/* It is asked, and agrees; commits wait for who joins from then on. */
+Test(core_switch, the_others_of_the_set_agree_to_who_joins)
+{
+	struct rig *r = rig_three();
+
+	rig_type(r, A, OPERATOR_DEACTIVATE, OPERATOR_YES, "site-c");
+	rig_write(r, A, 1);
+	rig_type(r, A, OPERATOR_ACTIVATE, 0, "site-c");
+	for (unsigned i = A; i <= C; i++)
+		cr_assert(r->node[i].record.replicas[C].in_sync);
+	cr_assert_eq(r->node[A].commit, 1);
+	rig_cut(r, A, C);
+	rig_write(r, A, 1);
+	cr_assert_eq(r->node[A].commit, 1);
+	rig_free(r);
+}
