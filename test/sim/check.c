@@ -309,7 +309,7 @@ void check_space(struct world *w, struct node *n)
 			continue;
 		if (o->replaced)
 			continue; /* its grant was of the other disk */
-		if (o->disk.space_epoch.num > n->epoch.num)
+		if (MAX(o->disk.record.epoch.num, o->disk.space_epoch.num) > n->epoch.num)
 			continue; /* it takes nothing of this epoch any more */
 		if (n->data_used > (here ? o->disk.space_upto : 0)) {
 			violation(w, "I8: %u has staged up to block %llu, %u has room up to %llu",
