@@ -35,7 +35,8 @@
  *   who has accepted holds a newer record than the proposer, which adopts it at the next handshake
  *   and goes on from there. A proposal is noted in the facts before it is sent, and counts as an
  *   ancestor of the proposer's next record: so if a person drops the unreachable acceptor instead,
- *   what the acceptor holds is older, not a fork.
+ *   what the acceptor holds is older, not a fork. Of three, one may accept it while another is promoted: who is
+ *   asked promises then, and does not adopt it before all have (core_plan.c).
  * - A replica dies between writing a record and acting on it: the set shrinks first at the leaver and
  *   grows first at the active, a new epoch is durable before the first batch, so what is left is too
  *   careful, never too bold.

@@ -408,6 +408,13 @@ void core_on_record(struct core *c, unsigned peer, const struct msg *m)
 		core_set_met(c, true);
 		return;
 	}
+	if (order == RECORD_NEWER && m->record.nonce && core_plan_is_promise(c->rec, r, c->self)) {
+		core_plan_promise(c, r);
+		answer = core_send(c, peer, MSG_RECORD_ACK);
+		answer->record_ack = (struct msg_record_ack){
+			.nonce = m->record.nonce, .accepted = 1, .version = r->version};
+		return;
+	}
 	if (order == RECORD_NEWER)
 		adopt(c, r);
 	if (order == RECORD_OLDER && !m->record.nonce) { /* news that is none: here is some */
@@ -445,7 +452,12 @@ void core_on_record_ack(struct core *c, unsigned peer, const struct msg *m)
 	}
 	if (!a->accepted)
 		return; /* to a plan that is given up */
-	p->version = a->version;
-	if (core_plan_is(c, &a->version) && a->nonce == c->plan.nonce)
+	if (!asked && a->nonce && c->rec->nreplicas > 2) {
+		core_close(c, peer, "an answer to a plan that was given up");
+		return;
+	}
+	if (!asked || !core_plan_is_promise(c->rec, c->next, peer))
+		p->version = a->version;
+	if (core_plan_is(c, &a->version) && asked)
 		core_plan_accepted(c, peer);
 }

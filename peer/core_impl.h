@@ -281,6 +281,9 @@ void core_plan_overtaken(struct core *c);
 /* Two sides plan at once: ours stands against the peer's (r) when somebody has accepted it, or by the
  * order of the replicas. */
 bool core_plan_stands(const struct core *c, unsigned peer, const struct record *r);
+/* Does `replica`, asked for `r` in place of `old`, promise rather than adopt? */
+bool core_plan_is_promise(const struct record *old, const struct record *r, unsigned replica);
+void core_plan_promise(struct core *c, const struct record *r);
 bool core_plan_is(const struct core *c, const struct record_version *v);
 
 /* --- core_operator.c --- */

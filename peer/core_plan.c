@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A plan: a change of the record that others accept, durably, before this replica adopts it itself.
- * There is one at a time. The record that is planned is c->next.
+ * There is one at a time. The record that is planned is c->next. Who accepts adopts it, or, of three, promises to follow
+ * it: core_plan_is_promise().
  *
  *   START       the record's active takes the next epoch; everyone in the set accepts
  *   PROMOTE     this replica becomes the record's active; who is left in the set accepts
@@ -38,7 +39,8 @@ void core_plan_begin(struct core *c, bool forced)
 /* Above every one that was proposed: the n-th proposal from a record has at most its epoch + n. */
 void core_plan_epoch(struct core *c)
 {
-	c->next->epoch.num = c->rec->epoch.num + 1 + c->facts.nproposed;
+	c->next->epoch.num =
+		MAX(c->rec->epoch.num + c->facts.nproposed, c->facts.promised_epoch) + 1;
 	c->next->epoch.id = core_chance(c);
 }
 
@@ -70,12 +72,15 @@ void core_plan_remember(struct core *c)
 			f->proposed[n++] = f->proposed[i];
 	f->nproposed = n;
 	f->base = c->rec->version;
+	if (!n)
+		f->promised_epoch = 0;
 }
 
-/* Before anybody else can hold this version, this replica knows durably that somebody may. */
-static void note_proposal(struct core *c)
+/* This replica knows durably that somebody may hold this version. */
+static void note_proposal(struct core *c, const struct record_version *v)
 {
 	struct replica_facts *f = &c->facts;
+	unsigned at;
 
 	if (f->nproposed == FACTS_PROPOSED_MAX) {
 		memmove(f->proposed, f->proposed + 1,
@@ -83,8 +88,37 @@ static void note_proposal(struct core *c)
 		f->nproposed--;
 	}
 	f->base = c->rec->version;
-	f->proposed[f->nproposed++] = c->next->version;
+	for (at = f->nproposed++; at > 0 && f->proposed[at - 1].number > v->number; at--)
+		f->proposed[at] = f->proposed[at - 1];
+	f->proposed[at] = *v;
 	core_act(c, ACT_PERSIST_FACTS)->facts = *f;
+}
+
+/*
+ * Where several are asked, one may accept and another become the active one at a person's word, and neither knows of
+ * the other. So of three, who is asked does not adopt the record: it promises that whatever it will make itself follows
+ * it. The proposer, when all have promised, holds the record first, and then tells them. (With two, the one who is
+ * asked is all of them. Adopted at once is what takes something away from who is asked, or nobody could rely on it:
+ * it leaves the set, nobody is active, a higher format level.)
+ */
+bool core_plan_is_promise(const struct record *old, const struct record *r, unsigned replica)
+{
+	return r->nreplicas > 2 && !uuid_is_zero(&r->active) &&
+	       r->format_level == old->format_level && r->replicas[replica].in_sync;
+}
+
+void core_plan_promise(struct core *c, const struct record *r)
+{
+	struct replica_facts *f = &c->facts;
+	unsigned n = 0;
+
+	core_plan_overtaken(c);
+	for (unsigned i = 0; i < f->nproposed; i++)
+		if (!record_follows(r, &f->proposed[i]))
+			f->proposed[n++] = f->proposed[i];
+	f->nproposed = n;
+	f->promised_epoch = MAX(f->promised_epoch, r->epoch.num);
+	note_proposal(c, &r->version);
 }
 
 void core_plan_propose(struct core *c, enum core_plan_kind kind, unsigned acceptors)
@@ -97,7 +131,7 @@ void core_plan_propose(struct core *c, enum core_plan_kind kind, unsigned accept
 	c->plan.waiting = acceptors;
 	c->plan.accepted = false;
 	if (acceptors)
-		note_proposal(c);
+		note_proposal(c, &c->next->version);
 	for_each_peer (c, i) {
 		struct msg *m;
 
@@ -133,9 +167,10 @@ void core_plan_adopt(struct core *c, unsigned restart)
 static void carried_out(struct core *c, enum core_plan_kind kind)
 {
 	switch (kind) {
-	case PLAN_START: /* the others hear of it when this replica serves */
+	case PLAN_START: /* who holds it already hears of it when this replica serves */
 		c->role = CORE_STARTING;
 		c->epoch_mine = true;
+		core_spread(c, 0);
 		break;
 	case PLAN_PROMOTE:
 		c->role = CORE_STARTING;

@@ -40,6 +40,18 @@ static bool confirmed(const struct core *c, unsigned set)
 	return true;
 }
 
+/* All of the set have promised, and take the record that they were told of in a moment. */
+static bool are_taking_it(const struct core *c, unsigned set)
+{
+	if (c->role != CORE_STARTING || !c->epoch_mine || c->rec->nreplicas <= 2)
+		return false;
+	for_each_peer (c, i) {
+		if ((set & 1u << i) && (!core_answers(c, i) || !c->peers[i].hello))
+			return false;
+	}
+	return true;
+}
+
 static void back_to_confirming(struct core *c)
 {
 	if (c->plan.kind == PLAN_START)
@@ -133,6 +145,8 @@ void core_roles(struct core *c)
 		return;
 	if (c->plan.kind != PLAN_NONE && c->plan.kind != PLAN_START)
 		return; /* an operator's word is being agreed on */
+	if (!c->facts.demoted && !confirmed(c, set) && are_taking_it(c, set))
+		return;
 	if (c->facts.demoted || (c->facts.met && !c->word) || !confirmed(c, set)) {
 		back_to_confirming(c);
 		return;

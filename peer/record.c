@@ -26,7 +26,7 @@ bool record_follows(const struct record *r, const struct record_version *v)
 		return true;
 	if (r->version.forced)
 		return false;
-	/* Numbers ascend strictly; the wanted one is near the end nearly always. */
+	/* Numbers ascend; the wanted one is near the end nearly always. */
 	for (unsigned i = r->nancestors; i-- > 0;) {
 		const struct record_version *a = &r->ancestors[i];
 
@@ -61,7 +61,7 @@ void record_copy(struct record *dst, const struct record *src)
 
 void record_pass(struct record *r, const struct record_version *v)
 {
-	ensure(v->number > r->version.number);
+	ensure(v->number >= r->version.number && !version_equal(v, &r->version));
 	if (r->nancestors == RECORD_ANCESTORS_MAX) {
 		memmove(r->ancestors, r->ancestors + 1,
 			(RECORD_ANCESTORS_MAX - 1) * sizeof(r->ancestors[0]));
@@ -196,11 +196,16 @@ bool record_valid(const struct record *r)
 	}
 	if (!r->version.number)
 		return false;
+	if (r->nancestors && r->ancestors[r->nancestors - 1].number == r->version.number)
+		return false;
 	for (unsigned i = 0; i < r->nancestors; i++) {
 		const struct record_version *next =
 			i + 1 < r->nancestors ? &r->ancestors[i + 1] : &r->version;
 
-		if (!r->ancestors[i].number || r->ancestors[i].number >= next->number)
+		if (!r->ancestors[i].number || r->ancestors[i].number > next->number)
+			return false;
+		if (version_equal(
+			    &r->ancestors[i], next)) /* equal numbers: two proposals that crossed */
 			return false;
 	}
 	return true;

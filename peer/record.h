@@ -76,7 +76,7 @@ void record_next(struct record *r, uint64_t id, bool forced);
 
 /* The version that `v` names is r's own, or an ancestor of it with no forced step since. */
 bool record_follows(const struct record *r, const struct record_version *v);
-/* As record_next(), to a version that exists already (its number is higher than the current one). */
+/* As record_next(), to a version that exists already (its number is not below the current one). */
 void record_pass(struct record *r, const struct record_version *v);
 
 /* Index of the replica or -1. */
@@ -110,12 +110,13 @@ struct replica_facts {
 	 * that became true is gone (a replaced disk). A bit of bad_starts on the disk, too. The core's alone. */
 	bool met;
 	uint64_t committed; /* highest commit index known when last written; informative */
-	/* Versions that this replica proposed to others when its record was `base`, and that its
-	 * record does not contain: somebody may hold them, so the next record counts them as ancestors,
+	/* Versions that this replica proposed to others, or promised to another, when its record was `base`, and that
+	 * its record does not contain: somebody may hold them, so the next record counts them as ancestors,
 	 * or a proposal that a crash left half agreed would look like a fork. The core's alone. */
 	struct record_version base;
+	uint32_t promised_epoch; /* the highest of what was promised; 0: nothing was */
 	unsigned nproposed;
-	struct record_version proposed[FACTS_PROPOSED_MAX]; /* oldest first */
+	struct record_version proposed[FACTS_PROPOSED_MAX]; /* numbers ascend */
 };
 /* A missing file gives all zeros. */
 int facts_load(const char *path, struct replica_facts *ret_f, struct err *e);

@@ -215,6 +215,8 @@ int facts_load(const char *path, struct replica_facts *ret_f, struct err *e)
 		return err_set(e, -EBADMSG, "'%s' is damaged: impossible content", path);
 	for (unsigned i = 0; i < f.nproposed; i++)
 		get_version(&b, &f.proposed[i]);
+	if (bytes_left(&b)) /* three replicas only */
+		f.promised_epoch = bytes_get32(&b);
 	if (b.bad || bytes_left(&b))
 		return err_set(e, -EBADMSG, "'%s' is damaged: impossible content", path);
 	*ret_f = f;
@@ -235,6 +237,8 @@ int facts_store(const char *path, const struct replica_facts *f, struct err *e)
 	bytes_put32(&b, f->nproposed);
 	for (unsigned i = 0; i < f->nproposed; i++)
 		put_version(&b, &f->proposed[i]);
+	if (f->promised_epoch)
+		bytes_put32(&b, f->promised_epoch);
 	ensure(!b.bad);
 	return file_store(path, FACTS_MAGIC, file, b.at, e);
 }

@@ -344,11 +344,11 @@ Test(core_switch, of_three_the_promoted_one_takes_the_reached_ones_along)
 	rig_said(r);
 	cr_assert_eq(rig_type(r, B, OPERATOR_PROMOTE, OPERATOR_YES, NULL), CORE_ANSWER_OK);
 	said(r, "b>c record\n"
-		"c: record 3, epoch 2, active b, set bc, inactive a\n"
 		"c>b record-ack\n"
-		"c>b hello 1\n"
 		"b: record 3, epoch 2, active b, set bc, inactive a\n"
 		"b>c hello 1\n"
+		"c: record 3, epoch 2, active b, set bc, inactive a\n"
+		"c>b hello 1\n"
 		"c>b ack 1\n"
 		"b: commit 1\n"
 		"b: serve 2\n"
@@ -474,5 +474,34 @@ Test(core_switch, the_others_of_the_set_agree_to_who_joins)
 	rig_cut(r, A, C);
 	rig_write(r, A, 1);
 	cr_assert_eq(r->node[A].commit, 1);
+	rig_free(r);
+}
+
+/* Asked by the active for its next epoch, one of three promises; another one may be promoted meanwhile. */
+Test(core_switch, who_has_promised_a_record_makes_only_such_that_follow_it)
+{
+	struct rig *r = rig_three();
+	struct rig_node *b = &r->node[B];
+	static struct record planned, other;
+	struct msg m = {.type = MSG_RECORD, .record = {.nonce = 5, .record = &planned}};
+
+	record_copy(&planned, &b->record);
+	record_copy(&other, &b->record);
+	record_next(&planned, 77, false);
+	record_next(&other, 78, false);
+	planned.epoch = (struct epoch){.num = planned.epoch.num + 4, .id = 77};
+	rig_inject(r, A, B, &m);
+	cr_assert_lt(b->record.version.number, planned.version.number);
+	cr_assert_eq(b->facts.nproposed, 1);
+	other.epoch = (struct epoch){.num = other.epoch.num + 1, .id = 78};
+	m.record = (struct msg_record){.nonce = 6, .record = &other};
+	rig_inject(r, C, B, &m);
+	cr_assert_eq(b->facts.nproposed, 2);
+	rig_crash(r, A, false);
+	rig_crash(r, C, false);
+	cr_assert_eq(rig_type(r, B, OPERATOR_PROMOTE, OPERATOR_YES, NULL), CORE_ANSWER_OK);
+	cr_assert_eq(record_compare(&b->record, &planned), RECORD_NEWER);
+	cr_assert_eq(record_compare(&b->record, &other), RECORD_NEWER);
+	cr_assert_gt(b->record.epoch.num, planned.epoch.num);
 	rig_free(r);
 }

@@ -252,7 +252,19 @@ static void backward_ancestry(struct record *r)
 {
 	record_next(r, 2, false);
 	record_next(r, 3, false);
-	r->ancestors[1].number = 1;
+	record_next(r, 4, false);
+	r->ancestors[2].number = 1;
+}
+static void twice_in_the_ancestry(struct record *r)
+{
+	record_next(r, 2, false);
+	record_next(r, 3, false);
+	r->ancestors[1] = r->ancestors[0];
+}
+static void as_old_as_its_ancestor(struct record *r)
+{
+	record_next(r, 2, false);
+	r->ancestors[0].number = 2;
 }
 
 Test(record, impossible_content_is_refused)
@@ -269,6 +281,8 @@ Test(record, impossible_content_is_refused)
 	cr_assert_not(decodes(unknown_inactive));
 	cr_assert_not(decodes(no_volume));
 	cr_assert_not(decodes(backward_ancestry));
+	cr_assert_not(decodes(twice_in_the_ancestry));
+	cr_assert_not(decodes(as_old_as_its_ancestor));
 }
 
 Test(record, no_single_flipped_byte_crashes_the_decoder)
@@ -343,7 +357,9 @@ Test(record, facts_are_zero_without_a_file_and_come_back_from_one)
 	struct replica_facts f = {.demoted = true,
 		.bad_starts = 2,
 		.committed = 77,
+		.met = true,
 		.base = {.number = 4, .id = 5},
+		.promised_epoch = 9,
 		.nproposed = 2,
 		.proposed = {{.number = 5, .id = 6}, {.number = 6, .id = 7}}};
 	struct replica_facts g;
@@ -357,6 +373,8 @@ Test(record, facts_are_zero_without_a_file_and_come_back_from_one)
 	cr_assert(g.demoted);
 	cr_assert_eq(g.bad_starts, 2u);
 	cr_assert_eq(g.committed, 77u);
+	cr_assert(g.met);
+	cr_assert_eq(g.promised_epoch, 9u);
 	cr_assert_eq(g.base.id, 5u);
 	cr_assert_eq(g.nproposed, 2u);
 	cr_assert_eq(g.proposed[1].number, 6u);
