@@ -132,6 +132,9 @@ void core_plan_propose(struct core *c, enum core_plan_kind kind, unsigned accept
 	c->plan.accepted = false;
 	if (acceptors)
 		note_proposal(c, &c->next->version);
+	if (acceptors && !epoch_equal(c->next->epoch, c->rec->epoch))
+		c->epoch_mine =
+			false; /* if this comes to nothing, somebody may hold a higher one */
 	for_each_peer (c, i) {
 		struct msg *m;
 
