@@ -121,6 +121,8 @@ static void *worker_main(void *arg)
 		atomic_fetch_add(&w->phase, 1);
 	}
 	ll_self = NULL;
+	payload_unref(w->spare);
+	w->spare = NULL;
 	atomic_fetch_sub(&l->running, 1);
 	ll_unref(l);
 	return NULL;

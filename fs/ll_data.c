@@ -238,12 +238,32 @@ static void done_write(struct op *op)
 	ll_op_end(op);
 }
 
+/* Of `total` bytes with `size` written ones from `head` on; NULL: the pool is exhausted. Where they are a whole payload
+ * already, it is that one. */
+static struct payload *take_written(
+	struct ll *l, const uint8_t *bytes, size_t head, size_t size, size_t total)
+{
+	struct ll_worker *w = ll_self;
+	struct payload *p;
+
+	if (w->in_spare && total == size && total > PAYLOAD_SIZE_MAX / 2) {
+		p = w->spare;
+		w->spare = NULL;
+		return p;
+	}
+	p = payload_new(l->pool, total);
+	if (p)
+		memcpy(p->data + head, bytes, size);
+	return p;
+}
+
 void ll_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
 	struct fuse_file_info *fi)
 {
 	struct op *op = ll_op_new(req, OP_WRITE, done_write);
 	struct ll *l = ll_of(req);
 	size_t head = (size_t)off % BLOCK_SIZE, total;
+	const uint8_t *bytes;
 	int ret = 0;
 
 	op->ino = ino;
@@ -265,14 +285,14 @@ void ll_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 		return;
 	}
 	total = (head + size + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
-	op->payload = payload_new(l->pool, total);
+	bytes = ll_self->in_spare ? ll_self->spare->data : (const uint8_t *)buf;
+	op->payload = take_written(l, bytes, head, size, total);
 	if (!op->payload) {
-		ret = volume_park(l->v, op, buf);
+		ret = volume_park(l->v, op, bytes);
 		if (ret)
 			ll_op_refuse(op, ret);
 		return;
 	}
-	memcpy(op->payload->data + head, buf, size);
 	if (head || (head + size) % BLOCK_SIZE)
 		ret = op_read_edges(l->tree, l->segments, l->pool, op);
 	ll_op_submit(op, ret);

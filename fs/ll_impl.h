@@ -17,6 +17,7 @@
 #include "holder.h"
 #include "kept.h"
 #include "ll.h"
+#include "payload.h"
 #include "volume.h"
 
 #define LL_CACHE_SECONDS 1e6 /* one mount at a time: the kernel may keep what it knows */
@@ -36,6 +37,8 @@ struct ll_worker {
 	pthread_t thread;
 	struct fuse_buf buf; /* one as long as the worker is */
 	bool present; /* its memory, for good */
+	struct payload *spare; /* what follows a request's first WRITE_HEADER bytes is read into it */
+	bool in_spare; /* of the request at hand: a WRITE's bytes are there, not in buf */
 	uint8_t *data; /* LL_READ_SIZE bytes, BLOCK_SIZE-aligned: what replies are made in */
 	atomic_uint phase; /* odd while a request is at hand */
 	/* of the request at hand, as the kernel sent it; libfuse's parser drops these */

@@ -74,6 +74,7 @@ int payload_pool_new_at(void *base, size_t area, size_t limit, void (*room)(void
 static void payload_destroy(struct payload_pool *p, struct payload *x)
 {
 	if (p && p->base) {
+		munlock(x->data, x->size); /* a reader of /dev/fuse has locked it, or nobody has */
 		if (madvise(x->data, x->size, MADV_REMOVE) < 0)
 			memset(x->data, 0, x->size); /* at least it tells nothing */
 		LOCK_SCOPE(&p->mutex);

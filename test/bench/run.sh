@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Measures the disk's own filesystem, GlusterFS replica 2 and tandemfs (plain TCP, TLS, and TLS with ack = fsync, which
-# promises what the other two do: what was synced) with the same workloads, in the same run, on the same disk, and prints
+# Measures the disk's own filesystem, GlusterFS replica 2 and tandemfs (plain TCP and TLS, each with ack = op and with
+# ack = fsync, which promises what the other two do: what was synced) with the same workloads, in the same run, on the same disk, and prints
 # medians of interleaved rounds with their ratios, which of these are below what is aimed at, then one commit's latency
 # against the physical floor max(L_local, RTT + L_remote).
 #
 #   BENCH="append pgbench"   workloads (default: all of them, see the list below)
-#   SYSTEMS="ext4 tls"       of: ext4 gluster plain tls fsync
+#   SYSTEMS="ext4 tls"       of: ext4 gluster plain tls plainfsync fsync
 #   ROUNDS=3                 interleaved rounds
 #   BENCH_SECONDS=2          of each timed workload
 #   RTT_US=0                 distance between the sites of tandemfs, by relays
@@ -24,7 +24,8 @@ BENCH_DIR=${BENCH_DIR:-/var/tmp}
 ROUNDS=${ROUNDS:-3}
 BENCH_SECONDS=${BENCH_SECONDS:-2}
 RTT_US=${RTT_US:-0}
-SYSTEMS=${SYSTEMS:-ext4 gluster plain tls fsync}
+tandems="plain tls plainfsync fsync"
+SYSTEMS=${SYSTEMS:-ext4 gluster $tandems}
 all_workloads="append osync random direct write read randread sync sync8 create untar find tarread rmrf sqlite pgbench back rewrite"
 BENCH=${BENCH:-$all_workloads}
 pg_bin=$(find /usr/lib/postgresql/*/bin -maxdepth 0 2>/dev/null | sort -V | tail -n 1)
@@ -109,7 +110,10 @@ start_gluster() {
 start_tandem() {
 	local dir=$work/$1 mode=$1
 	export ACK=op # sites_make
-	[ "$1" != fsync ] || { ACK=fsync; mode=tls; }
+	case $1 in
+	plainfsync) ACK=fsync mode=plain ;;
+	fsync) ACK=fsync mode=tls ;;
+	esac
 	[ -x "$tandemfs" ] && [ -x "$tandemctl" ] || { say "tandemfs is not built"; return 1; }
 	sites_make "$dir" bench "$mode" "${VOLUME_SIZE:-8G}" 512M "$RTT_US" || return 1
 	site_start "$dir" a
@@ -128,7 +132,7 @@ cold() {
 		echo 3 >/proc/sys/vm/drop_caches
 		mount -t glusterfs "$(hostname):/bench" "$dir/mnt"
 		;;
-	plain | tls | fsync)
+	plain | tls | plainfsync | fsync)
 		site_stop "$dir" a
 		echo 3 >/proc/sys/vm/drop_caches
 		site_start "$dir" a
@@ -321,6 +325,7 @@ title() {
 	gluster) echo "GlusterFS replica 2" ;;
 	plain) echo "tandemfs, plain TCP" ;;
 	tls) echo "tandemfs, TLS 1.3" ;;
+	plainfsync) echo "tandemfs, plain TCP, ack = fsync" ;;
 	fsync) echo "tandemfs, TLS 1.3, ack = fsync" ;;
 	esac
 }
@@ -369,7 +374,7 @@ target() { # workload, system
 print_below() {
 	local w s to want got below=""
 	for w in $all_workloads; do
-		for s in plain tls fsync; do
+		for s in $tandems; do
 			for to in ext4 gluster; do
 				want=$(target "$w" $to)
 				got=$(ratio "$(value "$w" "$s")" "$(value "$w" "$to")")
@@ -410,7 +415,7 @@ print_floor() {
 
 print_stages() {
 	local s
-	for s in plain tls fsync; do
+	for s in $tandems; do
 		[ -n "${root[$s]:-}" ] || continue
 		echo
 		echo "What \`tandemctl status\` says about the latency of $(title "$s"):"
@@ -449,7 +454,7 @@ up=""
 for s in $SYSTEMS; do
 	case $s in
 	ext4 | gluster) "start_$s" ;;
-	plain | tls | fsync) start_tandem "$s" ;;
+	plain | tls | plainfsync | fsync) start_tandem "$s" ;;
 	*) say "bench: no system '$s'" && false ;;
 	esac && up+=" $s" || { say "bench: no column for $s"; failures=$((failures + 1)); }
 done
@@ -492,7 +497,7 @@ if wanted rewrite; then
 	bench_rewrite | tee -a "$B/bench.txt"
 	[ "${PIPESTATUS[0]}" = 0 ] || failures=$((failures + 1))
 fi
-for s in plain tls fsync; do
+for s in $tandems; do
 	[ -n "${root[$s]:-}" ] || continue
 	site_stop "$work/$s" a
 	site_stop "$work/$s" b

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Kills the process (SIGKILL) some microseconds after it begins its first large read(2) from /dev/fuse: loaded before the C library (LD_PRELOAD).
+ * Kills the process (SIGKILL) some microseconds after it begins its first large read(2) or readv(2) from /dev/fuse: loaded before the C library (LD_PRELOAD).
  *
  *   KILL_READ=MICROSECONDS LD_PRELOAD=.../killread.so tandemfs run ...
  *
@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,4 +73,16 @@ ssize_t read(int fd, void *buf, size_t len)
 	if (len >= LARGE && is_fuse(fd))
 		pthread_once(&once, arm);
 	return syscall(SYS_read, fd, buf, len);
+}
+
+ssize_t readv(int fd, const struct iovec *iov, int count)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	size_t len = 0;
+
+	for (int i = 0; i < count; i++)
+		len += iov[i].iov_len;
+	if (len >= LARGE && is_fuse(fd))
+		pthread_once(&once, arm);
+	return syscall(SYS_readv, fd, iov, count);
 }
