@@ -159,9 +159,11 @@ static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
  * So none ever is; where locking is not allowed (a sanitizer's does nothing), they are all there at first. */
 static void keep_present(struct ll_worker *w, void *buf, size_t len)
 {
+	if (!w->l->keep || w->present >= len)
+		return;
 	mlock(buf, len);
 	memset(buf, 0, len);
-	w->present = true;
+	w->present = len;
 }
 
 /* The same for memory that comes and goes. Locked, and where that does nothing, at least there. */
@@ -169,7 +171,7 @@ static bool have_spare(struct ll_worker *w)
 {
 	if (w->spare)
 		return true;
-	w->spare = payload_new(w->l->pool, PAYLOAD_SIZE_MAX);
+	w->spare = payload_new_spare(w->l->pool, PAYLOAD_SIZE_MAX);
 	if (w->spare && w->l->keep) {
 		mlock(w->spare->data, w->spare->size);
 		if (madvise(w->spare->data, w->spare->size, MADV_POPULATE_WRITE))
@@ -187,11 +189,10 @@ static ssize_t read_apart(struct ll_worker *w, int fd, void *buf, size_t len)
 	const struct fuse_in_header *h = buf;
 	struct iovec iov[2] = {
 		{.iov_base = buf, .iov_len = WRITE_HEADER},
-		{.iov_base = w->spare->data, .iov_len = len - WRITE_HEADER},
+		{.iov_base = w->spare->data, .iov_len = MIN(len - WRITE_HEADER, w->spare->size)},
 	};
 	ssize_t n;
 
-	ensure(len - WRITE_HEADER <= w->spare->size);
 	n = readv(fd, iov, 2);
 	if (n <= (ssize_t)WRITE_HEADER)
 		return n;
@@ -203,15 +204,13 @@ static ssize_t read_apart(struct ll_worker *w, int fd, void *buf, size_t len)
 
 static ssize_t hook_read(int fd, void *buf, size_t len, void *userdata)
 {
-	struct ll *l = userdata;
 	struct ll_worker *w = ll_self;
 
 	if (w) {
 		w->in_spare = false;
-		if (have_spare(w))
+		keep_present(w, buf, have_spare(w) ? WRITE_HEADER : len);
+		if (w->spare)
 			return read_apart(w, fd, buf, len);
-		if (l->keep && !w->present)
-			keep_present(w, buf, len);
 	}
 	return read(fd, buf, len);
 }

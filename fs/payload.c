@@ -215,6 +215,16 @@ struct payload *payload_new(struct payload_pool *p, size_t size)
 	return x;
 }
 
+struct payload *payload_new_spare(struct payload_pool *p, size_t size)
+{
+	{
+		LOCK_SCOPE(&p->mutex);
+		if (p->used + size > p->limit / 2)
+			return NULL;
+	}
+	return payload_new(p, size);
+}
+
 struct payload *payload_ref(struct payload *p)
 {
 	atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);

@@ -44,6 +44,8 @@ void payload_pool_free(struct payload_pool *p);
  * Without a pool (p NULL) it comes from the heap, uncounted: for the few blocks that an operation
  * keeps of what it cuts. */
 struct payload *payload_new(struct payload_pool *p, size_t size);
+/* The same for who can do without it and may keep it long: NULL where more than half of the pool would be in use then. */
+struct payload *payload_new_spare(struct payload_pool *p, size_t size);
 struct payload *payload_ref(struct payload *p);
 void payload_unref(struct payload *p); /* NULL is fine */
 size_t payload_pool_used(const struct payload_pool *p); /* bytes */

@@ -392,6 +392,7 @@ void core_on_record(struct core *c, unsigned peer, const struct msg *m)
 
 	if (!check_foreign(c, peer, r))
 		return;
+	c->peers[peer].out = false; /* another disk says so in a HELLO first */
 	if (core_plan_is(c, &r->version)) { /* passed on by one who accepted it */
 		c->peers[peer].version = r->version;
 		return;
@@ -452,6 +453,7 @@ void core_on_record_ack(struct core *c, unsigned peer, const struct msg *m)
 	}
 	if (!a->accepted)
 		return; /* to a plan that is given up */
+	p->out = false; /* another disk says so in a HELLO first */
 	if (!asked && a->nonce && c->rec->nreplicas > 2) {
 		core_close(c, peer, "an answer to a plan that was given up");
 		return;

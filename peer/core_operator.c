@@ -179,7 +179,10 @@ static void plan_deactivate(
 				core_serving(c)
 					? "active here already: writes would not wait for %s any "
 					  "more"
-					: "no replica is active, and none would be: %s is left out",
+				: core_active(c) < 0
+					? "no replica is active, and none would be: %s is left out"
+					: "%s would be left out; another replica in sync is not "
+					  "reached, and is waited for still",
 				op->domain));
 		return;
 	}
@@ -219,7 +222,8 @@ static bool any_beyond(const struct core *c, unsigned bits)
 	return false;
 }
 
-/* The record names this replica, which does not serve yet. */
+/* The record names this replica, which does not serve yet. A third one that is in the set and not reached is still
+ * waited for: nobody takes an epoch that it has not agreed to, nor leaves it out at a word about another. */
 static void deactivate_unconfirmed(
 	struct core *c, const struct core_operator *op, struct core_origin *o)
 {
@@ -246,6 +250,10 @@ static void deactivate_unconfirmed(
 		core_answer(c, o, CORE_ANSWER_OK,
 			core_text(c, "%s would serve '%s', for which it waits now, without %s",
 				core_domain(c, c->self), c->cfg.volume_name, op->domain));
+		return;
+	}
+	if (core_set(c) & ~theirs & ~core_reached_bits(c, core_set(c))) {
+		plan_deactivate(c, op, o, core_reached_bits(c, core_set(c) | theirs));
 		return;
 	}
 	core_plan_begin(c, false);

@@ -179,7 +179,6 @@ static void carried_out(struct core *c, enum core_plan_kind kind)
 		c->role = CORE_STARTING;
 		c->epoch_mine = true;
 		c->word = c->plan.word;
-		core_set_met(c, false); /* with --accept-data-loss */
 		c->promote = c->plan.origin;
 		memcpy(c->promote_done, c->plan.done, sizeof(c->promote_done));
 		core_spread(c, ~0u);
@@ -207,6 +206,9 @@ void core_plan_settle(struct core *c)
 		return;
 	}
 	c->plan.kind = PLAN_NONE;
+	if (kind == PLAN_PROMOTE)
+		core_set_met(c,
+			false); /* with --accept-data-loss; before the record: it would not serve */
 	swap_in(c);
 	carried_out(c, kind);
 }

@@ -111,3 +111,25 @@ Test(payload, in_memory_of_the_caller_buffers_have_places_of_their_own_and_give_
 	munmap(base, size);
 	close(fd);
 }
+
+Test(payload, who_can_do_without_leaves_half_of_the_pool_to_the_others)
+{
+	struct payload_pool *p;
+	struct payload *a, *b, *spare;
+
+	cr_assert_eq(payload_pool_new(16 * BLOCK_SIZE, NULL, NULL, &p), 0);
+	spare = payload_new_spare(p, 8 * BLOCK_SIZE);
+	cr_assert(spare);
+	cr_assert_null(payload_new_spare(p, BLOCK_SIZE));
+	a = payload_new(p, 4 * BLOCK_SIZE);
+	b = payload_new(p, 4 * BLOCK_SIZE);
+	cr_assert(a && b);
+	payload_unref(spare);
+	cr_assert_null(payload_new_spare(p, BLOCK_SIZE));
+	payload_unref(a);
+	spare = payload_new_spare(p, 4 * BLOCK_SIZE);
+	cr_assert(spare);
+	payload_unref(spare);
+	payload_unref(b);
+	payload_pool_free(p);
+}

@@ -505,3 +505,48 @@ Test(core_switch, who_has_promised_a_record_makes_only_such_that_follow_it)
 	cr_assert_gt(b->record.epoch.num, planned.epoch.num);
 	rig_free(r);
 }
+
+/* It said by HELLO that it is in no set of an epoch, and has agreed since. */
+Test(core_switch, one_of_three_that_has_agreed_is_not_taken_for_a_replaced_disk)
+{
+	struct rig *r = rig_new(3);
+	struct core_event ev = {.type = EV_OPERATOR,
+		.op = {.id = 1,
+			.verb = OPERATOR_DEACTIVATE,
+			.flags = OPERATOR_YES,
+			.domain = "site-c"}};
+
+	for (unsigned i = A; i <= C; i++)
+		rig_start(r, i);
+	rig_connect(r, B, C);
+	rig_connect(r, A, B);
+	rig_connect(r, A, C);
+	cr_assert(r->node[A].serving);
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_IN_SYNC);
+	rig_cut(r, A, C);
+	rig_step(r, A, &ev);
+	for (unsigned i = 0; i < 3; i++) /* before site-b has said that it holds the record */
+		rig_step(r, A, &(struct core_event){.type = EV_TICK});
+	cr_assert(r->node[A].record.replicas[B].in_sync, "site-b was left out");
+	rig_run(r);
+	cr_assert(r->node[A].record.replicas[B].in_sync);
+	cr_assert_eq(r->node[A].record.version.number, r->node[B].record.version.number);
+	rig_free(r);
+}
+
+/* site-c has not agreed to an epoch, and is not left out at a word about site-b. */
+Test(core_switch, a_third_one_is_waited_for_when_one_is_deactivated_before_it_was_reached)
+{
+	struct rig *r = rig_new(3);
+
+	rig_start(r, A);
+	cr_assert_eq(rig_type(r, A, OPERATOR_DEACTIVATE, OPERATOR_YES, "site-b"), CORE_ANSWER_OK);
+	cr_assert_not(r->node[A].serving);
+	cr_assert_eq(r->node[A].record.epoch.num, 0);
+	rig_start(r, C);
+	rig_connect(r, A, C);
+	cr_assert_not(r->node[C].facts.met);
+	cr_assert(r->node[A].serving);
+	cr_assert(r->node[C].record.replicas[C].in_sync);
+	rig_free(r);
+}
