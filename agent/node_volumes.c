@@ -64,6 +64,13 @@ static void append(char *list, size_t size, const char *word)
 		snprintf(list + at, size - at, "%s%s", at ? ", " : "", quoted);
 }
 
+static bool is_meant(const struct node_asked *a, const struct node_replica *r)
+{
+	if (a->domain)
+		return !strcmp(r->domain, a->domain);
+	return r->node[0] && !strcmp(r->node, a->node);
+}
+
 /* What the node has of this volume; *ret_domain: the node's. */
 static enum part part_of(const struct node_asked *a, const struct node_volume *v,
 	struct lists *lists, const char **ret_domain)
@@ -76,7 +83,7 @@ static enum part part_of(const struct node_asked *a, const struct node_volume *v
 
 		if (r->node[0])
 			append(lists->known, sizeof(lists->known), r->node);
-		if (!domain && r->node[0] && !strcmp(r->node, a->node))
+		if (!domain && is_meant(a, r))
 			domain = r->domain;
 	}
 	if (!domain)
@@ -102,9 +109,11 @@ static int pick(const struct node_asked *a, const struct node_volume *v, enum pa
 			a->node, ret->from, domain);
 	if (ret->n == OPERATION_GROUP_MAX)
 		return err_set(e, -EINVAL,
-			"node '%.60s' has more than %u volumes, which is too much at once: name "
-			"them",
-			a->node, OPERATION_GROUP_MAX);
+			"%s '%.60s' has more than %u volumes, which is too much at once: name "
+			"them%s",
+			a->domain ? "domain" : "node", a->domain ? a->domain : a->node,
+			OPERATION_GROUP_MAX,
+			a->domain ? ", or type 'tandemctl deactivate clusterdomain'" : "");
 	ret->picks[ret->n++] = (struct node_pick){.v = v, .alone = part != PART_ACTIVE};
 	return 0;
 }
@@ -152,6 +161,11 @@ int node_volumes_pick(const struct node_asked *a, const struct node_volume *vs, 
 			"refused, nothing was changed: has an operation under way, or does not "
 			"answer: %s",
 			lists.busy);
+	if (!ret->n && a->domain)
+		return err_set(e, -ENOENT,
+			"no volume of this node goes on without '%.60s', or has to: nothing is "
+			"active there, or waits for it",
+			a->domain);
 	if (!ret->n && domain)
 		return err_set(
 			e, -ENOENT, "no volume of this node is active on node '%.60s'", a->node);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which volumes a failover of a node is about, decided: pure, no I/O and no clock. operations_node.c looks, and makes
+ * Which volumes a failover of a node, or one of all nodes of a dead domain, is about, decided: pure, no I/O and no clock. operations_node.c looks, and makes
  * operations of what is picked here.
  *
  * A node is known by the name that a volume's daemon or file has for the node of its other replica; where neither has
@@ -37,6 +37,7 @@ struct node_volume {
 /* What is asked, and who is asked. Borrowed. */
 struct node_asked {
 	const char *node;
+	const char *domain; /* NULL; else all of its nodes are meant, and it is dead: always unplanned */
 	const char *to; /* "": nobody said it */
 	bool unplanned;
 	const char *own_domain, *own_node;

@@ -29,8 +29,8 @@ int operations_begin(
 	struct operations *o, const struct json *args, struct json **ret_j, struct err *e);
 /*
  * The same with "domain" in the place of "volume": all volumes that are active there and have a replica on this
- * node (as the supervisor knows it: refresh it first), or, for a failback, those that a failover took from there.
- * They are a group: {"id", "operations": [...]}. -EBUSY with a list where one cannot be asked or has one under way.
+ * node (as the supervisor knows it: refresh it first), or, for a failback, those that a failover took from there, or,
+ * for an unplanned one, all that have a replica there: that domain is dead. They are a group: {"id", "operations": [...]}. -EBUSY with a list where one cannot be asked or has one under way.
  *
  * Or with "node": a failover of all volumes that are active on that node, this one or one of another domain. An
  * unplanned one is of all whose other replica is on it: that node is dead. A volume of these that has an operation under

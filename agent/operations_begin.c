@@ -186,13 +186,15 @@ int operations_decode_group(const struct operations *all, const struct json *arg
 
 	if (ret)
 		return ret;
-	if (op.unplanned)
-		return err_set(e, -EINVAL,
-			"a dead site is left by 'tandemctl deactivate clusterdomain %.63s', a dead "
-			"node by 'tandemctl failover --node NODE --unplanned'",
-			domain);
 	if (!is_known(all->config, domain))
 		return unknown_domain(all->config, "domain", domain, e);
+	if (op.unplanned && !to[0])
+		to = all->config->domain;
+	if (op.unplanned && strcmp(to, all->config->domain) != 0)
+		return err_set(e, -EINVAL,
+			"an unplanned failover is typed at the site that goes on: '%.63s' is not "
+			"'%s'",
+			to, all->config->domain);
 	if (op.failback)
 		to = domain;
 	else if (!to[0])
@@ -204,6 +206,8 @@ int operations_decode_group(const struct operations *all, const struct json *arg
 	if (!op.failback && !strcmp(to, domain))
 		return err_set(e, -EINVAL, "from '%s' to itself?", to);
 	snprintf(op.to, sizeof(op.to), "%s", to);
+	if (op.unplanned)
+		return operations_decode_dead_domain(all, domain, &op, ret_ops, ret_n, e);
 	*ret_ops = calloc(OPERATION_GROUP_MAX, sizeof(op));
 	ensure(*ret_ops);
 	return collect(all, &op, domain, *ret_ops, ret_n, e);

@@ -46,7 +46,10 @@ int operations_decode(const struct operations *all, const struct json *args,
  * cannot be asked. */
 int operations_decode_group(const struct operations *all, const struct json *args,
 	struct operation **ret_ops, unsigned *ret_n, struct err *e);
-/* operations_node.c: the same for those of a node. */
+/* operations_node.c: the same for all that a dead domain has: what is active there, and what waits for a standby there. */
+int operations_decode_dead_domain(const struct operations *all, const char *domain,
+	const struct operation *like, struct operation **ret_ops, unsigned *ret_n, struct err *e);
+/* The same for those of a node. */
 int operations_decode_node(const struct operations *all, const struct json *args,
 	struct operation **ret_ops, unsigned *ret_n, struct err *e);
 /* What both have in common: kind, time and mode. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a request for a failover of a node asks for. Which node has a volume's other replica is in the volume's
+ * What a request for a failover of a node, or of all volumes of a dead domain, asks for. Which node has a volume's other replica is in the volume's
  * configuration, so that a node is known by name while it is dead; it is asked nothing. Where the configuration does
  * not say it, the host of the peer's address stands for the name.
  *
@@ -95,13 +95,14 @@ static void make(struct operation *op, const struct node_picked *picked, const s
 		fail_busy(op, p->v->under_way);
 }
 
-/* `like`: what each of them is. */
-static int collect(const struct operations *all, const char *node, const struct operation *like,
-	struct operation *ops, unsigned *ret_n, struct err *e)
+/* `like`: what each of them is; one of node and domain is NULL. */
+static int collect(const struct operations *all, const char *node, const char *domain,
+	const struct operation *like, struct operation *ops, unsigned *ret_n, struct err *e)
 {
 	const struct agent_config *c = all->config;
 	const struct node_asked asked = {
 		.node = node,
+		.domain = domain,
 		.to = like->to,
 		.unplanned = like->unplanned,
 		.own_domain = c->domain,
@@ -152,5 +153,13 @@ int operations_decode_node(const struct operations *all, const struct json *args
 	snprintf(op.to, sizeof(op.to), "%s", to);
 	*ret_ops = calloc(OPERATION_GROUP_MAX, sizeof(op));
 	ensure(*ret_ops);
-	return collect(all, node, &op, *ret_ops, ret_n, e);
+	return collect(all, node, NULL, &op, *ret_ops, ret_n, e);
+}
+
+int operations_decode_dead_domain(const struct operations *all, const char *domain,
+	const struct operation *like, struct operation **ret_ops, unsigned *ret_n, struct err *e)
+{
+	*ret_ops = calloc(OPERATION_GROUP_MAX, sizeof(**ret_ops));
+	ensure(*ret_ops);
+	return collect(all, NULL, domain, like, *ret_ops, ret_n, e);
 }

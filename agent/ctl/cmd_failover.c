@@ -34,20 +34,20 @@ static int check_args(struct ctl *c, const char *verb, unsigned nargs, const cha
 	return CTL_OK;
 }
 
-/* NULL: of all volumes of the node. */
-static int confirm_unplanned(struct ctl *c, const char *volume)
+/* `what`: a volume, a domain (nargs 2) or a node (nargs 0). */
+static int confirm_unplanned(struct ctl *c, unsigned nargs, const char *what)
 {
-	const char *what = volume ? volume : c->node;
+	static const char *const without[] = {"the node", "the active site", "the site"};
 	char line[16];
 
 	if (!c->terminal) {
 		ctl_fail(c, "%s: going on without %s needs --yes: it must be dead", what,
-			volume ? "the active site" : "the node");
+			without[nargs]);
 		return CTL_NEEDS_YES;
 	}
 	fprintf(c->out,
-		"%s: this site goes on without %s, which must be dead or cut off. Go on? [y/N] ",
-		what, volume ? "the active one" : "this node");
+		"%s: what is here goes on without %s, which must be dead or cut off. Go on? [y/N] ",
+		what, without[nargs]);
 	fflush(c->out);
 	if (fgets(line, sizeof(line), c->in) && (line[0] == 'y' || line[0] == 'Y'))
 		return CTL_OK;
@@ -64,17 +64,12 @@ int cmd_failover(struct ctl *c, unsigned nargs, const char *const *args)
 		return ctl_usage_error(c, "failover",
 			nargs ? "--node stands without a VOLUME or a domain"
 			      : "what? A VOLUME, 'clusterdomain DOMAIN', or --node NODE");
-	if (nargs == 2 && c->unplanned)
-		return ctl_usage_error(c, "failover",
-			"a dead site is left for all volumes by 'tandemctl deactivate "
-			"clusterdomain %s', a dead node by 'failover --node NODE --unplanned'",
-			args[1]);
 	if (nargs == 1 && !c->to && !c->unplanned)
 		return ctl_usage_error(c, "failover",
 			"--to DOMAIN is missing (or --unplanned, at the "
 			"site that goes on)");
 	if (c->unplanned && !c->yes && !c->dry_run)
-		status = confirm_unplanned(c, nargs ? args[0] : NULL);
+		status = confirm_unplanned(c, nargs, nargs ? args[nargs - 1] : c->node);
 	if (status)
 		return status;
 	return begin(c, c->unplanned ? "unplanned-failover" : "failover", nargs, args);

@@ -64,8 +64,10 @@ expect_fail tandemctl a failover clusterdomain site-c
 expect_match "a foreign domain" "$OUT" "neither a peer"
 expect_fail tandemctl b failback clusterdomain site-a
 expect_match "failback without a failover" "$OUT" "failover clusterdomain DOMAIN --to site-a"
-expect_fail tandemctl b failover clusterdomain site-a --unplanned --yes
-expect_match "unplanned" "$OUT" "deactivate clusterdomain site-a"
+expect_fail tandemctl b failover clusterdomain site-a --unplanned </dev/null
+expect_match "unplanned without a yes" "$OUT" "without the site needs --yes"
+expect_fail tandemctl a failover clusterdomain site-a --unplanned --yes
+expect_match "unplanned at the wrong site" "$OUT" "goes on without 'site-a'"
 
 begin=$(now_ns)
 out=$(tandemctl b failover clusterdomain site-a) || fail "planned: $out"
@@ -164,3 +166,34 @@ echo "$out" | tail -n 1
 has "$o" two
 one=$(sed -nE 's/.*\(([0-9]+) ms\)$/\1/p' <<<"$out" | sort -n | tail -n 1)
 step "$VOLUMES volumes were taken over in $took ms, the slowest in $one ms"
+
+# The same as an operation of the agent, which dies before, and after, its first order.
+agent_start $active
+wait_for 10 "the agent of the site that was dead" tandemctl $active healthz
+for at in take-over take-over:after; do
+	dead=$o alive=$active
+	tandemctl "$dead" activate clusterdomain "$(domain "$alive")" >/dev/null || fail "activate"
+	wait_for 60 "all are in sync" in_sync "$dead"
+	written "$dead" "$at"
+	daemons=$(rest "$dead" GET /v1/volumes | head -n 1 | jq '.volumes[].supervision.pid')
+	agent_kill "$dead" KILL
+	# shellcheck disable=SC2086 # numbers
+	kill -9 $daemons
+	agent_kill "$alive" KILL
+	TANDEMFS_FAULT_OPERATION=$at agent_start "$alive"
+	wait_for 10 "the agent answers" tandemctl "$alive" healthz
+	tandemctl "$alive" failover clusterdomain "$(domain "$dead")" --unplanned --yes --no-wait >/dev/null 2>&1 || :
+	wait_for 20 "the agent has died at $at" eval '! pid_alive ${AGENT[$alive]}'
+	agent_kill "$alive" KILL 2>/dev/null || :
+	agent_start "$alive"
+	wait_for 60 "the group has ended ($at)" ended "$alive"
+	expect_eq "the group after death at $at" "$(states "$alive")" "done"
+	wait_for 20 "all are mounted" eval '[[ $(mounted $alive) = "$VOLUMES" ]]'
+	has "$alive" "$at"
+	expect_eq "operations all of whose steps have their times" "$(operations "$alive" | jq '.operations as $o |
+		[$o[] | select(.group == $o[-1].group) | select([.steps[] | .start_ms > 0 and .end_ms >= .start_ms] | all)] | length')" "$VOLUMES"
+	agent_start "$dead"
+	wait_for 10 "the agent of the site that was dead" tandemctl "$dead" healthz
+	active=$dead o=$alive
+	step "an unplanned group goes on after the agent's death at $at"
+done

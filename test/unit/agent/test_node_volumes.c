@@ -168,6 +168,25 @@ Test(node_volumes, the_host_of_an_address_stands_for_a_name)
 	cr_assert(eq(str, r.node, ""));
 }
 
+/* ---- a dead domain ---- */
+
+Test(node_volumes, all_of_a_dead_domains_nodes_are_meant)
+{
+	asked.node = NULL;
+	asked.domain = "a";
+	volume("there", "a1", "a");
+	volume("elsewhere", "a2", "a");
+	volume("here", "", "b");
+	volume("none", "a1", "");
+	volume("silent", "a1", "")->answers = false;
+	volume("of-c", "a1", "c");
+	cr_assert(eq(str, (char *)picked(), "there elsewhere here+ none silent+"));
+	cr_assert(eq(str, got.from, "a"));
+	cr_assert(eq(str, got.to, "b"));
+	asked.domain = "d";
+	is_refused(-ENOENT, "'d'");
+}
+
 /* ---- unplanned ---- */
 
 Test(node_volumes, a_dead_nodes_are_taken_over_or_left_alone_with_what_is_active_here)
