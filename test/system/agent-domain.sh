@@ -67,7 +67,7 @@ expect_match "failback without a failover" "$OUT" "failover clusterdomain DOMAIN
 expect_fail tandemctl b failover clusterdomain site-a --unplanned </dev/null
 expect_match "unplanned without a yes" "$OUT" "without the site needs --yes"
 expect_fail tandemctl a failover clusterdomain site-a --unplanned --yes
-expect_match "unplanned at the wrong site" "$OUT" "goes on without 'site-a'"
+expect_match "unplanned at the wrong site" "$OUT" "from 'site-a' to itself"
 
 begin=$(now_ns)
 out=$(tandemctl b failover clusterdomain site-a) || fail "planned: $out"
