@@ -12,7 +12,7 @@
 #define OPERATIONS "/v1/operations"
 
 static const char *const verbs[] = {"promote", "demote", "deactivate", CONTROL_PREVIEW, "activate",
-	"resync", "resize", "checkpoint"};
+	CONTROL_PREVIEW_ACTIVATE, "resync", "resize", "checkpoint"};
 
 unsigned api_http_status(int code)
 {
@@ -105,7 +105,8 @@ static unsigned decode_verb(
 	if (i == ARRAY_SIZE(verbs))
 		return refuse(e, 404, -ENOENT,
 			"no such verb; there are promote, demote, deactivate, " CONTROL_PREVIEW
-			", activate, resync, resize, checkpoint and delete");
+			", activate, " CONTROL_PREVIEW_ACTIVATE
+			", resync, resize, checkpoint and delete");
 	status = decode_body(body, len, r, e);
 	if (status)
 		return status;

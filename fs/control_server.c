@@ -43,7 +43,8 @@ static void operator_deliver(
 		ev.op.flags |= OPERATOR_FORCE;
 	if (json_get_bool(r->args, "accept_data_loss", false))
 		ev.op.flags |= OPERATOR_ACCEPT_DATA_LOSS;
-	if (json_get_bool(r->args, "preview", false) || !strcmp(r->verb, CONTROL_PREVIEW))
+	if (json_get_bool(r->args, "preview", false) || !strcmp(r->verb, CONTROL_PREVIEW) ||
+		!strcmp(r->verb, CONTROL_PREVIEW_ACTIVATE))
 		ev.op.flags |= OPERATOR_PREVIEW;
 	log_info("operator: %s %s", r->verb, ev.op.domain);
 	volume_step(v, &ev);
@@ -225,7 +226,8 @@ void control_handle(void *ctx, struct control_request *r)
 		enum operator_verb op;
 	} verbs[] = {{"promote", OPERATOR_PROMOTE}, {"demote", OPERATOR_DEMOTE},
 		{"deactivate", OPERATOR_DEACTIVATE}, {CONTROL_PREVIEW, OPERATOR_DEACTIVATE},
-		{"activate", OPERATOR_ACTIVATE}, {"resync", OPERATOR_RESYNC}};
+		{"activate", OPERATOR_ACTIVATE}, {CONTROL_PREVIEW_ACTIVATE, OPERATOR_ACTIVATE},
+		{"resync", OPERATOR_RESYNC}};
 	struct volume *v = ctx;
 	char text[256];
 

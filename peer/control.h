@@ -27,6 +27,7 @@
 #define CONTROL_SOON (-EINPROGRESS)
 /* What deactivate would do, and nothing of it. A verb of its own: an older daemon would pass over a member and do it. */
 #define CONTROL_PREVIEW "preview-deactivate"
+#define CONTROL_PREVIEW_ACTIVATE "preview-activate" /* the same of activate */
 #define CONTROL_RUN_DIR "/run/tandemfs"
 #define CONTROL_HOLDERS                                                                            \
 	"holders" /* in the run directory: who starts holders (fs/holder_node.h) listens there */

@@ -300,6 +300,10 @@ void core_plan_leave(struct core *c, const char *domain);
 /* Proposes that nobody be active, as soon as everything is drained and everybody reached. */
 void core_demote_go_on(struct core *c);
 
+/* --- core_preview.c --- */
+/* Answers with what `activate` would do, at the serving active; the domain is inactive. */
+void core_preview_activate(struct core *c, const struct core_operator *op, struct core_origin *o);
+
 /* --- core_resync.c --- */
 /* At the side that would give up its state. */
 void core_resync(struct core *c, const struct core_operator *op, struct core_origin *o);

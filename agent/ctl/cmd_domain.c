@@ -83,7 +83,8 @@ static int activate_all(struct ctl *c)
 		if (!ds.d[i].inactive)
 			continue;
 		n++;
-		status = tell(c, "activate", ds.d[i].name);
+		status = c->dry_run ? cmd_domain_preview(c, "activate", ds.d[i].name)
+				    : tell(c, "activate", ds.d[i].name);
 		ret = ret ? ret : status;
 	}
 	if (!n && !ret)
@@ -153,8 +154,8 @@ static int domain_command(struct ctl *c, const char *verb, unsigned nargs, const
 		return ctl_usage_error(c, verb,
 			"--name is of an object in a cluster (--kubeconfig), and the daemons of "
 			"this node are meant");
-	if (c->dry_run)
-		return cmd_deactivate_preview(c, domain);
+	if (domain && c->dry_run)
+		return cmd_domain_preview(c, verb, domain);
 	return domain ? tell(c, verb, domain) : activate_all(c);
 }
 

@@ -45,9 +45,12 @@ static const struct ctl_command commands[] = {
 		"[--kubeconfig FILE]",
 		"go on without a site, and take over what was active there; or stop a namespace's "
 		"applications"},
-	{"activate", 1, 2, CTL_OPTION_YES | CTL_OPTION_KUBE | CTL_OPTION_WAIT | CTL_OPTION_DOMAIN,
+	{"activate", 1, 2,
+		CTL_OPTION_YES | CTL_OPTION_KUBE | CTL_OPTION_WAIT | CTL_OPTION_DOMAIN |
+			CTL_OPTION_DRY_RUN,
 		cmd_activate,
-		"clusterdomain DOMAIN|--all [--yes] [--wait] [--kubeconfig FILE [--name NAME]], or "
+		"clusterdomain DOMAIN|--all [--yes] [--dry-run] [--wait] [--kubeconfig FILE "
+		"[--name NAME]], or "
 		"activate migration -n NAMESPACE [--kubeconfig FILE]",
 		"let a site come back: it catches up and joins again; or start a namespace's "
 		"applications as they were at the source"},

@@ -61,6 +61,7 @@ struct ctl {
 	enum ctl_output output;
 
 	char agent[256]; /* the socket of this node's agent; "": it does not run */
+	char agent_trouble[512], agent_next[256]; /* as it says; "": none */
 };
 
 struct ctl_volume { /* a volume of this node, and a call to its daemon */
@@ -196,8 +197,8 @@ int cmd_get(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_status(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_activate(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_deactivate(struct ctl *c, unsigned nargs, const char *const *args);
-/* What `deactivate` would do on each volume of this node. */
-int cmd_deactivate_preview(struct ctl *c, const char *domain);
+/* What `activate` or `deactivate` would do on each volume of this node. */
+int cmd_domain_preview(struct ctl *c, const char *verb, const char *domain);
 int cmd_promote(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_demote(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resize(struct ctl *c, unsigned nargs, const char *const *args);

@@ -65,7 +65,7 @@ _tandemctl() {
 	get) options+=" --output --watch --namespace --all-namespaces --kubeconfig" ;;
 	promote) options+=" --yes --accept-data-loss" ;;
 	deactivate) options+=" --yes --accept-data-loss --dry-run --wait --name --namespace --kubeconfig" ;;
-	activate) options+=" --yes --wait --all --name --namespace --kubeconfig" ;;
+	activate) options+=" --yes --dry-run --wait --all --name --namespace --kubeconfig" ;;
 	perform)
 		options+=" --namespace --kubeconfig --migration-schedule --include-namespaces --exclude-namespaces --from --to --node"
 		options+=" --unplanned --yes --skip-source-operations --dry-run --wait --no-wait --output"

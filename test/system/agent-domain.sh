@@ -144,6 +144,13 @@ expect_match "one that has ended" "$OUT" "has ended"
 wait_for 30 "all are in sync" in_sync $active
 step "what has ended is not cancelled"
 
+# Somebody watches from now on.
+in_site "$(other $active)" "$BIN/tandemctl" --run-dir "$WORK/$(other $active)/run" get clusterdomainsstatus -w >"$WORK/watch.out" 2>&1 &
+watch=$!
+seen() { grep -c "^tandemfs" "$WORK/watch.out" || :; } # tables
+seen_last() { tail -n 1 "$WORK/watch.out" | grep -qE "$1"; }
+wait_for 10 "the watch has begun" eval '[[ $(seen) -ge 1 ]]'
+
 # The active site dies: deactivate asks nothing of it, and all volumes are taken over at the same time.
 o=$(other $active)
 written $active two
@@ -167,9 +174,44 @@ has "$o" two
 one=$(sed -nE 's/.*\(([0-9]+) ms\)$/\1/p' <<<"$out" | sort -n | tail -n 1)
 step "$VOLUMES volumes were taken over in $took ms, the slowest in $one ms"
 
+# It comes back: what activate would do, of each volume, and then it does it.
+dead=$active
+out=$(tandemctl "$o" activate clusterdomain "$(domain "$dead")" --dry-run) || fail "a dry run: $out"
+expect_match "nobody there" "$out" "^v1: $(domain "$dead") would be active again: it is not reached"
+expect_match "nobody there" "$out" "^$VOLUMES volumes: $VOLUMES can go, 0 would ask, 0 refused, 0 not concerned; nothing was changed"
+written "$o" three
+agent_start "$dead"
+reached() { [[ $(tandemctl "$o" status -o json | jq '[.[] | select(.peers[0].state == "inactive")] | length') = "$VOLUMES" ]]; }
+wait_for 30 "it is reached" reached
+for where in "" --all; do
+	out=$(tandemctl "$o" activate clusterdomain ${where:-"$(domain "$dead")"} --dry-run) || fail "a dry run: $out"
+	for ((i = 1; i <= VOLUMES; i++)); do
+		expect_match "v$i" "$out" "^v$i: $(domain "$dead") would be active again: it is reached, and would come back by the journal: it is [1-9][0-9]* entries behind"
+	done
+done
+out=$(tandemctl "$dead" activate clusterdomain "$(domain "$dead")" --dry-run) || fail "a dry run: $out"
+expect_match "typed there" "$out" "^v1: $(domain "$o") is active and reached, and would be told"
+sleep 1
+reached || fail "a dry run activated it: $(tandemctl "$o" status)"
+out=$(tandemctl "$o" activate clusterdomain "$(domain "$dead")" --wait) || fail "activate: $out"
+wait_for 30 "all are in sync" in_sync "$o"
+out=$(tandemctl "$o" activate clusterdomain "$(domain "$dead")" --dry-run) || fail "a dry run: $out"
+expect_match "what is active" "$out" "^v1: $(domain "$dead") is not inactive"
+has "$o" three
+step "site $dead is back: a dry run said how"
+
+# What the watch has shown: both, then the dead site inactive, then both in sync; a table for each change and no more.
+both="site-a \\(InSync\\), site-b \\(InSync\\)  *-$"
+wait_for 20 "the watch shows both in sync" seen_last "$both"
+pid_alive "$watch" || fail "the watch has ended: $(tail -n 2 "$WORK/watch.out")"
+kill "$watch"
+wait "$watch" 2>/dev/null || :
+expect_match "the watch's first table" "$(grep -m 1 "^tandemfs" "$WORK/watch.out")" "$both"
+expect_match "the watch meanwhile" "$(cat "$WORK/watch.out")" "^tandemfs  *$(domain "$o")  *$(domain "$o") \(.*\)  *$(domain "$dead") \("
+expect_eq "a table twice" "$(grep "^tandemfs" "$WORK/watch.out" | uniq -d)" ""
+step "the watch showed $(seen) tables: each change, and nothing twice"
+
 # The same as an operation of the agent, which dies before, and after, its first order.
-agent_start $active
-wait_for 10 "the agent of the site that was dead" tandemctl $active healthz
 for at in take-over take-over:after; do
 	dead=$o alive=$active
 	tandemctl "$dead" activate clusterdomain "$(domain "$alive")" >/dev/null || fail "activate"

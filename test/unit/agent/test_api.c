@@ -119,6 +119,7 @@ Test(api, a_peer_may_ask_for_what_an_operation_needs_and_for_nothing_that_loses)
 		{false, "/v1/volumes/db/demote", "{\"operation\":\"1\",\"force\":true}"},
 		{false, "/v1/volumes/db/promote", "{\"operation\":\"1\",\"yes\":true}"},
 		{false, "/v1/volumes/db/deactivate", "{\"operation\":\"1\"}"},
+		{false, "/v1/volumes/db/preview-activate", "{\"domain\":\"site-a\"}"},
 		{false, "/v1/operations", "{\"kind\":\"failover\"}"},
 		{false, "/v1/upgrade", "{}"},
 	};

@@ -164,6 +164,24 @@ Test(ctl, a_dry_run_says_what_would_be_asked_and_what_a_yes_would_do)
 	cr_assert_eq(daemons[0].requests, 3);
 }
 
+Test(ctl, a_dry_run_of_activate_changes_nothing_and_says_what_it_would_do)
+{
+	daemon_add("db", "{\"code\":0,\"text\":\"by the journal\"}", NULL);
+	daemon_add("web", "{\"code\":-22,\"text\":\"fork: decide\"}", NULL);
+	daemon_add("zoo", "{\"code\":-2,\"text\":\"no replica there\"}", NULL);
+	cr_assert_eq(run("activate", "clusterdomain", "site-a", "--dry-run", NULL), CTL_FAILED);
+	assert_has(out_text,
+		"db: by the journal\n"
+		"web: refused: fork: decide\n"
+		"zoo: no replica there\n"
+		"3 volumes: 1 can go, 0 would ask, 1 refused, 1 not concerned; nothing "
+		"was changed\n");
+	for (unsigned i = 0; i < 3; i++) {
+		assert_has(daemons[i].last, "\"verb\":\"preview-activate\"");
+		cr_assert_eq(daemons[i].requests, 1);
+	}
+}
+
 Test(ctl, a_typed_yes_is_asked_once_for_all_volumes)
 {
 	daemon_add(

@@ -184,7 +184,7 @@ Test(ctl_where, an_option_of_another_word_is_refused)
 		{"activate", "migration", "-n", "blue", "-a"},
 		{"deactivate", "migration", "-n", "blue", "--accept-data-loss"},
 		{"deactivate", "migration", "-n", "blue", "--dry-run"},
-		{"activate", "clusterdomain", "site-a", "--dry-run"},
+		{"activate", "clusterdomain", "site-a", "--dry-run", "--kubeconfig", "x"},
 		{"suspend", "migrationschedule", "x", "--service-account", "x"},
 		{"suspend", "migrationschedule", "x", "--run-dir", "/x"},
 		{"perform", "failover", "-o", "wide"},

@@ -236,6 +236,30 @@ Test(core_refuse, a_peer_behind_the_start_of_the_ring_is_beyond)
 	rig_free(r);
 }
 
+Test(core_refuse, activating_a_peer_behind_the_start_of_the_ring_would_be_by_pulling)
+{
+	struct rig *r = rig_pair();
+
+	rig_cut(r, A, B);
+	rig_type(r, A, OPERATOR_DEACTIVATE, 0, "site-b");
+	rig_write(r, A, 1);
+	rig_write(r, A, 1);
+	rig_crash(r, A, false);
+	r->node[A].before = batch_end(&r->node[A].log[0].h); /* the ring was recycled */
+	memmove(r->node[A].log, r->node[A].log + 1, sizeof(r->node[A].log[0]));
+	r->node[A].nlog = r->node[A].ndurable = 1;
+	rig_start(r, A);
+	rig_connect(r, A, B);
+	cr_assert(r->node[A].serving);
+	cr_assert_eq(rig_type(r, A, OPERATOR_ACTIVATE, OPERATOR_PREVIEW, "site-b"), CORE_ANSWER_OK);
+	cr_assert(strstr(r->node[A].answer, "by pulling: it is 2 entries behind"), "%s",
+		r->node[A].answer);
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_INACTIVE);
+	cr_assert_eq(rig_type(r, A, OPERATOR_ACTIVATE, 0, "site-b"), CORE_ANSWER_OK);
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_BEYOND);
+	rig_free(r);
+}
+
 /* Its word that it takes part is worth nothing, so a person must give one. The active is not about to serve. */
 Test(core_refuse, an_active_starts_without_a_peer_whose_disk_was_replaced_when_a_person_says_so)
 {

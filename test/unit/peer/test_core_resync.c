@@ -77,6 +77,17 @@ Test(core_resync, the_status_names_the_commands_of_both_sides)
 	rig_free(r);
 }
 
+Test(core_resync, what_activating_would_do_after_a_fork_is_to_be_refused)
+{
+	struct rig *r = forked();
+	const char *answer = r->node[B].answer;
+
+	cr_assert_eq(rig_type(r, B, OPERATOR_ACTIVATE, OPERATOR_PREVIEW, "site-a"), -EINVAL);
+	cr_assert(strstr(answer, "fork") && strstr(answer, "tandemctl resync data --from site-a"),
+		"%s", answer);
+	rig_free(r);
+}
+
 Test(core_resync, a_preview_and_a_question_change_nothing)
 {
 	struct rig *r = forked();

@@ -209,6 +209,52 @@ Test(core_switch, an_activated_replica_drops_its_tail_catches_up_and_is_in_sync_
 	rig_free(r);
 }
 
+Test(core_switch, what_activating_would_do_is_said_and_nothing_is_done)
+{
+	struct rig *r = split();
+
+	cr_assert_eq(rig_type(r, B, OPERATOR_ACTIVATE, OPERATOR_PREVIEW, "site-b"), CORE_ANSWER_OK);
+	says(r, B, "is not inactive");
+	cr_assert_eq(rig_type(r, B, OPERATOR_ACTIVATE, OPERATOR_PREVIEW, "site-a"), CORE_ANSWER_OK);
+	says(r, B, "not reached");
+	rig_crash(r, A, false);
+	rig_start(r, A);
+	rig_connect(r, A, B);
+	rig_said(r);
+	cr_assert_eq(rig_type(r, B, OPERATOR_ACTIVATE, OPERATOR_PREVIEW, "site-a"), CORE_ANSWER_OK);
+	says(r, B,
+		"site-a would be active again: it is reached, and would come back by the journal: "
+		"it is 2 entries behind; its last 1 entries, which nobody acknowledged, are "
+		"dropped");
+	cr_assert_eq(rig_type(r, A, OPERATOR_ACTIVATE, OPERATOR_PREVIEW, "site-a"), CORE_ANSWER_OK);
+	says(r, A, "site-b is active and reached, and would be told");
+	said(r, "b: answer 0\n"
+		"a: answer 0\n");
+	cr_assert_eq(rig_state(r, B, A), CORE_PEER_INACTIVE);
+	rig_write(r, B, 1);
+	cr_assert_eq(core_end(r->node[A].core).seq, core_end(r->node[B].core).seq - 2);
+	cr_assert_eq(rig_type(r, B, OPERATOR_ACTIVATE, 0, "site-a"), CORE_ANSWER_OK);
+	cr_assert_eq(rig_state(r, B, A), CORE_PEER_IN_SYNC);
+	rig_free(r);
+}
+
+Test(core_switch, a_domain_that_lacks_nothing_or_was_left_out_while_it_was_reached)
+{
+	struct rig *r = rig_pair();
+
+	rig_write(r, A, 2);
+	rig_type(r, A, OPERATOR_DEACTIVATE, 0, "site-b");
+	cr_assert_eq(rig_type(r, A, OPERATOR_ACTIVATE, OPERATOR_PREVIEW, "site-b"), CORE_ANSWER_OK);
+	says(r, A, "it is reached, and lacks nothing");
+	rig_write(r, A, 3);
+	cr_assert_eq(rig_type(r, A, OPERATOR_ACTIVATE, OPERATOR_PREVIEW, "site-b"), CORE_ANSWER_OK);
+	says(r, A, "by the journal: it is 3 entries behind");
+	rig_cut(r, A, B);
+	cr_assert_eq(rig_type(r, A, OPERATOR_ACTIVATE, OPERATOR_PREVIEW, "site-b"), CORE_ANSWER_OK);
+	says(r, A, "what it acknowledged last is 3 entries behind, and the journal reaches back");
+	rig_free(r);
+}
+
 Test(core_switch, activate_and_deactivate_typed_on_the_own_side_are_forwarded)
 {
 	struct rig *r = rig_pair();

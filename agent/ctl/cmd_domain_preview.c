@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tandemctl deactivate clusterdomain --dry-run: each daemon of this node says what it would do, by the checks that the
+ * tandemctl activate and deactivate clusterdomain --dry-run: each daemon of this node says what it would do, by the checks that the
  * word itself goes through; nothing is changed, and nothing is asked of the domain. Where a daemon would ask, its
  * question comes first, and then what a yes would do.
  *
  * Failure modes: a daemon of an older build does not know the question, and says so.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "control.h"
 #include "ctl.h"
@@ -57,7 +58,7 @@ static void print_one(struct ctl *c, const struct ctl_volume *v, struct counts *
 	fputc('\n', c->out);
 }
 
-int cmd_deactivate_preview(struct ctl *c, const char *domain)
+int cmd_domain_preview(struct ctl *c, const char *verb, const char *domain)
 {
 	struct ctl_volumes *vs;
 	struct counts n = {0};
@@ -67,7 +68,8 @@ int cmd_deactivate_preview(struct ctl *c, const char *domain)
 	if (status)
 		return status;
 	request = json_object();
-	json_set_string(request, "verb", CONTROL_PREVIEW);
+	json_set_string(request, "verb",
+		strcmp(verb, "activate") ? CONTROL_PREVIEW : CONTROL_PREVIEW_ACTIVATE);
 	json_set_string(request, "domain", domain);
 	if (c->yes)
 		json_set_bool(request, "yes", true);
