@@ -15,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "daemon_call.h"
+#include "expiry.h"
 #include "log.h"
 #include "metrics.h"
 #include "operations.h"
@@ -25,6 +27,7 @@
 #include "upgrades.h"
 #include "volume_make.h"
 
+#define EXPIRY_LOOK_NS (5 * NS_PER_S) /* between two looks at the certificates */
 #define VERB_TIMEOUT_MS 60000
 #define VERB_TIMEOUT_MS_MAX 86400000
 #define JSON "application/json"
@@ -52,6 +55,8 @@ struct api {
 	struct operations *operations;
 	struct upgrades *upgrades;
 	struct open_request *open;
+	struct expiry expiry;
+	struct loop_timer expiry_timer;
 	int (*reload)(void *ctx, struct err *e);
 	void *reload_ctx;
 };
@@ -87,11 +92,29 @@ static struct json *about(const struct api *a)
 	return j;
 }
 
+static int64_t now_s(void)
+{
+	return (int64_t)(clock_real_ns() / NS_PER_S);
+}
+
 static int ready(const struct agent_config *c, struct err *e)
 {
 	int ret = c->host_mountinfo[0] ? ready_check(c->mounts, c->host_mountinfo, e) : 0;
 
 	return ret || !c->node_holders ? ret : ready_holders(c->run_dir, e);
+}
+
+/* "trouble" and "next", where a certificate of this site ends soon. */
+static void about_expiry(const struct api *a, struct json *j)
+{
+	const struct agent_config *c = a->config;
+	char text[EXPIRY_TEXT_MAX];
+
+	if (!expiry_words(&a->expiry, c->certificate, c->ca, now_s(), text, sizeof(text)))
+		return;
+	json_set_string(j, "trouble", text);
+	if (expiry_own_first(&a->expiry))
+		json_set_string(j, "next", EXPIRY_NEXT);
 }
 
 /* The same with the volumes (taken), and whether the node is ready for more. */
@@ -104,6 +127,7 @@ static struct json *about_volumes(const struct api *a, struct json *volumes)
 	json_set_bool(j, "ready", yes);
 	if (!yes)
 		json_set_string(j, "not_ready", e.msg);
+	about_expiry(a, j);
 	json_set(j, "volumes", volumes);
 	return j;
 }
@@ -180,7 +204,7 @@ static void refreshed(void *ctx)
 		char *text;
 
 		j = supervisor_volumes(a->supervisor);
-		text = metrics_text(j, a->config->domain, API_VERSION);
+		text = metrics_text(j, &a->expiry, a->config->domain, API_VERSION);
 		server_answer(r, 200, PROMETHEUS, text);
 		free(text);
 		json_free(j);
@@ -466,6 +490,16 @@ static void handle(void *ctx, struct server_request *r)
 			decoded.what == API_VOLUME ? o->decoded.volume : NULL, refreshed, o);
 }
 
+static void expiry_expired(struct loop_timer *t, uint64_t now_ns)
+{
+	struct api *a = container_of(t, struct api, expiry_timer);
+	const struct agent_config *c = a->config;
+
+	loop_timer_set(a->loop, t, now_ns + EXPIRY_LOOK_NS);
+	expiry_look(&a->expiry, c->certificate, c->ca);
+	expiry_log(&a->expiry, c->certificate, c->ca, now_s());
+}
+
 int api_new(struct loop *l, const struct agent_config *c, struct supervisor *s,
 	int (*reload)(void *ctx, struct err *e), void *ctx, struct api **ret_api, struct err *e)
 {
@@ -486,12 +520,16 @@ int api_new(struct loop *l, const struct agent_config *c, struct supervisor *s,
 	a->tasks = tasks_new(l);
 	a->operations = operations_new(c, l, a->tasks, s);
 	a->upgrades = upgrades_new(c, l, a->tasks, s, is_busy, a);
+	a->expiry_timer.expired = expiry_expired;
+	expiry_expired(&a->expiry_timer, clock_mono_ns());
 	*ret_api = a;
 	return 0;
 }
 
 void api_reconfigured(struct api *a)
 {
+	a->expiry = (struct expiry){.said_s = a->expiry.said_s};
+	loop_timer_set(a->loop, &a->expiry_timer, 0);
 	server_reconfigured(a->server);
 }
 
@@ -499,6 +537,7 @@ void api_free(struct api *a)
 {
 	if (!a)
 		return;
+	loop_timer_clear(a->loop, &a->expiry_timer);
 	tasks_free(a->tasks);
 	operations_free(a->operations);
 	upgrades_free(a->upgrades);

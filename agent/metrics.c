@@ -287,7 +287,28 @@ static void print_latency(FILE *f, const struct json *volumes, const char *domai
 	}
 }
 
-char *metrics_text(const struct json *volumes, const char *domain, const char *version)
+void metrics_expiry(FILE *f, const struct expiry *x, const char *domain)
+{
+	const struct {
+		const char *which;
+		int64_t not_after_s;
+	} of[] = {{"own", x->own.not_after_s}, {"ca", x->authority.not_after_s}};
+
+	print_head(f, "tandem_cert_expiry_timestamp_seconds", "gauge",
+		"When the site's own certificate and its authority end, since 1970.");
+	for (unsigned i = 0; i < ARRAY_SIZE(of); i++) {
+		if (!of[i].not_after_s)
+			continue;
+		fputs("tandem_cert_expiry_timestamp_seconds{", f);
+		print_label(f, "domain", domain);
+		fputc(',', f);
+		print_label(f, "which", of[i].which);
+		print_value(f, (double)of[i].not_after_s);
+	}
+}
+
+char *metrics_text(
+	const struct json *volumes, const struct expiry *x, const char *domain, const char *version)
 {
 	char *text = NULL;
 	size_t size;
@@ -300,6 +321,7 @@ char *metrics_text(const struct json *volumes, const char *domain, const char *v
 	fputc(',', f);
 	print_label(f, "domain", domain);
 	print_value(f, 1);
+	metrics_expiry(f, x, domain);
 	print_states(f, volumes, domain);
 	print_roles(f, volumes, domain);
 	for (unsigned m = 0; m < ARRAY_SIZE(metrics); m++) {

@@ -190,6 +190,8 @@ static void next_command(struct volume *v, char *buf, size_t size)
 			silent);
 	else if (uuid_is_zero(&r->active))
 		snprintf(buf, size, "tandemctl promote %s", v->cfg->name);
+	else if (v->expiry_text[0] && expiry_own_first(&v->expiry))
+		snprintf(buf, size, "%s", EXPIRY_NEXT);
 }
 
 static void status_domains(struct volume *v, struct json *j)
@@ -220,7 +222,24 @@ static const char *trouble(const struct volume *v, struct err *e)
 		return e->msg;
 	if (core_trouble(v->core)[0])
 		return core_trouble(v->core);
-	return v->watchdog.text[0] ? v->watchdog.text : space_trouble(v);
+	if (v->watchdog.text[0])
+		return v->watchdog.text;
+	return space_trouble(v)[0] ? space_trouble(v) : v->expiry_text;
+}
+
+/* Files of a few KiB, read when they have changed. */
+static void expiry_check(struct volume *v)
+{
+	const char *certificate = v->cfg->certificate, *ca = v->cfg->ca;
+	int64_t now_s = (int64_t)(clock_real_ns() / NS_PER_S);
+
+	if (!v->cfg->tls)
+		return;
+	expiry_look(&v->expiry, certificate, ca);
+	expiry_log(&v->expiry, certificate, ca, now_s);
+	if (!expiry_words(
+		    &v->expiry, certificate, ca, now_s, v->expiry_text, sizeof(v->expiry_text)))
+		v->expiry_text[0] = '\0';
 }
 
 /* Since when it is so, in seconds; what is new is noted. */
@@ -244,6 +263,7 @@ void control_status_look(struct volume *v, uint64_t now_ns)
 	if (now_ns < v->since_look_ns)
 		return;
 	v->since_look_ns = now_ns + NS_PER_S;
+	expiry_check(v);
 	trouble_since_s(v, trouble(v, &e), now_ns);
 	for (unsigned i = 0; i < core_record(v->core)->nreplicas; i++) {
 		struct core_peer_view p;

@@ -19,6 +19,7 @@
 #include "control.h"
 #include "converge.h"
 #include "core.h"
+#include "expiry.h"
 #include "kept.h"
 #include "latency.h"
 #include "ll.h"
@@ -280,6 +281,8 @@ struct volume {
 	struct polling polling;
 	struct since trouble_since, peer_since[REPLICAS_MAX];
 	uint64_t since_look_ns; /* the next look */
+	struct expiry expiry; /* of the transport's certificates */
+	char expiry_text[EXPIRY_TEXT_MAX]; /* "": they last */
 	struct converge converge[REPLICAS_MAX]; /* slows staging for who catches up */
 	struct loop_timer converge_timer;
 	unsigned reaps; /* OP_REAPs in flight */

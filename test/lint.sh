@@ -88,7 +88,7 @@ check_arrows() {
 				if (to == "test/lib" && from in may && room == from) complain("includes the tests: \"" $3 "\"")
 				next
 			}
-			if (from ~ /^agent/ && to == "peer" && $3 ~ /^(certificate|control|record|json|tls)\.h$/) next
+			if (from ~ /^agent/ && to == "peer" && $3 ~ /^(certificate|control|expiry|record|json|tls)\.h$/) next
 			if (from ~ /^agent/ && to == "journal" && room == from && $3 !~ helpers) {
 				complain("agent/ may include only helpers of journal/, not \"" $3 "\""); next
 			}

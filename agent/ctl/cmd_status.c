@@ -433,6 +433,16 @@ static void print_volume(FILE *f, const struct ctl_volume *v, bool wide)
 	print_text(f, "next", json_get_string(j, "next", ""));
 }
 
+/* The site's certificates are the agent's, too, whether there is a volume or not. */
+static void print_agent(const struct ctl *c)
+{
+	if (!c->agent_trouble[0])
+		return;
+	fputs("\nagent of this node\n", c->out);
+	print_text(c->out, "trouble", c->agent_trouble);
+	print_text(c->out, "next", c->agent_next);
+}
+
 /* The daemons' answers as they are; a volume without one has its name, code and text. */
 static void print_values(const struct ctl *c, struct ctl_volumes *vs)
 {
@@ -459,8 +469,11 @@ int cmd_status(struct ctl *c, unsigned nargs, const char *const *args)
 	struct ctl_volumes *vs;
 	int status = ctl_volumes_status(c, nargs ? args[0] : NULL, &vs);
 
-	if (status)
+	if (status) { /* perhaps there is no volume yet, and an agent */
+		if (!ctl_output_is_value(c))
+			print_agent(c);
 		return status;
+	}
 	for (unsigned i = 0; i < vs->count; i++)
 		if (ctl_code(&vs->v[i]) != 0)
 			status = CTL_FAILED;
@@ -470,6 +483,7 @@ int cmd_status(struct ctl *c, unsigned nargs, const char *const *args)
 		print_table(vs, c->out, c->output == CTL_OUTPUT_WIDE);
 		for (unsigned i = 0; i < vs->count; i++)
 			print_volume(c->out, &vs->v[i], c->output == CTL_OUTPUT_WIDE);
+		print_agent(c);
 	}
 	ctl_volumes_free(vs);
 	return status;

@@ -52,6 +52,9 @@ void ctl_agent_volumes(struct ctl *c, struct ctl_volumes *vs)
 		c->agent[0] = '\0';
 		return;
 	}
+	snprintf(c->agent_trouble, sizeof(c->agent_trouble), "%s",
+		json_get_string(j, "trouble", ""));
+	snprintf(c->agent_next, sizeof(c->agent_next), "%s", json_get_string(j, "next", ""));
 	list = json_get(j, "volumes");
 	for (unsigned i = 0; status == 200 && i < json_length(list); i++) {
 		struct ctl_volume *v =

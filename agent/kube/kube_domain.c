@@ -16,6 +16,7 @@
 #include "domains.h"
 #include "kube_nodes.h"
 #include "log.h"
+#include "metrics.h"
 
 #define NAME "tandemfs"
 
@@ -135,6 +136,7 @@ static void tell_changes(struct kube_control *c, const struct json *obj, const s
 
 static void set_metrics(struct kube_control *c, const struct domains *ds)
 {
+	struct expiry x = {0}; /* the files are read at each look */
 	char *text = NULL;
 	size_t len;
 	FILE *f = open_memstream(&text, &len);
@@ -150,6 +152,8 @@ static void set_metrics(struct kube_control *c, const struct domains *ds)
 	for (unsigned i = 0; i < ds->count; i++)
 		fprintf(f, "tandem_kube_domain_in_sync{domain=\"%s\"} %d\n", ds->d[i].name,
 			ds->d[i].sync == DOMAIN_IN_SYNC);
+	expiry_look(&x, c->config->certificate, c->config->ca);
+	metrics_expiry(f, &x, c->config->domain);
 	fclose(f);
 	health_section(c->health, HEALTH_DOMAINS, text);
 }

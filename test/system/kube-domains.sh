@@ -54,6 +54,10 @@ leader_start a
 wait_for 20 "the leader is ready" probe_is a /readyz '^ok. 200$'
 probe_is a /healthz '^ok. 200$' || fail "not healthy: $(probe a /healthz)"
 wait_for 20 "its metrics" probe_is a /metrics 'tandem_kube_leader 1.*tandem_kube_migrations.status="Failed". 0'
+for w in own ca; do
+	wait_for 20 "when the certificate ($w) ends" \
+		probe_is a /metrics "tandem_cert_expiry_timestamp_seconds.domain=\"site-a\",which=\"$w\". [0-9]{10}"
+done
 expect_match "what is no path" "$(probe a /v1/status)" '404$'
 sleep 2
 node_is a "- tandemfs.dev/not-ready other" || fail "the taint went before the engine was ready"

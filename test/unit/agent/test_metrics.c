@@ -16,6 +16,7 @@
 static char *text;
 static char *lines[LINES_MAX];
 static unsigned nlines;
+static struct expiry expiry; /* nothing is known of it, unless a test says so */
 
 #define NAME "abcdefghijklmnopqrstuvwxyz_"
 #define NAME_MORE NAME "0123456789"
@@ -101,7 +102,7 @@ static void make(const char *volumes, const char *domain)
 	struct err err;
 
 	cr_assert_eq(json_parse(volumes, strlen(volumes), &j, &err), 0, "%s", err.msg);
-	text = metrics_text(j, domain, "1");
+	text = metrics_text(j, &expiry, domain, "1");
 	json_free(j);
 	parse();
 }
@@ -163,6 +164,24 @@ Test(metrics, what_a_daemon_does_not_say_has_no_sample)
 		cr_assert(!strstr(lines[i], "tandem_peer_last_heard_seconds{"));
 		cr_assert(!strstr(lines[i], "tandem_epoch{volume=\"web\""));
 	}
+}
+
+Test(metrics, certificates_have_a_day_when_they_end)
+{
+	expiry.own.not_after_s = 1900000000;
+	expiry.authority.not_after_s = 2000000001;
+	make("[]", "site-a");
+	cr_assert(has("tandem_cert_expiry_timestamp_seconds{domain=\"site-a\",which=\"own\"} "
+		      "1900000000"));
+	cr_assert(has("tandem_cert_expiry_timestamp_seconds{domain=\"site-a\",which=\"ca\"} "
+		      "2000000001"));
+}
+
+Test(metrics, a_certificate_that_cannot_be_read_has_no_sample)
+{
+	make("[]", "site-a");
+	for (unsigned i = 0; i < nlines; i++)
+		cr_assert_null(strstr(lines[i], "tandem_cert_expiry_timestamp_seconds{"));
 }
 
 Test(metrics, nothing_is_a_good_text_too)
