@@ -441,6 +441,7 @@ static bool answer_at_once(struct api *a, struct server_request *r, struct api_r
 	case API_HEALTH:
 	case API_READY:
 		j = about(a);
+		json_set_int(j, "clock_ms", (int64_t)(clock_real_ns() / NS_PER_MS));
 		break;
 	case API_VOLUMES:
 		j = about_volumes(a, supervisor_list(a->supervisor));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What an agent's configuration names, before there is a volume: the disk where volumes will be, whether pods will see what
- * is mounted, the ports, and the way to the agents of the other sites, which is the volumes' way, too.
+ * is mounted, the ports, the certificates, and the way to the agents of the other sites, which is the volumes' way, too, and their clocks.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +27,15 @@ static void check_ports(struct preflight_report *r, const char *path, const stru
 	preflight_port(r, path, first); /* the first of the volumes' */
 }
 
+/* Each node of the other site may have a clock of its own. */
+static void check_peer(struct preflight_report *r, const char *path, const struct agent_config *c,
+	const struct agent_config_peer *p)
+{
+	for (unsigned k = 0; k < p->naddresses; k++)
+		if (preflight_peer(r, path, p->domain, p->addresses[k]) && c->certificate[0])
+			preflight_peer_clock(r, path, c, p->domain, p->addresses[k]);
+}
+
 void preflight_agent(struct preflight_report *r, const char *path)
 {
 	struct agent_config *c = calloc(1, sizeof(*c));
@@ -45,8 +54,8 @@ void preflight_agent(struct preflight_report *r, const char *path)
 	preflight_existing(mounts); /* the agent makes it with the first volume */
 	preflight_propagation(r, path, mounts);
 	check_ports(r, path, c);
+	preflight_certificates(r, path, c->certificate, c->ca);
 	for (unsigned i = 0; i < c->npeers; i++)
-		for (unsigned k = 0; k < c->peers[i].naddresses; k++)
-			preflight_peer(r, path, c->peers[i].domain, c->peers[i].addresses[k]);
+		check_peer(r, path, c, &c->peers[i]);
 	free(c);
 }

@@ -8,6 +8,7 @@
 #define AGENT_PREFLIGHT_CHECK_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "check.h"
@@ -33,8 +34,8 @@ const char *preflight_result_name(enum preflight_result r);
 /* Kernel, FUSE, io_uring, clock. */
 void preflight_node(struct preflight_report *r);
 /* What a volume's configuration names: directory (flush latency, space, discard), mount point (there, propagation),
- * port, peers (round trip). With an agent's configuration, where there need not be a volume yet: the same of the
- * volumes' directory, of its own port and the first one for volumes, and of the peers' agents. A file that cannot be
+ * port, peers (round trip), how long its certificate is valid. With an agent's configuration, where there need not be a volume yet: the same of the
+ * volumes' directory, of its own port and the first one for volumes, and of the peers' agents, whose clocks are compared with this one. A file that cannot be
  * read is a failed check. */
 void preflight_volume(struct preflight_report *r, const char *path);
 
@@ -43,5 +44,12 @@ void preflight_kernel(struct preflight_report *r, const char *release);
 /* The optional fields of the mount that `path` lies on say whether mounts below it are seen in pods:
  * 1 shared, 0 not, -ENOENT. */
 int preflight_shared(FILE *mountinfo, const char *path);
+
+/* The other site's clock said theirs_ms between begin_ms and end_ms of this one (since 1970). */
+void preflight_clocks(struct preflight_report *r, const char *about, const char *domain,
+	int64_t begin_ms, int64_t end_ms, int64_t theirs_ms);
+/* A certificate ends at not_after_s, and it is now_s; `what` is "certificate" or "authority". */
+void preflight_validity(struct preflight_report *r, const char *about, const char *what,
+	const char *path, int64_t not_after_s, int64_t now_s);
 
 #endif

@@ -187,6 +187,19 @@ static void check_mount(struct preflight_report *r, const char *about, const cha
 	preflight_propagation(r, about, mount);
 }
 
+/* With mode = plain there is none. Whether the files are usable the daemon says. */
+static void check_certificates(
+	struct preflight_report *r, const char *about, const struct conf *c, struct err *e)
+{
+	const struct conf_section *s = conf_section(c, "transport");
+	char certificate[4096] = "", ca[4096] = "";
+
+	if (!s || conf_get_path(c, s, "certificate", certificate, sizeof(certificate), e) ||
+		conf_get_path(c, s, "ca", ca, sizeof(ca), e))
+		return;
+	preflight_certificates(r, about, certificate, ca);
+}
+
 /* Resolves HOST:PORT; NULL on failure. */
 static struct addrinfo *resolve(const char *address, int flags)
 {
@@ -243,7 +256,7 @@ static double connect_us(const struct addrinfo *a)
 	return error ? -error : (double)(clock_mono_ns() - begin) / 1e3;
 }
 
-void preflight_peer(
+bool preflight_peer(
 	struct preflight_report *r, const char *about, const char *domain, const char *address)
 {
 	struct addrinfo *a = resolve(address, 0);
@@ -271,6 +284,7 @@ void preflight_peer(
 					     "ack = fsync"
 					   : "",
 			"%.60s at %.60s: round trip %.2f ms", domain, address, best / 1e3);
+	return best >= 0;
 }
 
 void preflight_volume(struct preflight_report *r, const char *path)
@@ -307,6 +321,7 @@ void preflight_volume(struct preflight_report *r, const char *path)
 	preflight_disk(r, path, directory);
 	check_mount(r, path, mount);
 	preflight_port(r, path, address);
+	check_certificates(r, path, c, &e);
 	for (s = conf_section(c, "peer"); s; s = conf_next_section(c, s)) {
 		if (conf_get_address(c, s, "address", address, sizeof(address), &e))
 			preflight_say(r, path, "peer", PREFLIGHT_FAIL, "correct it", "%s", e.msg);

@@ -144,6 +144,45 @@ expect_match "pair --show" "$out" "site-a \(10.77.0.1:7401\) is paired with site
 expect_match "pair --show" "$out" "is valid for 82[45] days"
 step "agents and a volume run with what the pairing wrote"
 
+# The last days of a certificate: daemon, agent, metrics and preflight tell of them, while all runs.
+ctl_a() { "$BIN/tandemctl" --run-dir "$WORK/a/run" "$@" 2>&1; }
+expiry_of() { # which
+	rest a GET /metrics | sed -n "s/^tandem_cert_expiry_timestamp_seconds{domain=\"site-a\",which=\"$1\"} //p"
+}
+in_days() { echo $((($1 - $(date +%s)) / 86400)); }
+expect_match "days of the certificate" "$(in_days "$(expiry_of own)")" "^82[45]$"
+expect_match "days of the authority" "$(in_days "$(expiry_of ca)")" "^36(49|50)$"
+expect_eq "trouble before" "$(ctl_a status vol -o json | jq -r '.[0].trouble')" ""
+own=$(etc a)/pki/site-a.pem
+preflight_a() { # status
+	STATUS=0
+	OUT=$(in_site a "$BIN/tandemctl" preflight "$(etc a)/agent.conf" "$(etc a)/vol.conf" 2>&1) || STATUS=$?
+	expect_eq "status of preflight: $OUT" "$STATUS" "$1"
+}
+preflight_a 0
+expect_eq "certificates in order: $OUT" "$(grep -cE "^  ok +certificate +'$own' is valid for 82[45] days" <<<"$OUT")" 2
+openssl pkey -in "$own" >"$WORK/new.pem"
+openssl req -new -key "$WORK/new.pem" -subj /CN=site-a -out "$WORK/new.csr"
+openssl x509 -req -in "$WORK/new.csr" -CA "$(etc a)/pki/ca.pem" -CAkey "$(etc a)/pki/ca.key" -CAcreateserial -days 20 \
+	-extfile <(printf 'subjectAltName=DNS:site-a\nextendedKeyUsage=serverAuth,clientAuth\n') 2>/dev/null >>"$WORK/new.pem"
+chmod 600 "$WORK/new.pem"
+rm -f "$(etc a)/pki/ca.srl"
+mv "$WORK/new.pem" "$own"
+ends="the certificate '$own' ends on $(date -u -d '+20 days' +%Y-%m-)[0-9]+: from then on the sites do not connect"
+wait_for 10 "the daemon tells of it" eval '[[ $(ctl_a status vol -o json | jq -r ".[0].trouble") =~ $ends ]]'
+wait_for 10 "the agent tells of it" eval '[[ $(ctl_a status vol) =~ "agent of this node"[[:space:]]+"trouble" ]]'
+out=$(ctl_a status vol)
+expect_eq "who tells of it: $out" "$(grep -cE "$ends" <<<"$out" || :)" 2
+expect_eq "what to type: $out" "$(grep -c "next  *tandemctl pair (then its token on the other site" <<<"$out")" 2
+expect_match "days of the certificate" "$(in_days "$(expiry_of own)")" "^(19|20)$"
+expect_match "days of the authority" "$(in_days "$(expiry_of ca)")" "^36(49|50)$"
+expect_eq "lines in the agent's log" "$(grep -cE "$ends" "$WORK/agent-a.out" || :)" 1
+expect_eq "lines in the daemon's log" "$(grep -cE "$ends" "$WORK/a/logs/vol.log" || :)" 1
+preflight_a 0
+expect_eq "preflight: $OUT" "$(grep -cE "^  warn +certificate +'$own' is valid for (19|20) days" <<<"$OUT")" 2
+expect_match "preflight: what to do" "$OUT" "-> tandemctl pair "
+step "a certificate that ends in 20 days is told of"
+
 # Again while all runs: new certificates, the same authority, nothing to type but the token.
 before=$(names a)$(names b)
 offer
@@ -157,6 +196,8 @@ offered 0
 expect_match "what it says" "$(cat "$WORK/join.out")" "certificates are renewed"
 [[ $(names a)$(names b) != "$before" ]] || fail "the certificates are the old ones"
 expect_eq "the authority" "$(cat "$(etc a)/pki/ca.pem")" "$ca"
+wait_for 10 "nothing is left to tell of" eval '[[ $(ctl_a status vol) != *"ends on"* ]]'
+expect_eq "trouble after" "$(ctl_a status vol -o json | jq -r '.[0].trouble')" ""
 # A daemon that starts now has the new certificate; that the other one still has is of the same authority. Every
 # write waits for both.
 daemon=$(daemon_of b)

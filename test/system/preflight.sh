@@ -3,7 +3,7 @@
 # group: config
 # budget: 60
 # tandemctl preflight before there is a volume, with the agent's configuration: the round trip to a site that is far away, ports,
-# the disk, a filesystem that is mounted with discard.
+# the disk, a filesystem that is mounted with discard; the other site's clock.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agents.sh"
 
@@ -54,6 +54,39 @@ is_near() {
 }
 wait_for 30 "a round trip of 2 ms is measured" is_near # a busy machine adds to it
 step "the round trip to the other site's agents is measured: ${us%0} us"
+expect_match "this node's clock" "$OUT" "^  (ok +clock +kept right|warn +clock +nothing keeps this clock right)"
+expect_match "a clock that is not told" "$OUT" "^  warn +clock +that of site-b is not known: the agent of site-b"
+
+# The clock of an agent there, which is in time, then an hour ahead, then three seconds behind.
+sed 's/^agent = .*/agent = 10.77.0.2:7401/' "$conf" >"$WORK/near.conf"
+agent_config b
+clock_of_b() { # seconds that it is wrong by
+	printf '%-8d' "$1" 1<>"$WORK/clock-b"
+	preflight "$WORK/near.conf" 0
+	CLOCK=$(sed -nE 's/^  (ok|warn) +clock +(that of .*)/\1 \2/p' <<<"$OUT")
+}
+printf '%-8d' 0 >"$WORK/clock-b"
+in_site_bg b env WRONG_CLOCK="$WORK/clock-b" LD_PRELOAD="$TOOLS/wrongclock.so" \
+	"$BIN/tandem-agent" --config "$WORK/b/volumes/agent.conf"
+AGENT[b]=$BG
+wait_for 10 "the agent of site b" grep -q "serving the peers" "$WORK/bg-b.out"
+clock_of_b 0
+expect_match "a clock in time" "$CLOCK" "^ok that of site-b is as this one, within [0-9.]+ s"
+clock_of_b 3600
+expect_match "a clock that is ahead" "$CLOCK" "^warn that of site-b is (3599\.[0-9]|3600\.[0-9]) s ahead of this one, within"
+expect_match "what to do about it" "$(grep -A1 " ahead of this one" <<<"$OUT")" "chrony"
+# A busy machine answers late, and the clock may then be said to be in time.
+is_behind() {
+	clock_of_b -3
+	[[ $CLOCK =~ ^"warn that of site-b is "[23]\.[0-9]" s behind this one, within" ]]
+}
+wait_for 30 "a clock that is behind is told of" is_behind
+expect_match "the certificate" "$OUT" "^  (ok|warn) +certificate +'$WORK/pki/rest-a.pem' is valid for"
+expect_match "the authority" "$OUT" "^  (ok|warn) +authority +'$WORK/pki/ca.pem' is valid for"
+kill "${AGENT[b]}"
+wait "${AGENT[b]}" 2>/dev/null || :
+unset 'AGENT[b]'
+step "the other site's clock is compared with this one"
 
 # An address of another node, a word that is none, and an agent that is not paired.
 sed 's/^listen = .*/listen = 10.77.0.9:7401/' "$conf" >"$WORK/wrong.conf"

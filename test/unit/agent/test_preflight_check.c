@@ -124,6 +124,67 @@ Test(preflight_check, a_volume_whose_peer_answers_is_measured)
 	cr_assert(strstr(found("port")->found, "is free"), "%s", found("port")->found);
 }
 
+Test(preflight_check, clocks_are_apart_only_by_what_the_round_trip_cannot_explain)
+{
+	static const struct {
+		int64_t begin_ms, end_ms, theirs_ms;
+		enum preflight_result result;
+		const char *says;
+	} of[] = {
+		{50000, 50002, 50001, PREFLIGHT_OK, "site-b is as this one, within 0.0 s"},
+		{50000, 50200, 51199, PREFLIGHT_OK, "as this one"},
+		{50000, 50200, 51201, PREFLIGHT_WARN, "1.1 s ahead of this one, within 0.1 s"},
+		{50000, 50200, 49001, PREFLIGHT_OK, "as this one"},
+		{50000, 50200, 48999, PREFLIGHT_WARN, "1.1 s behind this one, within 0.1 s"},
+		{50000, 52000, 52900, PREFLIGHT_OK, "within 2.9 s"}, /* a slow answer */
+		{50000, 50010, 3650005, PREFLIGHT_WARN, "3600.0 s ahead"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(of); i++) {
+		r.count = 0;
+		preflight_clocks(
+			&r, "agent.conf", "site-b", of[i].begin_ms, of[i].end_ms, of[i].theirs_ms);
+		cr_assert_eq(found("clock")->result, of[i].result, "%u: %s", i, r.c[0].found);
+		cr_assert(strstr(r.c[0].found, of[i].says), "%u: %s", i, r.c[0].found);
+		cr_assert((r.c[0].todo[0] != '\0') == (of[i].result != PREFLIGHT_OK));
+	}
+}
+
+Test(preflight_check, this_nodes_clock_is_told_of)
+{
+	r.count = 0;
+	preflight_node(&r);
+	cr_assert_str_eq(found("clock")->about, "node");
+	cr_assert_neq(found("clock")->result, PREFLIGHT_FAIL);
+	cr_assert(strstr(found("clock")->found, "kept right") ||
+			  strstr(found("clock")->found, "nothing keeps this clock right"),
+		"%s", found("clock")->found);
+}
+
+Test(preflight_check, a_certificate_is_warned_of_for_thirty_days)
+{
+	static const struct {
+		const char *what;
+		int64_t left_s;
+		enum preflight_result result;
+		const char *says, *todo;
+	} of[] = {
+		{"certificate", 30 * 86400, PREFLIGHT_OK, "valid for 30 days", ""},
+		{"certificate", 30 * 86400 - 1, PREFLIGHT_WARN, "29 days", "tandemctl pair"},
+		{"certificate", 0, PREFLIGHT_FAIL, "has expired", "tandemctl pair"},
+		{"authority", 1, PREFLIGHT_WARN, "0 days", "ca.key"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(of); i++) {
+		r.count = 0;
+		preflight_validity(&r, "db.conf", of[i].what, "/pki/x.pem",
+			1900000000 + of[i].left_s, 1900000000);
+		cr_assert_eq(found(of[i].what)->result, of[i].result, "%u: %s", i, r.c[0].found);
+		cr_assert(strstr(r.c[0].found, of[i].says), "%u: %s", i, r.c[0].found);
+		cr_assert(strstr(r.c[0].todo, of[i].todo), "%u: %s", i, r.c[0].todo);
+	}
+}
+
 Test(preflight_check, what_is_missing_fails_with_what_to_do)
 {
 	check_volume("/nonexistent/mount", 7400, "192.0.2.1");
