@@ -122,16 +122,24 @@ static void give_order(const struct agent_config *c, const struct operation *op,
 	json_free(j);
 }
 
-/* For tests: TANDEMFS_FAULT_OPERATION=STEP or STEP:after, before or after that step's order. */
+/* For tests: TANDEMFS_FAULT_OPERATION=STEP or STEP:after, before or after that step's order; with :stop behind it the
+ * process is stopped there, once, in place of killed. */
 static void maybe_die(const struct operation *op, bool after)
 {
+	static atomic_bool stopped;
 	const char *fault = getenv("TANDEMFS_FAULT_OPERATION");
+	size_t len;
 	char here[64];
 
 	snprintf(
 		here, sizeof(here), "%s%s", operation_step_name(op, op->at), after ? ":after" : "");
-	if (fault && !strcmp(fault, here) && !operation_ended(op))
+	len = strlen(here);
+	if (!fault || strncmp(fault, here, len) != 0 || operation_ended(op))
+		return;
+	if (!fault[len])
 		raise(SIGKILL);
+	else if (!strcmp(fault + len, ":stop") && !atomic_exchange(&stopped, true))
+		raise(SIGSTOP);
 }
 
 static void observe(const struct agent_config *c, struct operation *op, const atomic_bool *stop,

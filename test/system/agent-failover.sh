@@ -68,7 +68,43 @@ for at in check demote demote:after promote promote:after verify; do
 	step "the agent of site a died at $at: site $o is active"
 done
 
-# The other site's agent dies meanwhile.
+# The other site's agent dies while the one that does it is at each step: its process stands still there, and what it
+# keeps on disk says that the step runs.
+stands_still() { [[ $(ps -o state= -p "${AGENT[a]}") = T* ]]; }
+step_state() { # step: of the last operation
+	local last
+	last=$(grep -l . "$WORK"/a/state/*.json | xargs ls -t | head -n 1)
+	jq -r --arg step "$1" '.steps[] | select(.name == $step) | .state' "$last"
+}
+for at in check demote demote:after promote promote:after verify; do
+	o=$(other $active)
+	agent_kill a KILL
+	TANDEMFS_FAULT_OPERATION=$at:stop agent_start a
+	wait_for 10 "the agent answers" ctl a healthz
+	in_site a "$BIN/tandemctl" --run-dir "$WORK/a/run" failover $VOLUME --to "$(domain "$o")" --no-wait >/dev/null 2>&1 &
+	asked=$!
+	wait_for 20 "the agent of site a is at $at" stands_still
+	was=$(step_state "${at%:after}")
+	[[ $was = running || $at = check && $was = pending ]] || fail "the step $at is $was"
+	agent_kill b KILL
+	kill -CONT "${AGENT[a]}"
+	wait "$asked" || fail "it does not begin ($at)"
+	pause_ms 300
+	agent_start b
+	wait_for 60 "the operation has ended ($at)" operation_ended a
+	state=$(operation_state a)
+	if [[ $state = failed ]]; then # refused by the check, or rolled back
+		case $at in verify) fail "failed at $at: $(rest a GET /v1/operations)" ;; esac
+		o=$active
+	fi
+	site_wait_active "$o"
+	! is_mounted "$(other "$o")" || fail "both sites have mounted"
+	site_wait_in_sync "$o" 30
+	active=$o
+	step "the agent of site b died while that of site a was at $at: $state, site $o is active"
+done
+
+# And at moments that nobody chose.
 for ((i = 0; i < 2; i++)); do
 	o=$(other $active)
 	ctl a failover $VOLUME --to "$(domain "$o")" --no-wait >/dev/null || fail "it does not begin"
