@@ -209,4 +209,5 @@ site_wait_in_sync b
 order b demote "$VOLUME"
 order a promote "$VOLUME"
 site_wait_active a
+pauses_check
 sites_stop_and_compare

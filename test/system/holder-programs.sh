@@ -176,4 +176,5 @@ site_wait_active a
 expect_eq "the connection" "$(connection)" "$first"
 expect_eq "a file of before" "$(stat -c %s "$m/upgraded")" 0
 step "an older build refuses, and nothing is lost"
+pauses_check
 sites_stop_and_compare

@@ -191,4 +191,5 @@ wait_for 5 "the holder sees it" eval '[[ $(holders) = 0 ]]'
 site_start a
 site_wait_active a
 expect_eq "mounts" "$(mounts)" 1
+pauses_check
 sites_stop_and_compare
