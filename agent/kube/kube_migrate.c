@@ -315,6 +315,7 @@ static int run(struct migration_run *r, const struct json *obj, struct err *e)
 		.network_policies_with_cidr =
 			json_get_bool(r->spec, "includeNetworkPolicyWithCIDR", false),
 		.include_jobs = json_has_string(optional, "Job"),
+		.keep_node_ports = json_get_bool(r->spec, "preserveNodePorts", false),
 		.ignore_owner_references =
 			json_get_bool(r->spec, "ignoreOwnerReferencesCheck", false),
 		.owner_migrates = owner_migrates,

@@ -189,6 +189,27 @@ expect_match "a service that is there" "$(said careful Service/web)" '^Skipped.*
 expect_eq "it is left alone" "$(port)" 80
 from_blue bold plain
 expect_eq "it is changed" "$(port)" 81
+
+# A port that somebody has there already, and the source, too.
+door() { printf -- '---\n{apiVersion: v1, kind: Service, metadata: {name: %s}, spec: {type: NodePort, selector: {app: web}, ports: [{port: 90, nodePort: 30077}]}}\n' "$1"; }
+door_port() { kc b -n plain get svc door -o 'jsonpath={.spec.ports[0].nodePort}'; }
+door taken | kc b -n blue create -f - >/dev/null
+door door | kc a -n blue create -f - >/dev/null
+from_blue other-door plain
+expect_match "a port of there" "$(door_port)" '^3[0-9]{4}$'
+from_blue_partly no-door plain 'preserveNodePorts: true'
+expect_match "a port that is taken there" "$(said no-door Service/door)" '^Failed.*30077'
+kc b -n blue delete svc taken >/dev/null
+from_blue same-door plain 'preserveNodePorts: true'
+expect_eq "the same port" "$(door_port)" 30077
+from_blue free-door plain
+expect_match "a port that was kept stays" "$(said free-door Service/door) $(door_port)" '^Successful - 30077$'
+kc a create --dry-run=server -o json -f - >"$WORK/schedule.json" <<END
+---
+{apiVersion: tandemfs.dev/v1alpha1, kind: MigrationSchedule, metadata: {name: doors, namespace: blue},
+  spec: {schedulePolicyName: hourly, template: {spec: {clusterPair: remotecluster, preserveNodePorts: true}}}}
+END
+expect_eq "a schedule has it, too" "$(jq .spec.template.spec.preserveNodePorts "$WORK/schedule.json")" true
 step "kinds, labels and options: taken along and left behind"
 
 # --- namespaces: named, by their labels, all but some -----------------------------------------------------------
