@@ -221,6 +221,8 @@ static int copy_namespace(struct migration_run *r, const struct json *here, stru
 		ret = run_send_cluster(r, e);
 	if (!ret)
 		ret = run_send(r, e);
+	if (!ret)
+		ret = run_send_webhooks(r, e);
 	if (!ret && json_get_bool(r->spec, "purgeDeletedResources", false))
 		ret = run_purge(r, e);
 	run_forget(r);

@@ -55,6 +55,7 @@ void run_report(struct migration_run *r, const struct kube_kind *kind, const cha
 	const char *name, const char *status, const char *reason);
 /* Is it excluded by the spec's selectors or kinds? */
 bool run_wants(const struct migration_run *r, const struct json *obj);
+bool run_excludes_kind(const struct migration_run *r, const struct kube_kind *kind);
 bool run_wants_kind(const struct migration_run *r, const struct kube_kind *kind);
 /* Added to the cluster by somebody, as opposed to its own kinds. */
 bool run_is_custom(const struct kube_kind *kind);
@@ -67,6 +68,8 @@ void run_forget(struct migration_run *r); /* and empties them again */
 /* kube_migrate_cluster.c: what the namespace needs at cluster scope, and the namespace itself. */
 int run_namespace_made(struct migration_run *r, const struct json *here, struct err *e);
 int run_send_cluster(struct migration_run *r, struct err *e);
+/* The webhooks whose service is in the namespace: when its objects are there, which they might refuse. */
+int run_send_webhooks(struct migration_run *r, struct err *e);
 int run_send(struct migration_run *r, struct err *e);
 int run_purge(struct migration_run *r, struct err *e);
 
@@ -82,6 +85,8 @@ struct run_batch {
 	struct run_item *items;
 	unsigned n;
 	bool cluster; /* goes by `admin` */
+	const char *
+		forbidden; /* the reason why one is skipped that may not be written; NULL: then it failed */
 };
 /* Adds it, or reports that it is unchanged. `there` (may be NULL): the object as it is there. Both are borrowed until
  * run_batch_send(). */

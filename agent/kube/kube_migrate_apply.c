@@ -86,7 +86,7 @@ static void send_one(void *ctx, struct kube *here, struct kube *to, unsigned i)
 		(item->force ? KUBE_FORCE : 0) | (s->r->dry ? KUBE_DRY_RUN : 0), NULL, &item->e);
 }
 
-static void report(struct migration_run *r, const struct run_item *item)
+static void report(struct migration_run *r, const struct run_batch *b, const struct run_item *item)
 {
 	const char *ns = meta_of(item->obj, "namespace");
 
@@ -97,6 +97,8 @@ static void report(struct migration_run *r, const struct run_item *item)
 				       : "it would be changed");
 	else if (!item->ret)
 		run_report(r, item->kind, ns, item->name, "Successful", item->note);
+	else if (item->ret == -EPERM && b->forbidden)
+		run_report(r, item->kind, ns, item->name, "Skipped", b->forbidden);
 	else if (!run_ends(item->ret))
 		run_report(r, item->kind, ns, item->name, "Failed", item->e.msg);
 }
@@ -111,7 +113,7 @@ int run_batch_send(struct migration_run *r, struct run_batch *b, struct err *e)
 	for (unsigned i = 0; i < b->n; i++) {
 		struct run_item *item = &b->items[i];
 
-		report(r, item);
+		report(r, b, item);
 		if (!ret && item->ret && run_ends(item->ret)) {
 			*e = item->e;
 			ret = item->ret;

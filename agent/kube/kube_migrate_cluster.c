@@ -2,7 +2,8 @@
 /*
  * What a namespace needs at cluster scope, and no more: itself with its labels, the definitions of the custom kinds that
  * are in it, the volumes of its claims and their StorageClasses, the classes of priority that its pods name, the roles
- * that its bindings name, and the bindings that name its accounts. Definitions come first, bindings last.
+ * that its bindings name, and the bindings that name its accounts. Definitions come first, bindings last; and behind the
+ * namespace's objects the webhooks whose service is in it.
  *
  * It goes by the administrators' pair where one is named. What is there already and was not brought by us is left as
  * it is, but for volumes, whose binding is ours; a StorageClass that is there is left in any case. A right that is missing
@@ -28,6 +29,13 @@ static const struct kube_kind kind_role =
 	KUBE_KIND("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", false);
 static const struct kube_kind kind_binding = KUBE_KIND(
 	"rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", false);
+
+static const struct kube_kind kind_webhooks[] = {
+	KUBE_KIND("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration",
+		"validatingwebhookconfigurations", false),
+	KUBE_KIND("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration",
+		"mutatingwebhookconfigurations", false),
+};
 
 /* --- the namespace --- */
 
@@ -85,6 +93,8 @@ struct need {
 	const struct kube_kind *kind;
 	struct json *names; /* members */
 	bool listed; /* all objects at once: there may be many */
+	const char *
+		forbidden; /* as of run_batch; it is no failure either where they may not be read */
 	struct json *here, *there;
 	struct run_index there_by_name;
 };
@@ -182,11 +192,12 @@ static int read_here(struct migration_run *r, struct need *n, struct err *e)
 			ret = 0;
 		}
 	}
-	if (ret && !run_ends(ret)) {
+	if (ret == -EPERM && n->forbidden)
+		run_report(r, n->kind, NULL, "*", "Skipped",
+			"no right to read them here (ClusterRole tandem-agent)");
+	else if (ret && !run_ends(ret))
 		run_report(r, n->kind, NULL, "*", "Failed", e->msg);
-		ret = 0;
-	}
-	return ret;
+	return run_ends(ret) ? ret : 0;
 }
 
 /* What cannot be read there is sent, and the answer says what is wrong. */
@@ -235,7 +246,7 @@ static void key_of(const struct kube_kind *kind, const char *name, char *ret, si
 
 static int send_need(struct migration_run *r, struct need *n, struct err *e)
 {
-	struct run_batch b = {.cluster = true};
+	struct run_batch b = {.cluster = true, .forbidden = n->forbidden};
 	int ret = read_there(r, n, e);
 
 	for (unsigned i = 0; i < json_length(n->here) && !ret; i++) {
@@ -372,6 +383,16 @@ static void note_volumes(struct migration_run *r, const struct run_list *l)
 	}
 }
 
+static void needs_clear(struct need *all, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		json_free(all[i].names);
+		json_free(all[i].here);
+		json_free(all[i].there);
+		index_clear(&all[i].there_by_name);
+	}
+}
+
 int run_send_cluster(struct migration_run *r, struct err *e)
 {
 	struct need all[NEEDS] = {
@@ -405,11 +426,44 @@ int run_send_cluster(struct migration_run *r, struct err *e)
 	for (unsigned i = 0; i < r->nkinds && !ret; i++)
 		if (!strcmp(r->kinds[i].kind, "PersistentVolumeClaim"))
 			note_volumes(r, &r->lists[i]);
-	for (unsigned i = 0; i < NEEDS; i++) {
-		json_free(all[i].names);
-		json_free(all[i].here);
-		json_free(all[i].there);
-		index_clear(&all[i].there_by_name);
+	needs_clear(all, NEEDS);
+	return ret;
+}
+
+/* --- webhooks --- */
+
+static bool asks_namespace(const struct json *obj, const char *ns)
+{
+	const struct json *hooks = json_get(obj, "webhooks");
+
+	for (unsigned i = 0; i < json_length(hooks); i++)
+		if (!strcmp(json_get_string(json_path(json_at(hooks, i), "clientConfig", "service"),
+				    "namespace", ""),
+			    ns))
+			return true;
+	return false;
+}
+
+int run_send_webhooks(struct migration_run *r, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned k = 0; k < ARRAY_SIZE(kind_webhooks) && !ret; k++) {
+		struct need n = {.kind = &kind_webhooks[k],
+			.names = json_object(),
+			.listed = true,
+			.forbidden = "no right to make it there (ClusterRole "
+				     "tandem-migrator-cluster, or adminClusterPair)"};
+		struct json_member any;
+
+		ret = run_excludes_kind(r, n.kind) ? 0 : read_here(r, &n, e);
+		for (unsigned i = 0; i < json_length(n.here); i++)
+			if (asks_namespace(json_at(n.here, i), r->ns) &&
+				is_sent(r, json_at(n.here, i)))
+				want(&n, meta_of(json_at(n.here, i), "name"));
+		if (!ret && json_first(n.names, &any))
+			ret = send_need(r, &n, e);
+		needs_clear(&n, 1);
 	}
 	return ret;
 }

@@ -24,19 +24,26 @@ static bool names_kind(const char *text, const struct kube_kind *kind)
 }
 
 /* The spec's words for a kind of the core have no group; people write "apps/Deployment" for others. */
-bool run_wants_kind(const struct migration_run *r, const struct kube_kind *kind)
+bool run_excludes_kind(const struct migration_run *r, const struct kube_kind *kind)
 {
 	const struct json *not = json_get(r->spec, "excludeResourceTypes");
-	struct json *any = json_object(), *meta = json_object();
+
+	for (unsigned i = 0; i < json_length(not ); i++)
+		if (names_kind(json_string_at(not, i, ""), kind))
+			return true;
+	return false;
+}
+
+bool run_wants_kind(const struct migration_run *r, const struct kube_kind *kind)
+{
+	struct json *any, *meta;
 	char version[330];
 	bool wanted;
 
-	for (unsigned i = 0; i < json_length(not ); i++)
-		if (names_kind(json_string_at(not, i, ""), kind)) {
-			json_free(any);
-			json_free(meta);
-			return false;
-		}
+	if (run_excludes_kind(r, kind))
+		return false;
+	any = json_object();
+	meta = json_object();
 	/* A kind of which every object stays behind is not even read. */
 	snprintf(version, sizeof(version), "%s%s%s", kind->group, kind->group[0] ? "/" : "",
 		kind->version);

@@ -28,6 +28,8 @@
 #define KEY_SOURCE TANDEM_KEY "source-namespace" /* of what was mapped to another one */
 #define KEY_STATIC TANDEM_KEY "static-copy" /* of a schedule that the other cluster runs */
 #define KEY_SKIP TANDEM_KEY "skip-resource"
+#define KEY_FAILS                                                                                  \
+	TANDEM_KEY "migrationFailurePolicy" /* names of webhooks whose failurePolicy was Fail */
 #define KEY_HELD TANDEM_KEY "held-back" /* a label that no node has */
 
 struct migrate_options {

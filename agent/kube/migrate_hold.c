@@ -6,6 +6,10 @@
  *	Deployment, StatefulSet, ReplicaSet spec.replicas 0                KEY_REPLICAS
  *	CronJob, Job                        spec.suspend true              KEY_SUSPEND
  *	DaemonSet                           a nodeSelector no node has     itself
+ *	webhook configurations              failurePolicy Ignore           KEY_FAILS
+ *
+ * A webhook whose service is held back would have every object refused that it is asked about, so it is asked and not
+ * insisted on. It is the same when its service runs, so nothing lets it go but a migration that starts the applications.
  *
  * What is remembered survives further migrations and stops: a count of zero is only remembered when nothing
  * else is, because that is a workload that was stopped, not one that never ran. Whoever has been started by
@@ -19,6 +23,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "check.h"
 
 static const char *const replicas_keys[] = {KEY_REPLICAS,
 	"stork.libopenstorage.org/migrationReplicas", "stork.openstorage.org/migrationReplicas"};
@@ -131,10 +137,56 @@ static void hold_everywhere(struct json *p, bool start)
 		json_set_string(member(pod, "nodeSelector"), KEY_HELD, "true");
 }
 
+/* Is the word in the list with commas? */
+static bool has_word(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (const char *at = list; at && n; at = strchr(at, ','), at = at ? at + 1 : NULL)
+		if (!strncmp(at, word, n) && (!at[n] || at[n] == ','))
+			return true;
+	return false;
+}
+
+/* True: one or more of them would be Fail. */
+static bool hold_webhooks(struct json *p, bool start)
+{
+	struct json *hooks = json_get(p, "webhooks");
+	const char *before = annotation_of(p, KEY_FAILS);
+	char *names;
+	size_t len;
+	FILE *f = open_memstream(&names, &len);
+
+	ensure(f);
+	for (unsigned i = 0; i < json_length(hooks); i++) {
+		struct json *hook = json_at(hooks, i);
+		const char *name = json_get_string(hook, "name", "");
+
+		if (!json_path(hook, "clientConfig", "service") ||
+			(strcmp(json_get_string(hook, "failurePolicy", "Fail"), "Fail") != 0 &&
+				!has_word(before, name)))
+			continue;
+		json_set_string(hook, "failurePolicy", start ? "Fail" : "Ignore");
+		fprintf(f, "%s%s", ftell(f) ? "," : "", name);
+	}
+	ensure(fclose(f) == 0);
+	json_remove(annotations(p), KEY_FAILS);
+	if (len && !start)
+		json_set_string(annotations(p), KEY_FAILS, names);
+	free(names);
+	return len && !start;
+}
+
 const char *hold_back(struct json *p, const struct json *there, bool start)
 {
 	const char *note = NULL;
 
+	if (kind_is(p, "ValidatingWebhookConfiguration") ||
+		kind_is(p, "MutatingWebhookConfiguration"))
+		return hold_webhooks(p, start) ? "failurePolicy is Ignore there, and not Fail: "
+						 "while its service is held "
+						 "back it could have nothing but refusals"
+					       : NULL;
 	if (counts(p)) {
 		if (hold_count(p, there, start))
 			note = "it has 0 replicas here and remembers no other number: the one that "

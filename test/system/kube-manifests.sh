@@ -134,6 +134,8 @@ done <<-END
 	no red delete persistentvolumeclaims
 	yes red patch nodes
 	no red delete nodes
+	yes red list validatingwebhookconfigurations.admissionregistration.k8s.io
+	no red patch mutatingwebhookconfigurations.admissionregistration.k8s.io
 	yes red create events
 	yes tandem-system create leases.coordination.k8s.io
 	yes tandem-system update leases.coordination.k8s.io/tandem-agent

@@ -61,6 +61,14 @@ kc a -n blue apply -f - >/dev/null <<END
 {apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: web-reads}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: reads},
   subjects: [{kind: ServiceAccount, name: web, namespace: blue}]}
 END
+ca=$(base64 -w0 "$(kube_dir a)/ca.pem")
+for k in Validating/blue Mutating/blue Validating/other; do
+	printf -- '---\n{apiVersion: admissionregistration.k8s.io/v1, kind: %sWebhookConfiguration, metadata: {name: of-%s}, webhooks: [
+		{name: asks.example.net, admissionReviewVersions: [v1], sideEffects: None, failurePolicy: Fail,
+		rules: [{apiGroups: [example.net], apiVersions: [v1], resources: [ships], operations: [CREATE]}],
+		clientConfig: {caBundle: %s, service: {namespace: %s, name: web}}}]}\n' "${k%/*}" "${k#*/}" "$ca" "${k#*/}"
+done | kc a create -f - >/dev/null
+hook() { kc b get "$1webhookconfiguration" of-blue -o "jsonpath={.webhooks[0].$2}"; } # validating or mutating, path at the destination
 agent_config one
 agent_start one
 wait_for 40 "the pair is ready" pair_is "Ready NotProvided"
@@ -71,6 +79,7 @@ expect_match "the class of priority" "$(line poor PriorityClass)" 'Failed.*forbi
 expect_match "the role" "$(line poor ClusterRole)" 'Failed.*forbidden'
 expect_match "the labels" "$(line poor Namespace)" 'Skipped.*tandem-migrator-cluster'
 expect_match "a kind that we may not read" "$(line poor Boat)" 'Skipped.*boats.example.net'
+expect_match "a webhook" "$(line poor ValidatingWebhookConfiguration)" '^Skipped.*tandem-migrator-cluster'
 expect_eq "the rest went over" "$(there deploy/web '{.spec.replicas}')" 0
 expect_eq "no labels" "$(kc b get ns blue -o 'jsonpath={.metadata.labels.team}')" ''
 step "what is missing is told"
@@ -103,6 +112,11 @@ expect_eq "the namespace's accounts alone" "$(kc b get clusterrolebinding web-lo
 expect_eq "the labels" "$(kc b get ns blue -o 'jsonpath={.metadata.labels.team}')" sky
 expect_eq "the role that was there is left alone" \
 	"$(kc a -n blue get mig rich -o json | jq -r '.status.resources[] | select(.kind == "ClusterRole" and .name == "boats").status')" Skipped
+expect_eq "the webhooks of its services" "$(hook validating clientConfig.service.namespace) $(hook mutating clientConfig.service.namespace)" 'blue blue'
+expect_eq "and what they trust" "$(hook validating clientConfig.caBundle)" "$ca"
+expect_match "asked, and not insisted on, while that is held back" "$(hook mutating failurePolicy) $(line rich MutatingWebhookConfiguration)" \
+	'^Ignore Successful failurePolicy is Ignore'
+expect_fail kc b get validatingwebhookconfiguration of-other
 migrated again Successful 'adminClusterPair: admins'
 expect_eq "unchanged" "$(mig again '{.status.resources[*].status}' | tr ' ' '\n' | sort -u | tr '\n' ' ')" 'Skipped Unchanged '
 migrated mapped Failed 'adminClusterPair: admins' 'namespaceMapping: {blue: red}'
@@ -163,6 +177,7 @@ expect_eq "the class of a claim" "$(said plain StorageClass/fast) $(kc b get sto
 expect_match "another provisioner's" "$(said plain StorageClass/foreign)" '^Skipped its provisioner'
 expect_fail kc b get storageclass foreign
 expect_eq "held back" "$(kc b -n plain get deploy web -o 'jsonpath={.spec.replicas}')" 0
+expect_eq "a webhook asks the service there" "$(hook validating clientConfig.service.namespace)" plain
 from_blue less less 'excludeSelectors: {scratch: "yes"}' 'excludeResourceTypes: [Secret, apps/Deployment, replicasets]'
 is_there less 'configmap/kept service/web'
 expect_eq "the class is there" "$(said less StorageClass/fast)" 'Unchanged -'
@@ -172,6 +187,7 @@ is_there labelled 'configmap/kept secret/word service/web'
 from_blue more more 'includeOptionalResourceTypes: [Job]' 'includeNetworkPolicyWithCIDR: true' \
 	'ignoreOwnerReferencesCheck: true' 'startApplications: true' 'excludeResourceTypes: [ConfigMap, Secret]'
 is_there more 'deployment/web job/once networkpolicy/office replicaset/web-1 service/web'
+expect_eq "a webhook whose service runs" "$(hook validating clientConfig.service.namespace) $(hook validating failurePolicy)" 'more Fail'
 expect_match "a class that differs" "$(said more StorageClass/fast)" '^Skipped.*another allowVolumeExpansion'
 expect_eq "is left as it is" "$(kc b get storageclass fast -o 'jsonpath={.allowVolumeExpansion}')" false
 expect_eq "it is started" "$(kc b -n more get deploy web -o 'jsonpath={.spec.replicas} {.metadata.annotations.tandemfs\.dev/migrationReplicas}')" '3 '

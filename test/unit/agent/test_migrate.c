@@ -113,6 +113,34 @@ Test(migrate, a_service_loses_its_addresses_and_ports_but_stays_headless)
 		"'spec':{'clusterIP':'None','clusterIPs':['None']}}");
 }
 
+Test(migrate, webhooks_refuse_nothing_while_their_service_is_held_back)
+{
+	struct migrate_options start = {.start_applications = true};
+	const char *k =
+		"{'kind':'MutatingWebhookConfiguration','metadata':{'name':'k','annotations':{"
+		"'tandemfs.dev/migrationFailurePolicy':'ab,c'}},'webhooks':["
+		"{'name':'a','failurePolicy':'Ignore','clientConfig':{'service':{}}},"
+		"{'name':'c','failurePolicy':'Ignore','clientConfig':{'service':{}}},"
+		"{'name':'d','clientConfig':{'service':{},'caBundle':'x'}},"
+		"{'name':'e','failurePolicy':'Fail','clientConfig':{'url':'u'}}]}";
+
+	arrives(&plain, k,
+		"{'kind':'MutatingWebhookConfiguration','metadata':{'name':'k','annotations':{"
+		"'tandemfs.dev/migrationFailurePolicy':'c,d'}},'webhooks':["
+		"{'name':'a','failurePolicy':'Ignore','clientConfig':{'service':{}}},"
+		"{'name':'c','failurePolicy':'Ignore','clientConfig':{'service':{}}},"
+		"{'name':'d','clientConfig':{'service':{},'caBundle':'x'},'failurePolicy':'Ignore'}"
+		","
+		"{'name':'e','failurePolicy':'Fail','clientConfig':{'url':'u'}}]}");
+	arrives(&start, k,
+		"{'kind':'MutatingWebhookConfiguration','metadata':{'name':'k','annotations':{}},"
+		"'webhooks':["
+		"{'name':'a','failurePolicy':'Ignore','clientConfig':{'service':{}}},"
+		"{'name':'c','failurePolicy':'Fail','clientConfig':{'service':{}}},"
+		"{'name':'d','clientConfig':{'service':{},'caBundle':'x'},'failurePolicy':'Fail'},"
+		"{'name':'e','failurePolicy':'Fail','clientConfig':{'url':'u'}}]}");
+}
+
 static const char *to_green(void *ctx, const char *ns)
 {
 	return strcmp(ns, "blue") ? NULL : "green";
