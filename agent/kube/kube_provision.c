@@ -151,6 +151,18 @@ static void hostname_of(struct provision_look *l, const char *node, char *ret, s
 	json_free(obj);
 }
 
+/* Who may not look takes it for one that is there. False: the API does not say. */
+static bool ask_node(struct provision_look *l, const char *node, enum provision_node *ret_own)
+{
+	struct json *obj = NULL;
+	struct err e;
+	int ret = kube_get(l->c->kube, &kind_node, NULL, node, &obj, &e);
+
+	json_free(obj);
+	*ret_own = ret == -ENOENT ? PROVISION_NODE_GONE : PROVISION_NODE_THERE;
+	return !ret || ret == -ENOENT || ret == -EPERM;
+}
+
 static bool bind_claim(struct provision_look *l, const struct json *claim, const struct json *class,
 	const struct provision_step *s, struct json **ret_pv)
 {
@@ -248,16 +260,40 @@ static void add_call(struct turn *t, const struct json *about, const struct prov
 			(struct provision_call){.c = t->l->c, .step = *s, .about = about};
 }
 
+static void forget_volume(struct provision_look *l, struct json **pv);
+
+/* What follows at once. */
+static void end_removal(struct turn *t, const struct provision_call *k)
+{
+	bool is_claim = !json_path(k->about, "spec", "claimRef");
+	struct json *obj = json_copy(k->about);
+	char text[400];
+
+	if (k->step.what == PROVISION_ABANDON) {
+		snprintf(text, sizeof(text),
+			"node '%.150s' is gone, and its replica with it: the volume is removed at "
+			"the other site without it",
+			k->step.node);
+		provision_tell(t->l, k->about, false, "NodeGone", text);
+	}
+	if (k->step.what == PROVISION_ABANDON && !is_claim)
+		forget_volume(t->l, &obj);
+	else if (is_claim)
+		patch(t->l, &kind_claim, &obj, NULL,
+			provision_finalizers(obj, NULL, FINALIZER_CLAIM));
+	json_free(obj);
+}
+
 static void end_call(struct turn *t, struct provision_call *k)
 {
-	static const char *const reasons[] = {
-		[PROVISION_CREATE] = "ProvisioningFailed",
-		[PROVISION_UNDO] = "ProvisioningCleanupFailed",
-		[PROVISION_ERASE] = "VolumeFailedDelete",
-		[PROVISION_GROW] = "VolumeResizeFailed",
-	};
+	const char *reason = k->step.what == PROVISION_CREATE ? "ProvisioningFailed"
+			     : k->step.what == PROVISION_GROW ? "VolumeResizeFailed"
+			     : json_path(k->about, "spec", "claimRef")
+				     ? "VolumeFailedDelete"
+				     : "ProvisioningCleanupFailed";
+	bool abandons = k->step.what == PROVISION_ABANDON,
+	     removes = k->step.what == PROVISION_UNDO || k->step.what == PROVISION_ERASE;
 	struct note *n = provision_note(k->about);
-	bool removes = k->step.what == PROVISION_UNDO || k->step.what == PROVISION_ERASE;
 	int code = k->e.code;
 
 	if (removes && code == -ENOENT && strstr(k->e.msg, "no volume"))
@@ -265,23 +301,18 @@ static void end_call(struct turn *t, struct provision_call *k)
 	if (!code) {
 		n->failures = 0;
 		n->next_ns = 0;
-		if (k->step.what == PROVISION_UNDO) {
-			struct json *claim = json_copy(k->about);
-
-			patch(t->l, &kind_claim, &claim, NULL,
-				provision_finalizers(claim, NULL, FINALIZER_CLAIM));
-			json_free(claim);
-		}
+		if (k->step.what == PROVISION_UNDO || abandons)
+			end_removal(t, k);
 		return;
 	}
-	if (code == -EBUSY || code == -ETIMEDOUT || code == -ECANCELED ||
+	if (code == -EBUSY || (code == -ETIMEDOUT && !abandons) || code == -ECANCELED ||
 		(code == -EEXIST && !n->failures)) { /* it is at it; or it was quicker than we */
 		n->failures += code == -EEXIST;
 		return;
 	}
 	n->failures++;
 	n->next_ns = clock_mono_ns() + provision_backoff_s(n->failures) * NS_PER_S;
-	provision_tell(t->l, k->about, true, reasons[k->step.what], k->e.msg);
+	provision_tell(t->l, k->about, true, reason, k->e.msg);
 }
 
 /* --- claims --- */
@@ -331,6 +362,7 @@ static bool act_on_claim(struct turn *t, const struct json *listed, struct json 
 		return true;
 	case PROVISION_CREATE:
 	case PROVISION_UNDO:
+	case PROVISION_ABANDON:
 		add_call(t, listed, s);
 		return false;
 	case PROVISION_BIND:
@@ -349,6 +381,7 @@ static void look_at_claim(struct turn *t, const struct json *listed)
 {
 	struct provision_look *l = t->l;
 	const struct json *class = provision_class(l, listed);
+	enum provision_node own = PROVISION_NODE_UNASKED;
 	char name[VOLUME_NAME_MAX + 1];
 	struct json *claim, *pv = NULL;
 	struct provision_step s;
@@ -356,8 +389,10 @@ static void look_at_claim(struct turn *t, const struct json *listed)
 	if (!provision_name(listed, name))
 		return;
 	pv = json_copy(find(l->volumes, NULL, name));
-	provision_claim(listed, class, pv, l->c->nodes, l->c->nnodes, &s);
-	if (s.what == PROVISION_NOTHING) {
+	provision_claim(listed, class, pv, l->c->nodes, l->c->nnodes, own, &s);
+	if (s.what == PROVISION_ASK_NODE && ask_node(l, s.node, &own))
+		provision_claim(listed, class, pv, l->c->nodes, l->c->nnodes, own, &s);
+	if (s.what == PROVISION_NOTHING || s.what == PROVISION_ASK_NODE) {
 		json_free(pv);
 		return;
 	}
@@ -365,7 +400,7 @@ static void look_at_claim(struct turn *t, const struct json *listed)
 	for (unsigned i = 0; i < STEPS_MAX && s.what != PROVISION_NOTHING; i++) {
 		if (!act_on_claim(t, listed, &claim, class, &pv, &s))
 			break;
-		provision_claim(claim, class, pv, l->c->nodes, l->c->nnodes, &s);
+		provision_claim(claim, class, pv, l->c->nodes, l->c->nnodes, own, &s);
 	}
 	json_free(claim);
 	json_free(pv);
@@ -425,6 +460,7 @@ static void act_on_volume(struct turn *t, const struct json *listed, const struc
 			tell(l, claim, s);
 		break;
 	case PROVISION_ERASE:
+	case PROVISION_ABANDON:
 		add_call(t, listed, s);
 		break;
 	case PROVISION_FORGET:
@@ -440,10 +476,26 @@ static void act_on_volume(struct turn *t, const struct json *listed, const struc
 	json_free(c);
 }
 
+/* Once: a claim has other events, too. */
+static void note_mount(
+	struct provision_look *l, const struct json *claim, const struct provision_step *s)
+{
+	struct note *n = provision_note(claim);
+	bool ends = provision_mount_ends(s->volume, l->c->nodes, l->c->nnodes);
+
+	if (ends && !n->mount_ends)
+		provision_tell(l, claim, true, "MountEndsWithDaemon",
+			"the mount ends with its daemon: the kernel cannot hand it over (6.9 or "
+			"later can). An upgrade or a crash of the engine ends what pods have open: "
+			"'tandemctl preflight' on the node says more");
+	provision_note(claim)->mount_ends = ends;
+}
+
 static void look_at_volume(struct turn *t, const struct json *pv)
 {
 	struct provision_look *l = t->l;
 	const struct json *ref = json_path(pv, "spec", "claimRef"), *claim;
+	enum provision_node own = PROVISION_NODE_UNASKED;
 	struct provision_step s;
 
 	claim = find(
@@ -451,12 +503,18 @@ static void look_at_volume(struct turn *t, const struct json *pv)
 	if (claim && json_get_string(ref, "uid", NULL) &&
 		strcmp(meta_of(claim, "uid"), json_get_string(ref, "uid", "")) != 0)
 		claim = NULL; /* a new one of the same name */
-	provision_volume(pv, claim, l->c->nodes, l->c->nnodes, &s);
+	provision_volume(pv, claim, l->c->nodes, l->c->nnodes, own, &s);
+	if (s.what == PROVISION_ASK_NODE && ask_node(l, s.node, &own))
+		provision_volume(pv, claim, l->c->nodes, l->c->nnodes, own, &s);
+	if (s.what == PROVISION_ASK_NODE)
+		return;
 	if (s.what != PROVISION_NOTHING)
 		act_on_volume(t, pv, claim, &s);
 	else if (claim && !strcmp(json_get_string(json_get(pv, "status"), "phase", ""), "Bound") &&
-		 provision_is_active(s.volume, l->c->nodes, l->c->nnodes))
+		 provision_is_active(s.volume, l->c->nodes, l->c->nnodes)) {
+		note_mount(l, claim, &s);
 		standby_send(l, pv, claim);
+	}
 }
 
 /* --- a look --- */

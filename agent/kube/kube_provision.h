@@ -10,6 +10,7 @@ struct note {
 	char uid[64];
 	bool seen; /* in this look */
 	uint64_t told; /* hash of the last event */
+	bool mount_ends; /* it was told */
 	unsigned failures; /* of calls to nodes, in a row */
 	uint64_t next_ns; /* monotonic: no call before */
 	uint64_t waits_since_ns; /* made, and not mounted yet; 0: it does not wait */
@@ -45,7 +46,7 @@ void standby_close(struct provision_look *l);
 enum { PROVISION_CALLS_MAX = 8 };
 struct provision_call {
 	struct kube_control *c;
-	struct provision_step step; /* CREATE, UNDO, ERASE, GROW */
+	struct provision_step step; /* CREATE, UNDO, ERASE, GROW, ABANDON */
 	const struct json *about; /* the claim or PersistentVolume; borrowed */
 	struct err e; /* of the call, or of what the agent says; code 0: done */
 };

@@ -11,14 +11,17 @@
  *
  * Failure modes, and what holds them:
  *
- * - The node's agent does not answer: nobody knows what is there. An event, and nothing else.
+ * - The node's agent does not answer: nobody knows what is there. An event, and nothing else, as long as the API has
+ *   the Node. When that is gone, somebody says that it never returns, and what was on it with it: a volume that is
+ *   given back is then removed at the other sites, unless it is, or may be, active there.
  * - A volume's data is removed only where the object says Delete, its claim is gone, and the volume is active at
- *   this site, or no node has it any more. While it is active at the other site somebody uses it there; while its
+ *   this site, or its node is gone, or no node has it any more. While it is active at the other site somebody uses it there; while its
  *   daemon does not answer it may be.
  * - All objects are gone (a cluster that was made anew): nothing is removed, a volume without an object is a person's.
  */
 #include "provision.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -60,7 +63,7 @@ bool provision_has_finalizer(const struct json *obj, const char *name)
 
 /* --- what the nodes say --- */
 
-enum state { ABSENT, UNKNOWN, STARTING, STANDBY, ACTIVE };
+enum state { ABSENT, LOST, UNKNOWN, STARTING, STANDBY, ACTIVE };
 
 struct view { /* of a volume at this site */
 	enum state state;
@@ -102,13 +105,16 @@ static bool look_on(const struct kube_node *n, const char *volume, struct view *
 	return false;
 }
 
+/* `gone` (may be NULL): a node whose engine's pod is not cleared away yet. */
 static struct view look_everywhere(
-	const char *volume, const struct kube_node *nodes, unsigned nnodes)
+	const char *volume, const struct kube_node *nodes, unsigned nnodes, const char *gone)
 {
 	struct view v = {0}, one;
 
 	for (unsigned i = 0; i < nnodes; i++) {
 		one = (struct view){0};
+		if (gone && !strcmp(nodes[i].name, gone))
+			continue;
 		if (look_on(&nodes[i], volume, &one))
 			return one;
 		if (one.state == UNKNOWN)
@@ -119,7 +125,15 @@ static struct view look_everywhere(
 
 bool provision_is_active(const char *volume, const struct kube_node *nodes, unsigned nnodes)
 {
-	return look_everywhere(volume, nodes, nnodes).state == ACTIVE;
+	return look_everywhere(volume, nodes, nnodes, NULL).state == ACTIVE;
+}
+
+bool provision_mount_ends(const char *volume, const struct kube_node *nodes, unsigned nnodes)
+{
+	struct view v = look_everywhere(volume, nodes, nnodes, NULL);
+
+	/* A daemon of an earlier build does not say. */
+	return v.state == ACTIVE && !json_get_bool(v.status, "held", true);
 }
 
 static const struct kube_node *find_node(
@@ -187,23 +201,28 @@ static bool is_asked_for(const struct json *claim, const struct json *class)
 
 /* A claim that is deleted, and has our mark. */
 static void undo(const struct json *claim, const struct json *pv, const struct kube_node *nodes,
-	unsigned nnodes, struct provision_step *s)
+	unsigned nnodes, enum provision_node own, struct provision_step *s)
 {
 	const char *name = annotation_of(claim, KEY_NODE);
 	const struct kube_node *n = name ? find_node(nodes, nnodes, name) : NULL;
 
 	if (pv || !name) {
 		set(s, PROVISION_UNMARK, NULL, false);
-	} else if (!n || !n->status) {
-		tell(s, "ProvisioningCleanupFailed",
-			"a volume was being made on node '%.200s', whose agent does not answer: it "
-			"is removed when it is back. Where it is gone for ever, remove the claim's "
-			"finalizer " FINALIZER_CLAIM,
-			name);
-	} else {
-		snprintf(s->node, sizeof(s->node), "%s", n->name);
-		set(s, PROVISION_UNDO, NULL, false);
+		return;
 	}
+	snprintf(s->node, sizeof(s->node), "%s", name);
+	if (n && n->status)
+		set(s, PROVISION_UNDO, NULL, false);
+	else if (own == PROVISION_NODE_UNASKED)
+		set(s, PROVISION_ASK_NODE, NULL, false);
+	else if (own == PROVISION_NODE_GONE)
+		set(s, PROVISION_ABANDON, NULL, false);
+	else
+		tell(s, "ProvisioningCleanupFailed",
+			"a volume was being made on node '%.150s', whose agent does not answer: it "
+			"is removed when it is back. Where it is gone for ever: kubectl delete "
+			"node %.150s",
+			name, name);
 }
 
 static void chosen(const struct json *claim, const struct json *class,
@@ -279,7 +298,8 @@ static void go_on(const struct json *claim, const struct kube_node *nodes, unsig
 }
 
 void provision_claim(const struct json *claim, const struct json *class, const struct json *pv,
-	const struct kube_node *nodes, unsigned nnodes, struct provision_step *s)
+	const struct kube_node *nodes, unsigned nnodes, enum provision_node own,
+	struct provision_step *s)
 {
 	bool marked = provision_has_finalizer(claim, FINALIZER_CLAIM);
 	struct err e = {0};
@@ -289,7 +309,7 @@ void provision_claim(const struct json *claim, const struct json *class, const s
 		return;
 	if (meta_of(claim, "deletionTimestamp")) {
 		if (marked)
-			undo(claim, pv, nodes, nnodes, s);
+			undo(claim, pv, nodes, nnodes, own, s);
 	} else if (pv && marked) {
 		snprintf(s->message, sizeof(s->message),
 			"volume '%s' is made on both sites and mounted", s->volume);
@@ -315,45 +335,88 @@ static uint64_t size_of(const struct json *list)
 	return size;
 }
 
-/* Its claim is gone, or it shall go itself. */
-static void give_back(const struct json *pv, const struct json *claim, const struct view *v,
-	struct provision_step *s)
+static void keep(const struct json *pv, struct provision_step *s)
 {
 	const struct json *ref = json_path(pv, "spec", "claimRef");
+
+	if (meta_of(pv, "deletionTimestamp")) {
+		if (provision_has_finalizer(pv, FINALIZER_VOLUME))
+			set(s, PROVISION_LET_GO, NULL, false);
+		return;
+	}
+	set(s, PROVISION_TELL, "VolumeRetained", false);
+	snprintf(s->message, sizeof(s->message),
+		"its data is kept. To use it again: kubectl patch pv %s --type merge -p "
+		"'{\"spec\":{\"claimRef\":{\"uid\":null,\"resourceVersion\":null}}}', and a "
+		"claim '%.120s' with volumeName %s. To remove it: set "
+		"persistentVolumeReclaimPolicy to Delete",
+		meta_of(pv, "name"), json_get_string(ref, "name", ""), meta_of(pv, "name"));
+}
+
+/* Nobody says what the replica does. `was`: its node; NULL: not known. */
+static void wait_for_word(
+	const char *was, const struct view *v, enum provision_node own, struct provision_step *s)
+{
+	const char *node = v->node ? v->node->name : "";
+
+	if (v->state == UNKNOWN && own == PROVISION_NODE_UNASKED && was && !strcmp(node, was))
+		set(s, PROVISION_ASK_NODE, NULL, false);
+	else if (v->state == UNKNOWN && *node)
+		tell(s, "VolumeFailedDelete",
+			"node '%.120s' does not say what its replica does: it is removed when it "
+			"does. Where the node is gone for ever: kubectl delete node %.120s, and "
+			"what is at the other site is removed without it",
+			node, node);
+	else if (v->state == UNKNOWN)
+		tell(s, "VolumeFailedDelete",
+			"no engine of this site answers: it is removed when one does");
+	else
+		tell(s, "VolumeFailedDelete",
+			"its daemon on node '%.200s' does not say whether it is active: it is "
+			"removed when it does ('tandemctl status %s' there tells more)",
+			node, s->volume);
+}
+
+/* Its claim is gone, or it shall go itself. */
+static void give_back(const struct json *pv, const struct view *v, enum provision_node own,
+	struct provision_step *s)
+{
 	const char *policy =
 		json_get_string(json_get(pv, "spec"), "persistentVolumeReclaimPolicy", "Retain");
 
-	if (strcmp(policy, "Delete") != 0) {
-		if (meta_of(pv, "deletionTimestamp")) {
-			if (provision_has_finalizer(pv, FINALIZER_VOLUME))
-				set(s, PROVISION_LET_GO, NULL, false);
-			return;
-		}
-		set(s, PROVISION_TELL, "VolumeRetained", false);
-		snprintf(s->message, sizeof(s->message),
-			"its data is kept. To use it again: kubectl patch pv %s --type merge -p "
-			"'{\"spec\":{\"claimRef\":{\"uid\":null,\"resourceVersion\":null}}}', and "
-			"a "
-			"claim '%.120s' with volumeName %s. To remove it: set "
-			"persistentVolumeReclaimPolicy to Delete",
-			meta_of(pv, "name"), json_get_string(ref, "name", ""), meta_of(pv, "name"));
-		return;
-	}
-	if (v->state == ACTIVE)
+	if (strcmp(policy, "Delete") != 0)
+		keep(pv, s);
+	else if (v->state == ACTIVE)
 		set(s, PROVISION_ERASE, NULL, false);
 	else if (v->state == ABSENT)
 		set(s, PROVISION_FORGET, NULL, false);
+	else if (v->state == LOST)
+		set(s, PROVISION_ABANDON, NULL, false);
 	else if (v->state == STANDBY)
 		tell(s, "VolumeFailedDelete",
 			"it is active at %.63s and in use there: it is removed when it is active "
 			"here again, or delete its claim there",
 			json_get_string(v->status, "active_domain", ""));
 	else
-		tell(s, "VolumeFailedDelete",
-			"node '%.200s' does not say what its replica does: it is removed when it "
-			"does. Where the node is gone for ever, set persistentVolumeReclaimPolicy "
-			"to Retain and delete this object",
-			v->node ? v->node->name : "");
+		wait_for_word(annotation_of(pv, KEY_NODE), v, own, s);
+}
+
+int provision_may_abandon(
+	const struct json *entry, const char *own, const char *domain, struct err *e)
+{
+	const struct json *status = json_get(entry, "status");
+	const char *active = json_get_string(status, "active_domain", "");
+
+	if (!status)
+		return err_set(e, -EAGAIN,
+			"its daemon at '%s' does not say whether it is active there", domain);
+	if (strcmp(json_get_string(status, "role", ""), "active") != 0 && !strcmp(active, own))
+		return 0;
+	return err_set(e, -EPERM,
+		"it is, or may be, active at '%s' and in use there: delete its claim there, and "
+		"then "
+		"'tandemctl delete volume %s --local' on its node",
+		domain, json_get_string(entry, "volume", "NAME"));
 }
 
 static void grow(const struct json *pv, const struct json *claim, const struct view *v,
@@ -399,21 +462,23 @@ static void pin(const struct json *pv, const struct view *v, struct provision_st
 }
 
 void provision_volume(const struct json *pv, const struct json *claim,
-	const struct kube_node *nodes, unsigned nnodes, struct provision_step *s)
+	const struct kube_node *nodes, unsigned nnodes, enum provision_node own,
+	struct provision_step *s)
 {
 	const char *phase = json_get_string(json_get(pv, "status"), "phase", "");
 	const char *name = json_get_string(json_path(pv, "metadata", "labels"), KEY_VOLUME, "");
 	const char *was = annotation_of(pv, KEY_NODE);
-	struct view v = look_everywhere(name, nodes, nnodes);
-	struct kube_node gone = {0};
+	bool lost = was && own == PROVISION_NODE_GONE;
+	struct view v = look_everywhere(name, nodes, nnodes, lost ? was : NULL);
+	struct kube_node silent = {0};
 
 	memset(s, 0, sizeof(*s));
 	snprintf(s->volume, sizeof(s->volume), "%s", name);
-	if (!nnodes)
+	if (v.state == ABSENT && was && (lost || !find_node(nodes, nnodes, was))) {
+		snprintf(silent.name, sizeof(silent.name), "%s", was);
+		v = (struct view){.state = lost ? LOST : UNKNOWN, .node = &silent};
+	} else if (!nnodes) {
 		v.state = UNKNOWN;
-	if (v.state == ABSENT && was && !find_node(nodes, nnodes, was)) {
-		snprintf(gone.name, sizeof(gone.name), "%s", was);
-		v = (struct view){.state = UNKNOWN, .node = &gone};
 	}
 	if (v.node)
 		snprintf(s->node, sizeof(s->node), "%s", v.node->name);
@@ -421,7 +486,7 @@ void provision_volume(const struct json *pv, const struct json *claim,
 		pin(pv, &v, s);
 	else if (!strcmp(phase, "Released") || !strcmp(phase, "Failed") ||
 		 (meta_of(pv, "deletionTimestamp") && !claim))
-		give_back(pv, claim, &v, s);
+		give_back(pv, &v, own, s);
 	else if (!strcmp(phase, "Bound") && claim)
 		grow(pv, claim, &v, s);
 }

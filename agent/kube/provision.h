@@ -30,6 +30,8 @@ enum provision_do {
 	PROVISION_NOTHING,
 	PROVISION_TELL, /* an event, and wait for somebody else */
 	PROVISION_WAIT, /* it goes on by itself, soon */
+	PROVISION_ASK_NODE, /* is there a Node `node`? and the same again with the answer */
+	PROVISION_ABANDON, /* removes the replicas at the other sites; then as UNDO or FORGET */
 	/* a claim's */
 	PROVISION_MARK, /* finalizer and node */
 	PROVISION_CREATE,
@@ -45,6 +47,9 @@ enum provision_do {
 	PROVISION_FORGET, /* the copies at other clusters, the finalizer, the object */
 	PROVISION_LET_GO, /* the finalizer alone */
 };
+
+/* What the API says of the Node that the volume is, or was to be, on. */
+enum provision_node { PROVISION_NODE_UNASKED, PROVISION_NODE_THERE, PROVISION_NODE_GONE };
 
 struct provision_order { /* what is asked of the node's agent */
 	uint64_t size; /* bytes */
@@ -65,10 +70,18 @@ struct provision_step {
 
 /* `class` and `pv` NULL: there is none. pv: the one of the name provision_name() gives. */
 void provision_claim(const struct json *claim, const struct json *class, const struct json *pv,
-	const struct kube_node *nodes, unsigned nnodes, struct provision_step *ret_s);
+	const struct kube_node *nodes, unsigned nnodes, enum provision_node own,
+	struct provision_step *ret_s);
 /* `claim`: the one it is bound to, NULL when there is none. */
 void provision_volume(const struct json *pv, const struct json *claim,
-	const struct kube_node *nodes, unsigned nnodes, struct provision_step *ret_s);
+	const struct kube_node *nodes, unsigned nnodes, enum provision_node own,
+	struct provision_step *ret_s);
+/*
+ * May the replica in `domain` go because the one in `own`, this site's, is gone with its node? `entry`: what the agent
+ * there says of it. -EPERM: it is active there, or may be; -EAGAIN: its daemon does not say.
+ */
+int provision_may_abandon(
+	const struct json *entry, const char *own, const char *domain, struct err *e);
 
 /* Room for VOLUME_NAME_MAX and a zero; false: the claim has no uid that fits. */
 bool provision_name(const struct json *claim, char *ret);
@@ -76,6 +89,8 @@ bool provision_name(const struct json *claim, char *ret);
 bool provision_is_ours(const struct json *pv);
 /* Does a replica of the volume serve at this site? */
 bool provision_is_active(const char *volume, const struct kube_node *nodes, unsigned nnodes);
+/* Does it serve here with a mount that nobody keeps when its daemon ends? All of ours have a holder, so that is the kernel. */
+bool provision_mount_ends(const char *volume, const struct kube_node *nodes, unsigned nnodes);
 bool provision_has_finalizer(const struct json *obj, const char *name);
 
 /* provision_order.c: a Kubernetes quantity in bytes, rounded up; -EINVAL, -ERANGE. */

@@ -69,6 +69,8 @@ class keys 'volumeBindingMode: WaitForFirstConsumer' 'reclaimPolicy: Delete' \
 kc a annotate storageclass keys storageclass.kubernetes.io/is-default-class=true >/dev/null
 # Another's word at the other cluster, which is never changed.
 kc b patch storageclass tandemfs -p '{"allowVolumeExpansion":false}' >/dev/null
+leader_config a one
+printf '[peer site-b]\nagent = %s\n' "$(rest_address b)" >>"$WORK/a/leader-one/agent.conf"
 leader_start a
 
 # --- one claim ------------------------------------------------------------------------------------------
@@ -210,6 +212,36 @@ wait_for $((90 + CLAIMS * 8)) "no claim is left" eval '[[ -z $(kb a get pvc -o n
 wait_for $((90 + CLAIMS * 8)) "no volume is left" eval '[[ -z $(kc a get pv -o name) && -z $(leftovers) ]]'
 wait_for 30 "nor at the other cluster" eval '[[ -z $(kc b get pv -o name) && -z $(kb b get pvc -o name) ]]'
 step "all are deleted; those that were being made, too"
+
+# --- the node itself is gone for ever: the Node object's end says so ---------------------------------------------
+claim lone quick 64Mi | kb a apply -f - >/dev/null
+wait_for 60 "another claim" bound a lone
+v=$(of a lone '{.spec.volumeName}')
+wait_for 60 "at the other cluster, too" bound b lone
+agent_kill a KILL
+# shellcheck disable=SC2046 # several
+kill -9 $(daemon_of a)
+kb a delete pvc lone --wait=false >/dev/null
+wait_for 60 "it says what it waits for" told a "$v" "VolumeFailedDelete node 'node-a' does not say.*kubectl delete node node-a"
+[[ -e $WORK/b/volumes/$v.conf ]] || fail "it was removed at the other site while the node may come back"
+kc a delete node node-a >/dev/null
+wait_for 60 "the volume is gone" gone a pv "$v"
+told a "$v" "Normal NodeGone node 'node-a' is gone" || fail "nothing was told"
+wait_for 20 "the claim at the other cluster, too" gone b -n blue pvc lone
+wait_for 20 "and its volume" gone b pv "$v"
+no_volume b "$v" || fail "something of it is left at site b"
+# Another machine comes in its place, under the same name.
+for p in $(pgrep -x tandem-holder || :); do
+	! tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null | grep -q "$WORK/a/" || kill -9 "$p"
+done
+umount -l "$WORK/a/mounts/$v" 2>/dev/null || true
+rm -rf "$WORK/a/volumes/$v.conf" "$WORK/a/data/$v"
+rmdir "$WORK/a/mounts/$v"
+expect_eq "left" "$(leftovers)" ""
+agent_start a
+engine_announce a
+wait_for 20 "there is a node again" engine_answers a
+step "deleted without its own node, whose object is gone"
 
 # --- the other site is gone for ever: its claim goes when a person says so ----------------------------------------
 claim last quick 64Mi | kb a apply -f - >/dev/null

@@ -166,6 +166,7 @@ Test(provision_order, what_no_volume_can_be_is_refused)
 static struct kube_node nodes[3];
 static unsigned nnodes;
 static struct provision_step s;
+static enum provision_node own; /* what the API says of the volume's node */
 
 /* "": its agent does not answer. */
 static void node(const char *name, const char *volumes)
@@ -182,6 +183,7 @@ static void no_nodes(void)
 {
 	while (nnodes)
 		json_free(nodes[--nnodes].status);
+	own = PROVISION_NODE_UNASKED;
 }
 
 #define WAITS "{'volume':'" NAME "','status':{'role':'active','mounted':false,'active_domain':'a'}}"
@@ -209,7 +211,7 @@ static enum provision_do next(const char *meta, const char *spec, const char *mo
 			    meta, spec),
 		    *class = format(CLASS, mode), *volume = pv ? parse(pv) : NULL;
 
-	provision_claim(claim, class, volume, nodes, nnodes, &s);
+	provision_claim(claim, class, volume, nodes, nnodes, own, &s);
 	json_free(claim);
 	json_free(class);
 	json_free(volume);
@@ -314,8 +316,17 @@ Test(provision_claim, one_that_is_deleted_meanwhile_takes_what_was_made_along)
 		PROVISION_NOTHING);
 	no_nodes();
 	node("one", "");
+	cr_assert_eq(next(MARKED ",'deletionTimestamp':'t'", "", LATE, NULL), PROVISION_ASK_NODE);
+	cr_assert_str_eq(s.node, "one");
+	own = PROVISION_NODE_THERE;
 	cr_assert_eq(next(MARKED ",'deletionTimestamp':'t'", "", LATE, NULL), PROVISION_TELL);
-	cr_assert(strstr(s.message, FINALIZER_CLAIM));
+	cr_assert(strstr(s.message, "kubectl delete node one"), "%s", s.message);
+	own = PROVISION_NODE_GONE;
+	cr_assert_eq(next(MARKED ",'deletionTimestamp':'t'", "", LATE, NULL), PROVISION_ABANDON);
+	no_nodes();
+	own = PROVISION_NODE_GONE;
+	cr_assert_eq(next(MARKED ",'deletionTimestamp':'t'", "", LATE, NULL), PROVISION_ABANDON);
+	cr_assert_eq(next(MARKED ",'deletionTimestamp':'t'", "", LATE, "{}"), PROVISION_UNMARK);
 }
 
 /* --- PersistentVolumes --- */
@@ -330,7 +341,7 @@ static enum provision_do then(
 		    *c = claim ? parse(claim) : NULL;
 
 	cr_assert(provision_is_ours(pv));
-	provision_volume(pv, c, nodes, nnodes, &s);
+	provision_volume(pv, c, nodes, nnodes, own, &s);
 	json_free(pv);
 	json_free(c);
 	return s.what;
@@ -362,18 +373,78 @@ Test(provision_volume, data_is_removed_only_where_the_volume_is_active_here)
 	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_FORGET);
 }
 
-Test(provision_volume, a_node_that_is_away_may_still_have_it)
+Test(provision_volume, a_node_that_is_away_may_still_have_it_until_its_object_is_gone)
 {
 	node("one", "");
 	node("two", "[]");
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_ASK_NODE);
+	cr_assert_str_eq(s.node, "one");
+	own = PROVISION_NODE_THERE;
 	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_TELL);
-	cr_assert(strstr(s.message, "node 'one'"), "%s", s.message);
+	cr_assert(strstr(s.message, "node 'one' does not say"), "%s", s.message);
+	cr_assert(strstr(s.message, "kubectl delete node one"), "%s", s.message);
+	own = PROVISION_NODE_GONE; /* its pod is not cleared away yet */
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_ABANDON);
+	cr_assert_str_eq(s.node, "one");
+	cr_assert_eq(then(ON("one"), "", "Released", NULL), PROVISION_TELL);
+	cr_assert_eq(then(ON("one"), DELETE, "Bound", "{}"), PROVISION_NOTHING);
 	no_nodes();
 	node("two", "[]");
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_ASK_NODE);
+	own = PROVISION_NODE_GONE;
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_ABANDON);
+}
+
+Test(provision_volume, of_a_node_that_is_gone_no_other_one_is_silent_or_has_it)
+{
+	node("two", "");
+	own = PROVISION_NODE_GONE;
 	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_TELL);
-	cr_assert(strstr(s.message, "node 'one'"), "%s", s.message);
+	cr_assert(strstr(s.message, "node 'two'"), "%s", s.message);
 	no_nodes();
+	node("two", "[" MOUNTED "]");
+	own = PROVISION_NODE_GONE;
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_ERASE);
+	no_nodes();
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_ASK_NODE);
+	own = PROVISION_NODE_GONE;
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_ABANDON);
 	cr_assert_eq(then("", DELETE, "Released", NULL), PROVISION_TELL);
+	cr_assert(strstr(s.message, "no engine"), "%s", s.message);
+}
+
+Test(provision_volume, a_mount_that_no_holder_keeps_is_known_by_its_daemons_word)
+{
+	node("one", "[" MOUNTED "]");
+	cr_assert_not(provision_mount_ends(NAME, nodes, nnodes));
+	json_set_bool(json_get(json_at(json_get(nodes[0].status, "volumes"), 0), "status"), "held",
+		false);
+	cr_assert(provision_mount_ends(NAME, nodes, nnodes));
+	json_set_bool(
+		json_get(json_at(json_get(nodes[0].status, "volumes"), 0), "status"), "held", true);
+	cr_assert_not(provision_mount_ends(NAME, nodes, nnodes));
+	no_nodes();
+	node("one", "[" STANDBY "]");
+	cr_assert_not(provision_mount_ends(NAME, nodes, nnodes));
+}
+
+static int may_abandon(const char *entry)
+{
+	struct json *j = parse(entry);
+	struct err e = {0};
+	int ret = provision_may_abandon(j, "a", "site-b", &e);
+
+	json_free(j);
+	return ret;
+}
+
+Test(provision_volume, the_other_sites_replica_goes_only_where_ours_was_the_active_one)
+{
+	cr_assert_eq(may_abandon(CONFIRMS), 0);
+	cr_assert_eq(may_abandon(MOUNTED), -EPERM);
+	cr_assert_eq(may_abandon(STANDBY), -EPERM);
+	cr_assert_eq(may_abandon(NOBODY), -EPERM);
+	cr_assert_eq(may_abandon(SILENT), -EAGAIN);
 }
 
 Test(provision_volume, what_is_retained_is_told_how_to_use_it_again)
@@ -426,12 +497,12 @@ Test(provision_volume, a_copy_gets_the_node_that_has_the_replica)
 
 	node("one", "[]");
 	node("two", "[" STANDBY "]");
-	provision_volume(pv, NULL, nodes, nnodes, &s);
+	provision_volume(pv, NULL, nodes, nnodes, own, &s);
 	cr_assert_eq(s.what, PROVISION_PIN);
 	cr_assert_str_eq(s.node, "two");
 	cr_assert_eq(s.reason, NULL);
 	json_set_string(json_path(pv, "spec", "hostPath"), "path", "/elsewhere/data");
-	provision_volume(pv, NULL, nodes, nnodes, &s);
+	provision_volume(pv, NULL, nodes, nnodes, own, &s);
 	cr_assert_eq(s.what, PROVISION_PIN);
 	cr_assert_str_eq(s.reason, "StandbyPathDiffers");
 	json_free(pv);
