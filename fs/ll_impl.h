@@ -37,7 +37,8 @@ struct ll_worker {
 	pthread_t thread;
 	struct fuse_buf buf; /* one as long as the worker is */
 	size_t present; /* so much of its memory, for good */
-	struct payload *spare; /* what follows a request's first WRITE_HEADER bytes is read into it */
+	struct payload
+		*spare; /* what follows a request's first WRITE_HEADER bytes is read into it */
 	bool in_spare; /* of the request at hand: a WRITE's bytes are there, not in buf */
 	uint8_t *data; /* LL_READ_SIZE bytes, BLOCK_SIZE-aligned: what replies are made in */
 	atomic_uint phase; /* odd while a request is at hand */

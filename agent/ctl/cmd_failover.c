@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tandemctl failover, failback: asked of this node's agent, which does it as an operation that goes on
- * without this command, and after the agent's own end. This only begins it and follows.
+ * without this command, and after the agent's own end. This only begins it and follows. With --namespace or --kubeconfig
+ * they are about a cluster's applications, and what 'perform' does.
  */
 #include <string.h>
 
@@ -54,16 +55,37 @@ static int confirm_unplanned(struct ctl *c, unsigned nargs, const char *what)
 	return ctl_fail(c, "%s: nothing was changed", what);
 }
 
+static bool is_of_cluster(const struct ctl *c)
+{
+	return c->ns || c->kubeconfig || c->include || c->exclude || c->schedule ||
+	       c->skip_source || c->from;
+}
+
+static int of_cluster(struct ctl *c, const char *verb, unsigned nargs, const char *const *args)
+{
+	if (nargs)
+		return ctl_usage_error(c, verb,
+			"'%s': a volume or domain is moved by this node's agent, and "
+			"applications (--namespace, --kubeconfig) by a cluster: which one?",
+			args[nargs - 1]);
+	return cmd_perform_verb(c, verb, verb);
+}
+
 int cmd_failover(struct ctl *c, unsigned nargs, const char *const *args)
 {
-	int status = check_args(c, "failover", nargs, args);
+	int status;
 
+	if (is_of_cluster(c))
+		return of_cluster(c, "failover", nargs, args);
+	status = check_args(c, "failover", nargs, args);
 	if (status)
 		return status;
 	if (!nargs != (c->node != NULL))
 		return ctl_usage_error(c, "failover",
 			nargs ? "--node stands without a VOLUME or a domain"
-			      : "what? A VOLUME, 'clusterdomain DOMAIN', or --node NODE");
+			      : "what? A VOLUME, 'clusterdomain DOMAIN', or --node NODE; in a "
+				"cluster "
+				"-n NAMESPACE");
 	if (nargs == 1 && !c->to && !c->unplanned)
 		return ctl_usage_error(c, "failover",
 			"--to DOMAIN is missing (or --unplanned, at the "
@@ -77,7 +99,15 @@ int cmd_failover(struct ctl *c, unsigned nargs, const char *const *args)
 
 int cmd_failback(struct ctl *c, unsigned nargs, const char *const *args)
 {
-	int status = check_args(c, "failback", nargs, args);
+	int status;
 
+	if (is_of_cluster(c))
+		return of_cluster(c, "failback", nargs, args);
+	status = ctl_refuse(c, "failback", "", "--to --node --unplanned --yes");
+	if (!status && !nargs)
+		status = ctl_usage_error(c, "failback",
+			"what? A VOLUME, or 'clusterdomain DOMAIN'; in a cluster -n NAMESPACE");
+	if (!status)
+		status = check_args(c, "failback", nargs, args);
 	return status ? status : begin(c, "failback", nargs, args);
 }

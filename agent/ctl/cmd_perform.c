@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tandemctl perform failover|failback: makes a Failover object in the cluster that is to run the applications, and
+ * tandemctl perform failover|failback, and failover|failback about a cluster: makes a Failover object in the cluster that is to run the applications, and
  * tells of its steps until it has ended. The object is all that counts: who is interrupted here looks at it with
  * 'tandemctl get failovers'.
  */
@@ -213,27 +213,24 @@ int cmd_perform_one(struct ctl *c, struct kube *k, const char *what, const char 
 	return follow(c, k, made);
 }
 
-int cmd_perform(struct ctl *c, unsigned nargs, const char *const *args)
+int cmd_perform_verb(struct ctl *c, const char *command, const char *verb)
 {
 	struct kube *k = NULL;
 	struct err e = {0};
 	char *from;
 	int ret;
 
-	if (strcmp(args[0], "failover") != 0 && strcmp(args[0], "failback") != 0)
-		return ctl_usage_error(c, "perform",
-			"'perform' what? A 'failover' or a 'failback', not '%s'", args[0]);
-	if (!strcmp(args[0], "failback") && c->unplanned)
-		return ctl_usage_error(c, "perform",
-			"--unplanned is for a 'failover': a failback needs both sites");
+	if (!strcmp(verb, "failback") && c->unplanned)
+		return ctl_usage_error(
+			c, command, "--unplanned is for a 'failover': a failback needs both sites");
 	if (c->node && !c->unplanned)
 		return ctl_usage_error(
-			c, "perform", "--node is for a node that is dead: with --unplanned");
+			c, command, "--node is for a node that is dead: with --unplanned");
 	if (c->ns && c->include && !c->schedule)
-		return ctl_usage_error(c, "perform",
+		return ctl_usage_error(c, command,
 			"--namespace and --include-namespaces: which ones? (with a "
 			"--migration-schedule the first is where that is)");
-	ret = ctl_refuse(c, "perform", args[0], "--run-dir");
+	ret = ctl_refuse(c, command, command == verb ? "" : verb, "--run-dir");
 	if (ret)
 		return ret;
 	ret = ctl_kube_open(c, &k, NULL);
@@ -244,17 +241,25 @@ int cmd_perform(struct ctl *c, unsigned nargs, const char *const *args)
 		ret = ctl_fail(
 			c, "which domain they leave is not known (--from names it): %s", e.msg);
 	else if (!from)
-		ret = ctl_usage_error(c, "perform",
+		ret = ctl_usage_error(c, command,
 			"--from DOMAIN is missing: the domain that the applications leave");
 	if (!ret)
 		ret = confirmed(c, from);
 	if (!ret)
-		ret = cmd_perform_one(c, k, args[0],
-			c->unplanned		      ? "Unplanned"
-			: strcmp(args[0], "failback") ? "Planned"
-						      : "Failback",
+		ret = cmd_perform_one(c, k, verb,
+			c->unplanned		   ? "Unplanned"
+			: strcmp(verb, "failback") ? "Planned"
+						   : "Failback",
 			from, spec_of(c));
 	free(from);
 	kube_free(k);
 	return ret;
+}
+
+int cmd_perform(struct ctl *c, unsigned nargs, const char *const *args)
+{
+	if (strcmp(args[0], "failover") != 0 && strcmp(args[0], "failback") != 0)
+		return ctl_usage_error(c, "perform",
+			"'perform' what? A 'failover' or a 'failback', not '%s'", args[0]);
+	return cmd_perform_verb(c, "perform", args[0]);
 }

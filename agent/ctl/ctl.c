@@ -76,17 +76,24 @@ static const struct ctl_command commands[] = {
 	{"demote", 1, 1, CTL_OPTION_YES | CTL_OPTION_FORCE, cmd_demote, "VOLUME [--yes] [--force]",
 		"drain and unmount here, so that the other site can be promoted"},
 	{"failover", 0, 2,
-		CTL_OPTION_FAILOVER | CTL_OPTION_OPERATION | CTL_OPTION_YES | CTL_OPTION_OUTPUT,
+		CTL_OPTION_FAILOVER | CTL_OPTION_OPERATION | CTL_OPTION_YES | CTL_OPTION_OUTPUT |
+			CTL_OPTION_PERFORM | CTL_OPTION_KUBE | CTL_OPTION_FROM,
 		cmd_failover,
 		"VOLUME --to DOMAIN | VOLUME --unplanned [--yes] | clusterdomain DOMAIN [--to "
 		"DOMAIN] | --node NODE --unplanned [--yes] | --node NODE [--to DOMAIN] [--dry-run] "
-		"[--no-wait] [-o table|json|yaml]",
+		"[--no-wait] [-o table|json|yaml], or failover -n NAMESPACE [--kubeconfig FILE] "
+		"..., as perform failover",
 		"move a volume to another site, or all that are active in a domain or on a node; "
-		"--unplanned: to this one, the active one, or the node, being dead"},
-	{"failback", 1, 2, CTL_OPTION_OPERATION | CTL_OPTION_OUTPUT, cmd_failback,
-		"VOLUME | clusterdomain DOMAIN [--dry-run] [--no-wait] [-o table|json|yaml]",
+		"--unplanned: to this one, the active one, or the node, being dead; or a "
+		"namespace's applications to the cluster that is asked"},
+	{"failback", 0, 2,
+		CTL_OPTION_OPERATION | CTL_OPTION_OUTPUT | CTL_OPTION_PERFORM | CTL_OPTION_KUBE |
+			CTL_OPTION_FROM | CTL_OPTION_FAILOVER | CTL_OPTION_YES,
+		cmd_failback,
+		"VOLUME | clusterdomain DOMAIN [--dry-run] [--no-wait] [-o table|json|yaml], or "
+		"failback -n NAMESPACE [--kubeconfig FILE] ..., as perform failback",
 		"move a volume back to where the last failover took it from, or all that came from "
-		"a domain"},
+		"a domain; or a namespace's applications"},
 	{"cancel", 2, 2, 0, cmd_cancel, "operation ID",
 		"undo a failover of this agent, as long as the other site is not promoted"},
 	{"resync", 1, 1, CTL_OPTION_FROM | CTL_OPTION_PREVIEW | CTL_OPTION_YES | CTL_OPTION_OUTPUT,

@@ -222,6 +222,10 @@ int cmd_suspend(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_resume(struct ctl *c, unsigned nargs, const char *const *args);
 int cmd_migration(struct ctl *c, bool activate); /* starts or stops what was migrated */
 /* Makes a Failover of this type, and follows it as the command line wants it. Takes spec, sets type and fromDomain. */
+/* The verb, "failover" or "failback", in a cluster; `command` is what was typed, for usage errors. */
+int cmd_perform_verb(struct ctl *c, const char *command, const char *verb);
+/* Prints the steps of a Failover (taken) until it has ended. */
+int cmd_perform_follow(struct ctl *c, struct kube *k, struct json *obj);
 int cmd_perform_one(struct ctl *c, struct kube *k, const char *what, const char *type,
 	const char *from, struct json *spec);
 int cmd_cancel(struct ctl *c, unsigned nargs, const char *const *args);

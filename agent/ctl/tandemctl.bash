@@ -72,9 +72,12 @@ _tandemctl() {
 		;;
 	suspend | resume) options+=" --namespace --kubeconfig --cluster-pair" ;;
 	demote) options+=" --yes --force" ;;
-	failover) options+=" --to --node --unplanned --yes --dry-run --wait --no-wait --output" ;;
+	failover | failback)
+		options+=" --dry-run --wait --no-wait --output --namespace --kubeconfig --migration-schedule --include-namespaces"
+		options+=" --exclude-namespaces --from --skip-source-operations"
+		[[ $command = failback ]] || options+=" --to --node --unplanned --yes"
+		;;
 	upgrade) options+=" --yes --dry-run --wait --no-wait --output" ;;
-	failback) options+=" --dry-run --wait --no-wait --output" ;;
 	resize) options+=" --size" ;;
 	create)
 		if [[ ${words[1]:-} = migration ]]; then

@@ -156,3 +156,10 @@ expect_eq "of its copy on site b" "$(tandem b get migrationschedule -n blue | ta
 counts_are b "0 0" || fail "the copy started it: $(counts b)"
 all_write a
 step "the schedule copies from site a again"
+
+# --- the short words ------------------------------------------------------------------------------------------
+typed "Failover 'failover-.* .Planned. from 'site-a'" b failover -n blue --dry-run
+expect_fail tandem b failover data -n blue
+expect_match "which one" "$OUT" "by this node's agent, and applications .* by a cluster"
+counts_are b "0 0" || fail "a dry run started them: $(counts b)"
+step "failover -n does what perform failover does"

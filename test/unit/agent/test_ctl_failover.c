@@ -30,6 +30,12 @@ Test(ctl_failover, what_is_not_one_thing_is_wrong_usage)
 {
 	static const char *const lines[][7] = {
 		{"tandemctl", "failover"},
+		{"tandemctl", "failback"},
+		{"tandemctl", "failback", "db", "--to", "site-b"},
+		{"tandemctl", "failover", "db", "-n", "blue"},
+		{"tandemctl", "failover", "db", "--to", "site-b", "--kubeconfig", "x"},
+		{"tandemctl", "failover", "-n", "blue", "--run-dir", "/x"},
+		{"tandemctl", "failback", "-n", "blue", "--unplanned", "--yes"},
 		{"tandemctl", "failover", "--unplanned", "--yes"},
 		{"tandemctl", "failover", "db", "--node", "n1", "--unplanned"},
 		{"tandemctl", "failover", "clusterdomain", "site-a", "--node", "n1"},
@@ -54,4 +60,24 @@ Test(ctl_failover, a_dead_node_needs_a_word)
 	cr_assert(eq(int, run(ARRAY_SIZE(line), line), CTL_NEEDS_YES));
 	cr_assert(ne(ptr, strstr(err_text, "n1: going on without the node needs --yes"), NULL),
 		"%s", err_text);
+}
+
+/* It goes as far as the kubeconfig, which is not there. */
+Test(ctl_failover, with_a_namespace_or_a_kubeconfig_it_is_about_a_cluster)
+{
+	static const char *const lines[][7] = {
+		{"tandemctl", "failover", "-n", "blue", "--kubeconfig", "/nowhere/x"},
+		{"tandemctl", "failback", "-n", "blue", "--kubeconfig", "/nowhere/x"},
+		{"tandemctl", "failback", "--kubeconfig", "/nowhere/x", "--to", "site-b"},
+		{"tandemctl", "failover", "--kubeconfig", "/nowhere/x", "--unplanned", "--yes"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(lines); i++) {
+		unsigned n = 0;
+
+		while (n < ARRAY_SIZE(lines[0]) && lines[i][n])
+			n++;
+		cr_assert(eq(int, run(n, lines[i]), CTL_FAILED), "line %u: %s", i, err_text);
+		cr_assert(ne(ptr, strstr(err_text, "/nowhere/x"), NULL), "%s", err_text);
+	}
 }
