@@ -17,15 +17,19 @@
 #include "clock.h"
 #include "ctl.h"
 #include "migrate.h"
+#include "switch.h"
 
 #define LEFT_NS                                                                                    \
 	(60 * NS_PER_S) /* so long may the objects be behind a domain that was deactivated */
 #define LOOK_US 200000u
+#define SAME_MS 60000u /* so long may the objects be behind a Failover that has ended */
 
 static const struct kube_kind kind_schedule =
 	KUBE_KIND("tandemfs.dev", "v1alpha1", "MigrationSchedule", "migrationschedules", true);
 static const struct kube_kind kind_tandem_volume =
 	KUBE_KIND("tandemfs.dev", "v1alpha1", "Volume", "volumes", false);
+static const struct kube_kind kind_failover =
+	KUBE_KIND("tandemfs.dev", "v1alpha1", "Failover", "failovers", false);
 static const struct kube_kind kind_namespace =
 	KUBE_KIND("", "v1", "Namespace", "namespaces", false);
 
@@ -152,11 +156,59 @@ static int volume_to_fetch(struct kube *k, const char *ns, char **ret_domain, st
 	}
 }
 
+/* Said twice: the Failover by which they come, or came a moment ago, while the objects do not say yet that the volumes
+ * are here; NULL: there is none. The caller's. */
+static struct json *same_move(struct kube *k, const char *ns, const char *from)
+{
+	struct json *all = json_array(), *found = NULL;
+	uint64_t now_ms = clock_real_ns() / NS_PER_MS;
+	unsigned running = 0;
+	struct err e = {0};
+
+	kube_list(k, &kind_failover, NULL, NULL, all, NULL, &e);
+	for (unsigned i = 0; i < json_length(all) && !found; i++) {
+		const struct json *obj = json_at(all, i), *spec = json_get(obj, "spec"),
+				  *status = json_get(obj, "status");
+		bool ended = !strcmp(json_get_string(status, "stage", ""), "Final");
+
+		if (!json_get_bool(spec, "sourceIsStopped", false) ||
+			!json_has_string(json_get(spec, "namespaces"), ns) ||
+			strcmp(json_get_string(spec, "fromDomain", ""), from) != 0)
+			continue;
+		if (!ended || (!strcmp(json_get_string(status, "status", ""), "Successful") &&
+				      now_ms < SAME_MS + switch_time_parse(json_get_string(status,
+								 "finishTimestamp", NULL)) &&
+				      !apps_running(k, ns, &running, &e) && running))
+			found = json_copy(obj);
+	}
+	json_free(all);
+	return found;
+}
+
+static int follow_same(struct ctl *c, struct kube *k, struct json *obj)
+{
+	const char *name = json_get_string(json_get(obj, "metadata"), "name", "?");
+	bool ended = !strcmp(json_get_string(json_get(obj, "status"), "stage", ""), "Final");
+
+	fprintf(c->out,
+		ended ? "%s: it was activated already, by Failover '%s'\n"
+		      : "%s: it is being activated already, by Failover '%s'\n",
+		c->ns, name);
+	if (!ended)
+		return cmd_perform_follow(c, k, obj);
+	json_free(obj);
+	return CTL_OK;
+}
+
 /* The applications, stopped there, come here with their volumes. */
 static int move(struct ctl *c, struct kube *k, const char *from)
 {
-	struct json *spec = json_object(), *list = json_array();
+	struct json *spec, *list, *same = same_move(k, c->ns, from);
 
+	if (same)
+		return follow_same(c, k, same);
+	spec = json_object();
+	list = json_array();
 	json_append_string(list, c->ns);
 	json_set(spec, "namespaces", list);
 	json_set_bool(spec, "sourceIsStopped", true);

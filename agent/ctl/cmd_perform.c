@@ -185,6 +185,14 @@ static int confirmed(struct ctl *c, const char *from)
 	return CTL_OK;
 }
 
+int cmd_perform_follow(struct ctl *c, struct kube *k, struct json *obj)
+{
+	interrupted = 0;
+	sigaction(SIGINT, &(struct sigaction){.sa_handler = on_signal}, NULL);
+	sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_signal}, NULL);
+	return follow(c, k, obj);
+}
+
 int cmd_perform_one(struct ctl *c, struct kube *k, const char *what, const char *type,
 	const char *from, struct json *spec)
 {
@@ -207,10 +215,7 @@ int cmd_perform_one(struct ctl *c, struct kube *k, const char *what, const char 
 		json_free(made);
 		return CTL_OK;
 	}
-	interrupted = 0;
-	sigaction(SIGINT, &(struct sigaction){.sa_handler = on_signal}, NULL);
-	sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_signal}, NULL);
-	return follow(c, k, made);
+	return cmd_perform_follow(c, k, made);
 }
 
 int cmd_perform_verb(struct ctl *c, const char *command, const char *verb)
