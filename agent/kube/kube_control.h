@@ -73,6 +73,8 @@ void rules_look(struct kube_control *c, const struct json *rules);
 void policies_look(struct kube_control *c, const struct json *policies);
 void schedules_look(struct kube_control *c, const struct json *policies,
 	const struct json *schedules, const struct json *migrations);
+/* kube_migrate_static.c: of a schedule that is being deleted; its copy there goes, in a job. */
+void static_copy_end(struct kube_control *c, const struct json *schedule);
 bool migration_ended(const struct json *migration);
 
 /* kube_provision.c: claims and volumes of ours; an error is about this cluster as a whole. */

@@ -8,14 +8,24 @@
  *
  * Failure modes: none of it fails the run. A right or a kind that is missing there, and an object of that name that is
  * the other cluster's own (as where that one copies to here), are told in the report as Skipped. A copy is not copied
- * back. One that is deleted here leaves its copy there.
+ * back.
+ *
+ * A schedule that is deleted takes its copy along, by a finalizer that it gets before the first copy is sent: the copy
+ * alone, when it is ours and nobody resumed it there, and neither the policy, which others may follow, nor what was
+ * copied by it. A destination that does not answer, or does not let us, keeps it: an Event says so, and the schedule goes.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kube_migrate.h"
+#include "log.h"
+#include "provision.h"
+
+#define FINALIZER_COPY TANDEM_KEY "static-copy"
+#define END_PATIENCE_S 300 /* so long is a destination that does not answer waited for */
 
 /* Takes spec, which has this key. */
 static struct json *new_copy(
@@ -115,6 +125,104 @@ struct json *static_copy(const struct migration_run *r, const struct json *sched
 	return new_copy(schedule, name_there(r, meta_of(schedule, "namespace")), "spec", spec);
 }
 
+/* So that its end is not missed. One that has changed meanwhile gets it with its next run. */
+static int mark(struct kube_control *c, const struct json *schedule, struct err *e)
+{
+	struct json *patch;
+	int ret;
+
+	if (provision_has_finalizer(schedule, FINALIZER_COPY) ||
+		meta_of(schedule, "deletionTimestamp"))
+		return 0;
+	patch = provision_finalizers(schedule, FINALIZER_COPY, NULL);
+	ret = kube_patch(c->kube, &kind_schedule, meta_of(schedule, "namespace"),
+		meta_of(schedule, "name"), NULL, patch, NULL, e);
+	json_free(patch);
+	return ret;
+}
+
+static int remove_copy(struct kube_control *c, const struct json *schedule, struct err *e)
+{
+	const struct json *run = json_path(schedule, "spec", "template", "spec");
+	const char *ns = meta_of(schedule, "namespace"), *name = meta_of(schedule, "name"),
+		   *pair = json_get_string(run, "clusterPair", ""),
+		   *to = json_get_string(json_get(run, "namespaceMapping"), ns, ns);
+	struct json *there = NULL;
+	struct kube *k = NULL;
+	char from[520];
+	int ret = pair_open(c, ns, pair, &k, e);
+
+	snprintf(from, sizeof(from), "%.250s/%.253s", ns, pair);
+	if (!ret)
+		ret = kube_get(k, &kind_schedule, to, name, &there, e);
+	if (ret == -ENOENT && k) /* not: the pair is gone */
+		ret = 0;
+	if (there && annotation_of(there, KEY_STATIC) && annotation_of(there, KEY_FROM) &&
+		!strcmp(annotation_of(there, KEY_FROM), from) &&
+		json_get_bool(json_get(there, "spec"), "suspend", false))
+		ret = kube_delete(k, &kind_schedule, to, name, meta_of(there, "uid"), e);
+	if (there && ret == -ENOENT)
+		ret = 0;
+	json_free(there);
+	kube_free(k);
+	return ret;
+}
+
+struct end_job {
+	struct kube_control c;
+	struct json *schedule;
+};
+
+static void end_free(struct end_job *j)
+{
+	control_clear(&j->c);
+	json_free(j->schedule);
+	free(j);
+}
+
+static void end_work(void *ctx)
+{
+	struct end_job *j = ctx;
+	const char *ns = meta_of(j->schedule, "namespace"), *name = meta_of(j->schedule, "name");
+	int64_t since = now_s() - kube_time_parse(meta_of(j->schedule, "deletionTimestamp"));
+	struct err e = {0};
+	struct json *patch;
+	char text[400];
+	int ret = remove_copy(&j->c, j->schedule, &e);
+
+	if (ret != -ECANCELED && !(kube_is_away(ret) && since < END_PATIENCE_S)) {
+		snprintf(text, sizeof(text),
+			"its copy at the other cluster stays there, suspended: %.300s", e.msg);
+		if (ret)
+			kube_event(j->c.kube, j->schedule, "Warning", "StaticCopyLeft", text);
+		log_info("MigrationSchedule '%s/%s': %s", ns, name,
+			ret ? text : "its copy at the other cluster is deleted with it");
+		patch = provision_finalizers(j->schedule, NULL, FINALIZER_COPY);
+		ret = kube_patch(j->c.kube, &kind_schedule, ns, name, NULL, patch, NULL, &e);
+		json_free(patch);
+		if (ret && ret != -ENOENT && ret != -EBUSY) /* changed: the next look */
+			log_warn("MigrationSchedule '%s/%s': %s", ns, name, e.msg);
+	}
+	end_free(j);
+}
+
+void static_copy_end(struct kube_control *c, const struct json *schedule)
+{
+	struct end_job *j;
+	char key[600];
+
+	if (!provision_has_finalizer(schedule, FINALIZER_COPY))
+		return;
+	snprintf(key, sizeof(key), "end %.253s/%.253s", meta_of(schedule, "namespace"),
+		meta_of(schedule, "name"));
+	j = calloc(1, sizeof(*j));
+	ensure(j);
+	j->c = control_for_job(c);
+	j->schedule = json_copy(schedule);
+	if (kube_job_start(c->jobs, key, end_work, j))
+		end_free(j);
+}
+
 int run_static_copies(struct migration_run *r, const struct json *migration, struct err *e)
 {
 	const char *name = json_get_string(
@@ -126,7 +234,13 @@ int run_static_copies(struct migration_run *r, const struct json *migration, str
 	if (!name)
 		return 0;
 	ret = kube_get(r->c->kube, &kind_schedule, ns, name, &schedule, e);
-	if (ret || annotation_of(schedule, KEY_STATIC)) {
+	if (ret || annotation_of(schedule, KEY_STATIC) || meta_of(schedule, "deletionTimestamp")) {
+		json_free(schedule);
+		return run_ends(ret) ? ret : 0;
+	}
+	ret = mark(r->c, schedule, e);
+	if (ret) {
+		log_warn("MigrationSchedule '%s': no copy of it this time: %s", name, e->msg);
 		json_free(schedule);
 		return run_ends(ret) ? ret : 0;
 	}

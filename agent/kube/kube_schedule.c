@@ -304,6 +304,12 @@ void policies_look(struct kube_control *c, const struct json *policies)
 void schedules_look(struct kube_control *c, const struct json *policies,
 	const struct json *schedules, const struct json *migrations)
 {
-	for (unsigned i = 0; i < json_length(schedules) && lease_hold(c); i++)
-		look(c, json_at(schedules, i), policies, migrations);
+	for (unsigned i = 0; i < json_length(schedules) && lease_hold(c); i++) {
+		struct json *schedule = json_at(schedules, i);
+
+		if (meta_of(schedule, "deletionTimestamp"))
+			static_copy_end(c, schedule);
+		else
+			look(c, schedule, policies, migrations);
+	}
 }

@@ -273,6 +273,30 @@ expect_eq "the wish is gone" "$(kc a -n blue get cp remotecluster -o 'jsonpath={
 migrated renewed Successful 'adminClusterPair: admins'
 step "the token is renewed"
 
+# --- the copy that a schedule leaves of itself goes with it -----------------------------------------------------
+kc b apply -f "$MANIFESTS/base/crds" >/dev/null
+kc b wait --for=condition=Established crd/migrationschedules.tandemfs.dev crd/schedulepolicies.tandemfs.dev --timeout=20s >/dev/null
+kc a apply -f - >/dev/null <<END
+---
+{apiVersion: tandemfs.dev/v1alpha1, kind: SchedulePolicy, metadata: {name: rare}, policy: {interval: {intervalMinutes: 60}}}
+---
+{apiVersion: tandemfs.dev/v1alpha1, kind: MigrationSchedule, metadata: {name: given-up, namespace: blue},
+  spec: {schedulePolicyName: rare, template: {spec: {clusterPair: remotecluster, includeVolumes: false}}}}
+---
+{apiVersion: tandemfs.dev/v1alpha1, kind: MigrationSchedule, metadata: {name: taken-over, namespace: blue},
+  spec: {schedulePolicyName: rare, template: {spec: {clusterPair: remotecluster, includeVolumes: false}}}}
+END
+schedule_is() { [[ $(kc "$1" -n blue get ms "$2" -o 'jsonpath={.metadata.name}' 2>/dev/null) = "$3" ]]; } # site, name, its name or none
+for n in given-up taken-over; do wait_for 60 "the copy of schedule $n" schedule_is b $n $n; done
+kc b -n blue patch ms taken-over --type merge -p '{"spec":{"suspend":false}}' >/dev/null
+kc a -n blue delete ms given-up taken-over --wait=false >/dev/null
+wait_for 30 "its copy is gone" schedule_is b given-up ''
+for n in given-up taken-over; do wait_for 30 "schedule $n is gone" schedule_is a $n ''; done
+schedule_is b taken-over taken-over || fail "one that was resumed there is gone"
+expect_eq "what was copied stays" "$(there deploy/web '{.metadata.name}') $(kc b get sp rare -o 'jsonpath={.metadata.name}')" 'web rare'
+kc b -n blue delete ms taken-over >/dev/null
+step "a deleted schedule takes its copy along, unless it was resumed there"
+
 # --- pairs that lead nowhere, and home ---------------------------------------------------------------------------
 sed 's/remotecluster/nowhere/; s/10.77.0.2/10.77.0.99/' "$WORK/clusterpair.yaml" | kc a apply -f - >/dev/null
 in_site a "$BIN/tandemctl" generate clusterpair home -n blue --kubeconfig "$(kube_dir a)/admin.kubeconfig" |
