@@ -213,7 +213,7 @@ static int status_look(struct kube_control *c, struct err *e)
 
 int domains_look(struct kube_control *c, struct err *e)
 {
-	int ret = nodes_look(c, e);
+	int ret = nodes_look(c, NODES_MS_CALM, e);
 	bool acted = false;
 
 	if (!ret && lease_hold(c))
@@ -221,6 +221,6 @@ int domains_look(struct kube_control *c, struct err *e)
 	if (!ret && lease_hold(c))
 		ret = marks_look(c, e);
 	if (!ret && acted && lease_hold(c))
-		ret = nodes_look(c, e); /* what the updates changed */
+		ret = nodes_look(c, NODES_MS_CALM, e); /* what the updates changed */
 	return ret || !lease_hold(c) ? ret : status_look(c, e);
 }

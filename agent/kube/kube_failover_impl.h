@@ -22,6 +22,7 @@ struct failover {
 	struct kube *there
 		[FAILOVER_NAMESPACES_MAX]; /* by summary: the source's cluster; NULL: not yet */
 	uint64_t nodes_ms; /* when the engines were looked at */
+	bool lost; /* since then a volume had no engine, or a call to one had no answer */
 };
 
 uint64_t failover_now_ms(void);
@@ -51,7 +52,9 @@ int failover_check_namespace(struct failover *f, const char *ns, struct err *e);
 int failover_collect(struct failover *f, struct err *e);
 void failover_add_volume(
 	struct failover *f, const char *name, const char *ns); /* ns NULL: of none */
-/* The engines, looked at again when that was a while ago. */
+/* Pure: those that the Volume objects say have a replica in either domain. */
+void failover_add_objects(struct failover *f, const struct json *objects);
+/* The engines, looked at again when that was a while ago; one that is silent costs NODES_MS_HURRY. */
 int failover_nodes(struct failover *f, unsigned age_ms, struct err *e);
 
 /* kube_failover_node.c: "" where the whole domain is left. */

@@ -5,7 +5,9 @@
  * the other one's.
  *
  * Fencing goes to all volumes at once, so that one that hangs keeps no other one waiting. An answer that never came
- * is asked for again: each of these may be said twice.
+ * is asked for again: each of these may be said twice. An engine that is silent is asked for its status when the
+ * Failover begins, which costs NODES_MS_HURRY, and again only while a volume lacks one; others that are fenced wait
+ * SILENT_MS for such a volume.
  *
  * A volume's status, which the object's status keeps: "" -> Fenced -> Mounted; or "" -> HandingOver -> HandedOver ->
  * Mounted, and in a rollback HandedOver -> GoingBack -> Back; NotConcerned: no replica in the domain that is left;
@@ -24,6 +26,8 @@
 #define CALL_MS 6000u
 #define THREADS 16u
 #define NODES_MS 1000u /* between two looks at the engines, while a volume has none */
+#define NODES_KNOWN_MS 10000u /* while each has one that answers */
+#define SILENT_MS 5000u /* how long fenced volumes wait for one whose engine is silent */
 #define INITIAL_MS 10000u /* how long the check of a planned one waits for an engine */
 
 static const char *status_of(const struct json *v)
@@ -121,6 +125,7 @@ static const char *node_of(struct failover *f, struct json *v)
 		json_set_string(v, "node", n->name);
 		return n->name;
 	}
+	f->lost = true;
 	snprintf(text, sizeof(text), "no engine of '%.60s' that answers has volume '%.100s'",
 		f->c.config->domain, name_of(v));
 	json_set_string(v, "reason", text);
@@ -152,6 +157,13 @@ static void ask(struct failover *f, bool (*wants)(const struct json *v), const c
 		ret->n++;
 	}
 	calls_run(ret);
+	for (unsigned i = 0; i < ret->n; i++)
+		f->lost |= !ret->call[i].answer;
+}
+
+static int look_again(struct failover *f, struct err *e)
+{
+	return failover_nodes(f, f->lost ? NODES_MS : NODES_KNOWN_MS, e);
 }
 
 static struct json *volume_find(struct failover *f, const char *name)
@@ -223,11 +235,33 @@ static int check_planned(
 	return 0;
 }
 
+/* The engines that are gone on without, in words; "": none. */
+static const char *silent_words(const struct failover *f, char *buf, size_t size)
+{
+	const char *first = NULL;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < f->c.nnodes; i++) {
+		if (f->c.nodes[i].status)
+			continue;
+		if (!n++)
+			first = f->c.nodes[i].name;
+	}
+	buf[0] = '\0';
+	if (n == 1)
+		snprintf(buf, size, "; the engine of node '%.100s' does not answer", first);
+	else if (n)
+		snprintf(buf, size, "; the engines of %u nodes do not answer: '%.100s'...", n,
+			first);
+	return buf;
+}
+
 void failover_check(struct failover *f, struct switch_seen *s)
 {
 	unsigned n = json_length(f->volumes);
 	struct err e = {0};
 	bool planned = f->run.type != SWITCH_UNPLANNED;
+	char silent[160];
 	int ret = failover_nodes(f, NODES_MS, &e);
 
 	if (ret) {
@@ -258,9 +292,9 @@ void failover_check(struct failover *f, struct switch_seen *s)
 			return;
 		}
 	}
-	seen_say(s, FOUND_DONE, "%u %s and %u %s go from '%s' to '%s'", n, volumes_word(n),
+	seen_say(s, FOUND_DONE, "%u %s and %u %s go from '%s' to '%s'%s", n, volumes_word(n),
 		json_length(f->summary), json_length(f->summary) == 1 ? "namespace" : "namespaces",
-		failover_from(f), f->c.config->domain);
+		failover_from(f), f->c.config->domain, silent_words(f, silent, sizeof(silent)));
 }
 
 /* --- fence --- */
@@ -307,6 +341,19 @@ static void give_up(struct failover *f, const char *status, uint64_t patience_ms
 	}
 }
 
+static void give_up_silent(struct failover *f)
+{
+	uint64_t since_ms = failover_now_ms() - f->run.steps[f->run.stage].start_ms;
+
+	for (unsigned i = 0; i < json_length(f->volumes); i++) {
+		struct json *v = json_at(f->volumes, i);
+
+		if (since_ms >= SILENT_MS && is(v, "") && count(f, "Fenced", NULL) &&
+			!node_of_volume(&f->c, name_of(v), NULL))
+			json_set_string(v, "status", "Failed");
+	}
+}
+
 static void say_end(struct failover *f, const char *status, const char *done, struct switch_seen *s)
 {
 	const char *why = "";
@@ -328,7 +375,7 @@ void failover_fence(struct failover *f, struct switch_seen *s)
 	const char *why = "";
 	struct err e = {0};
 	unsigned n;
-	int ret = failover_nodes(f, NODES_MS, &e);
+	int ret = look_again(f, &e);
 
 	if (ret)
 		log_warn("Failover: %s", e.msg); /* what is known of the engines will do */
@@ -343,6 +390,7 @@ void failover_fence(struct failover *f, struct switch_seen *s)
 		note_fence(f, &all.call[i]);
 	calls_free(&all);
 	give_up(f, "", FAILOVER_AWAY_MS);
+	give_up_silent(f);
 	n = count(f, "", &why);
 	if (n)
 		seen_say(s, FOUND_NOT_YET, "%u %s: %.300s", n, volumes_word(n), why);
@@ -383,7 +431,7 @@ void failover_mount(struct failover *f, struct switch_seen *s)
 	struct err e = {0};
 	unsigned n;
 
-	failover_nodes(f, NODES_MS, &e);
+	look_again(f, &e);
 	ask(f, wants_mount, NULL, NULL, &all);
 	for (unsigned i = 0; i < all.n; i++)
 		note_mount(f, &all.call[i]);

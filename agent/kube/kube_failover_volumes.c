@@ -9,6 +9,8 @@
 
 #include "apps.h"
 #include "kube_failover_impl.h"
+#include "kube_volume.h"
+#include "log.h"
 
 void failover_add_volume(struct failover *f, const char *name, const char *ns)
 {
@@ -94,9 +96,11 @@ int failover_nodes(struct failover *f, unsigned age_ms, struct err *e)
 
 	if (f->nodes_ms && now - f->nodes_ms < age_ms)
 		return 0;
-	ret = nodes_look(&f->c, e);
-	if (!ret)
+	ret = nodes_look(&f->c, NODES_MS_HURRY, e);
+	if (!ret) {
 		f->nodes_ms = failover_now_ms();
+		f->lost = false;
+	}
 	return ret;
 }
 
@@ -119,6 +123,46 @@ static void take_domain(struct failover *f)
 	}
 }
 
+static bool has_replica(const struct json *object, const char *domain)
+{
+	const struct json *replicas = json_path(object, "status", "replicas");
+
+	for (unsigned i = 0; i < json_length(replicas); i++)
+		if (!strcmp(json_get_string(json_at(replicas, i), "domain", ""), domain))
+			return true;
+	return false;
+}
+
+void failover_add_objects(struct failover *f, const struct json *objects)
+{
+	for (unsigned i = 0; i < json_length(objects); i++) {
+		const struct json *o = json_at(objects, i);
+
+		if (meta_of(o, "name") && has_replica(o, failover_from(f)) &&
+			has_replica(o, f->c.config->domain))
+			failover_add_volume(f, meta_of(o, "name"), NULL);
+	}
+}
+
+/* What an engine that is silent cannot say itself: its volumes are told of, as those that cannot be had. */
+static void take_silent(struct failover *f)
+{
+	struct json *objects;
+	struct err e = {0};
+	bool silent = false;
+
+	for (unsigned n = 0; n < f->c.nnodes; n++)
+		silent |= !f->c.nodes[n].status;
+	if (!silent)
+		return;
+	objects = json_array();
+	if (kube_list(f->c.kube, &kind_tandem_volume, NULL, NULL, objects, NULL, &e))
+		log_warn("Failover '%s': %s", meta_of(f->obj, "name"), e.msg); /* it goes on */
+	else
+		failover_add_objects(f, objects);
+	json_free(objects);
+}
+
 int failover_collect(struct failover *f, struct err *e)
 {
 	const struct json *spec = json_get(f->obj, "spec"), *named = json_get(spec, "namespaces"),
@@ -137,10 +181,12 @@ int failover_collect(struct failover *f, struct err *e)
 		ret = take_all(f, e);
 	if (!ret)
 		ret = failover_nodes(f, 0, e);
-	if (!ret && failover_node(f)[0])
+	if (!ret && failover_node(f)[0]) {
 		ret = failover_take_node(f, e);
-	else if (!ret && f->run.type == SWITCH_UNPLANNED && !only_volumes)
+	} else if (!ret && f->run.type == SWITCH_UNPLANNED && !only_volumes) {
 		take_domain(f);
+		take_silent(f);
+	}
 	if (!ret)
 		return 0;
 	json_free(f->summary);

@@ -14,6 +14,7 @@
 #include "kube_rule.h"
 #include "clock.h"
 #include "kube_impl.h"
+#include "kube_nodes.h"
 #include "kube_site.h"
 #include "log.h"
 
@@ -307,7 +308,7 @@ static int run(struct migration_run *r, const struct json *obj, struct err *e)
 	const struct json *optional = json_get(r->spec, "includeOptionalResourceTypes");
 	int ret = refuse_unbuilt(r->spec, e);
 
-	if (!ret && site_look(r->c, 1) == SITE_INACTIVE)
+	if (!ret && site_look(r->c, 1, NODES_MS_CALM) == SITE_INACTIVE)
 		ret = err_set(e, -EBUSY, "%s", site_words(SITE_INACTIVE));
 
 	r->dry = json_get_bool(r->spec, "dryRun", false);

@@ -15,7 +15,6 @@
 
 #define SELECTOR "app.kubernetes.io/component=engine"
 #define DEFAULT_PORT "7401"
-#define STATUS_MS 10000u
 #define THREADS 16u
 
 static const struct kube_kind kind_pod = KUBE_KIND("", "v1", "Pod", "pods", true);
@@ -109,7 +108,7 @@ static int call(const struct kube_control *c, const struct kube_node *n, const c
 struct asking {
 	const struct kube_control *c;
 	struct kube_node *nodes;
-	unsigned n;
+	unsigned n, timeout_ms;
 	atomic_uint next;
 };
 
@@ -121,7 +120,8 @@ static void *ask_main(void *arg)
 	while ((i = atomic_fetch_add(&a->next, 1)) < a->n) {
 		struct kube_node *n = &a->nodes[i];
 
-		if (call(a->c, n, "/v1/status", NULL, STATUS_MS, &status, &n->status, &n->error))
+		if (call(a->c, n, "/v1/status", NULL, a->timeout_ms, &status, &n->status,
+			    &n->error))
 			continue;
 		if (status == 200)
 			continue;
@@ -145,10 +145,10 @@ static void ask_all(struct asking *a)
 		pthread_join(threads[--n], NULL);
 }
 
-int nodes_look(struct kube_control *c, struct err *e)
+int nodes_look(struct kube_control *c, unsigned timeout_ms, struct err *e)
 {
 	const char *port = strrchr(c->config->listen, ':');
-	struct asking a = {.c = c};
+	struct asking a = {.c = c, .timeout_ms = timeout_ms};
 	struct json *pods = json_array();
 	int ret = kube_list(c->kube, &kind_pod, c->config->kube_namespace, SELECTOR, pods, NULL, e);
 

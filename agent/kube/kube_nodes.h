@@ -17,11 +17,15 @@ struct kube_node {
 	struct err error; /* why not */
 };
 
+#define NODES_MS_CALM 10000u
+#define NODES_MS_HURRY                                                                             \
+	2000u /* where people wait for an application: who is silent is gone on without */
+
 /*
- * Lists the pods and asks all agents at once, at most 10 s. c->nodes is in the order of names then; a node whose
- * agent does not answer is in it, without a status. An error is the API's, and leaves c->nodes as it was.
+ * Lists the pods and asks all agents at once, each for at most timeout_ms. c->nodes is in the order of names then; a node
+ * whose agent does not answer is in it, without a status. An error is the API's, and leaves c->nodes as it was.
  */
-int nodes_look(struct kube_control *c, struct err *e);
+int nodes_look(struct kube_control *c, unsigned timeout_ms, struct err *e);
 void nodes_clear(struct kube_control *c);
 
 /*

@@ -560,7 +560,7 @@ static int one_turn(struct kube_control *c, bool *ret_busy, struct err *e)
 	int ret = read_lists(&l, e);
 
 	if (!ret && concerns_us(&l))
-		ret = nodes_look(c, e);
+		ret = nodes_look(c, NODES_MS_CALM, e);
 	if (!ret && concerns_us(&l)) {
 		for (unsigned i = 0; i < json_length(l.claims) && lease_hold(c); i++)
 			look_at_claim(&t, json_at(l.claims, i));

@@ -172,7 +172,7 @@ static int look_namespace(struct kube_control *c, const char *ns, struct err *e)
 			"a volume was left behind in this inactive domain, and another one is "
 			"active here: the applications are left as they are");
 	if (!ret && n && word == RETURN_STOP)
-		ret = nodes_look(c, e);
+		ret = nodes_look(c, NODES_MS_HURRY, e);
 	if (!ret && n && word == RETURN_STOP && lease_hold(c) && judge(c, volumes) == RETURN_STOP)
 		ret = stop(c, ns, e);
 	json_free(volumes);
@@ -185,7 +185,7 @@ int returned_look(struct kube_control *c, struct err *e)
 	struct json_member m;
 	int ret;
 
-	if (site_look(c, SITE_AGE_S) != SITE_INACTIVE)
+	if (site_look(c, SITE_AGE_S, NODES_MS_HURRY) != SITE_INACTIVE)
 		return 0;
 	names = json_object();
 	ret = candidates(c, names, e);

@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "kube_control.h"
+#include "kube_nodes.h"
 #include "kube_site.h"
 #include "log.h"
 #include "schedule.h"
@@ -224,7 +225,8 @@ static int look_rule(struct kube_control *c, struct json *schedule, struct json 
 		suspended = true;
 	}
 	if (!ret && !suspended && schedule_due(s, type, last_s, now_s()) &&
-		(!n || migration_ended(json_at(runs, n - 1))) && !site_words(site_look(c, 1))[0])
+		(!n || migration_ended(json_at(runs, n - 1))) &&
+		!site_words(site_look(c, 1, NODES_MS_CALM))[0])
 		ret = begin(c, schedule, name, runs, e);
 	forget_old(c, runs, s->rules[type].retain);
 	json_set(json_get(status, "items"), name, items_of(runs));
@@ -253,7 +255,8 @@ static void set_ready(struct kube_control *c, const struct json *schedule, struc
 	int error, const char *why)
 {
 	bool suspended = json_get_bool(json_get(schedule, "spec"), "suspend", false);
-	enum site_state site = suspended || error ? SITE_UNKNOWN : site_look(c, SITE_AGE_S);
+	enum site_state site =
+		suspended || error ? SITE_UNKNOWN : site_look(c, SITE_AGE_S, NODES_MS_CALM);
 
 	condition_set(status, schedule, "Ready", !error && !site_words(site)[0],
 		error			? "Refused"

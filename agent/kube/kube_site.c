@@ -23,14 +23,15 @@ enum site_state site_with(enum site_state before, const struct json *status, con
 	return strcmp(active, domain) != 0 ? SITE_STANDBY : SITE_ACTIVE;
 }
 
-enum site_state site_look(struct kube_control *c, int64_t age_s)
+enum site_state site_look(struct kube_control *c, int64_t age_s, unsigned timeout_ms)
 {
 	enum site_state s = SITE_UNKNOWN;
 	struct err e = {0};
 
 	if (c->site_s && now_s() >= c->site_s && now_s() - c->site_s <= age_s)
 		return c->site;
-	if (!c->config->listen[0] || nodes_look(c, &e)) /* there is no way to ask them */
+	if (!c->config->listen[0] ||
+		nodes_look(c, timeout_ms, &e)) /* there is no way to ask them */
 		return SITE_UNKNOWN;
 	for (unsigned i = 0; i < c->nnodes; i++) {
 		const struct json *volumes = json_get(c->nodes[i].status, "volumes");

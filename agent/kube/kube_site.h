@@ -12,8 +12,8 @@ enum site_state {
 	SITE_INACTIVE, /* the domain was left behind */
 };
 
-/* Asks the nodes, at most once in age_s. */
-enum site_state site_look(struct kube_control *c, int64_t age_s);
+/* Asks the nodes, each for at most timeout_ms, at most once in age_s. */
+enum site_state site_look(struct kube_control *c, int64_t age_s, unsigned timeout_ms);
 /* Pure: of one volume's status (NULL: its daemon does not answer) on top of what others said. */
 enum site_state site_with(enum site_state before, const struct json *status, const char *domain);
 /* For people; "": it may copy. */

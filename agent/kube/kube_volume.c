@@ -358,7 +358,7 @@ static void look_and_log(struct kube_control *c, const char *name, struct json *
 int volumes_look(struct kube_control *c, struct err *e)
 {
 	struct json *list = json_array();
-	int ret = nodes_look(c, e);
+	int ret = nodes_look(c, NODES_MS_CALM, e);
 
 	if (!ret)
 		ret = kube_list(c->kube, &kind_tandem_volume, NULL, NULL, list, NULL, e);
