@@ -28,6 +28,8 @@ struct kube_control {
 	struct kube_health *health; /* of all workers */
 	unsigned worker; /* this one in it */
 	struct kube_jobs *jobs; /* of this worker; NULL in a job */
+	const atomic_bool
+		*due; /* of this worker: something changed since it began to look; NULL in a job */
 	int64_t pairs_s; /* when all ClusterPairs were looked at */
 	int64_t site_s; /* kube_site.h: when the nodes were asked, and what they said */
 	unsigned site;
@@ -93,7 +95,7 @@ int class_bring(struct kube *to, const struct json *class, const char *from, boo
 /* kube_migrate.c: runs those that have not ended, in jobs: one at a time for each pair, the oldest first. */
 void migrations_look(struct kube_control *c, const struct json *migrations);
 
-/* kube_failover.c: carries out all Failovers that have not ended. */
+/* kube_failover_jobs.c: carries out all Failovers that have not ended, each in a job, and returns when all have. */
 int failovers_look(struct kube_control *c, struct err *e);
 
 #endif

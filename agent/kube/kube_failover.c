@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Failover objects: one turn after the other for each that has not ended, until all have. A turn looks at the stage
- * that switch.h says, acts, and writes what came of it into the status before the next stage is begun: whoever is
- * killed anywhere leaves a status from which the next leader goes on. No turn waits, but for the calls in it, the
- * longest of which is a rule's.
+ * One Failover object, one turn after the other until it has ended. A turn looks at the stage that switch.h says, acts,
+ * and writes what came of it into the status before the next stage is begun: whoever is killed anywhere leaves a status
+ * from which the next leader goes on. No turn waits, but for the calls in it, the longest of which is a rule's. Between
+ * turns the objects are listed: a person may have cancelled or deleted this one, an unplanned one may have overtaken it.
+ * It runs in a job of its own (kube_failover_jobs.c).
  */
 #include <errno.h>
 #include <signal.h>
@@ -17,9 +18,8 @@
 #include "kube_failover_impl.h"
 #include "log.h"
 
-#define FAILOVERS_MAX 16u
 #define TURN_NS (50 * NS_PER_MS)
-#define LIST_MS 500u /* between two looks at the objects, while there is something to do */
+#define LIST_MS 500u /* between two looks at the objects */
 
 const struct kube_kind kind_failover =
 	KUBE_KIND("tandemfs.dev", "v1alpha1", "Failover", "failovers", false);
@@ -310,32 +310,37 @@ static void failover_free(struct failover *f)
 	free(f);
 }
 
-/* True when there is nothing more to do. An error is the API's: the status could not be written. */
-static bool turn(struct failover *f, struct err *e)
+/* An error is the API's: the status could not be written. */
+static int put(struct failover *f, enum switch_stage before, struct err *e)
 {
-	enum switch_stage before = f->run.stage;
-	struct switch_seen seen = {0};
+	int ret = write_status(f, e);
 
-	if (!f->run.started_ms) {
-		switch_begin(&f->run, failover_now_ms());
-		if (write_status(f, e))
-			return true;
-		f->begun = true;
-	}
-	look_stage(f, &seen);
-	if (atomic_load(f->c.stop) || !lease_hold(&f->c)) /* another one goes on with it */
-		return true;
-	switch_step(&f->run, &seen, failover_now_ms());
-	if (write_status(f, e))
-		return true;
-	if (f->run.stage != before) {
+	if (!ret && f->run.stage != before) {
 		f->begun = true;
 		tell(f, before);
 	}
-	return switch_ended(&f->run);
+	return ret;
 }
 
-/* --- all of them --- */
+static int turn(struct failover *f, struct err *e)
+{
+	enum switch_stage before = f->run.stage;
+	struct switch_seen seen = {0};
+	int ret;
+
+	if (!f->run.started_ms) {
+		switch_begin(&f->run, failover_now_ms());
+		ret = write_status(f, e);
+		if (ret)
+			return ret;
+		f->begun = true;
+	}
+	look_stage(f, &seen);
+	if (!lease_hold(&f->c)) /* another one goes on with it */
+		return 0;
+	switch_step(&f->run, &seen, failover_now_ms());
+	return put(f, before, e);
+}
 
 static const struct json *by_uid(const struct json *all, const struct json *like)
 {
@@ -345,67 +350,51 @@ static const struct json *by_uid(const struct json *all, const struct json *like
 	return NULL;
 }
 
-/* Takes in what is new, takes `cancel` from what is known, leaves out what is gone. */
-static int refresh(struct kube_control *c, struct failover **fs, unsigned *n, struct err *e)
+/* What people and other Failovers have done meanwhile. */
+static int refresh(struct failover *f, bool *ret_gone, struct err *e)
 {
+	enum switch_stage before = f->run.stage;
 	struct json *all = json_array();
-	int ret = kube_list(c->kube, &kind_failover, NULL, NULL, all, NULL, e);
-	unsigned known = *n;
+	int ret = kube_list(f->c.kube, &kind_failover, NULL, NULL, all, NULL, e);
+	const struct json *now = by_uid(all, f->obj), *by;
 
-	for (unsigned i = 0; i < known && !ret; i++) {
-		const struct json *now = by_uid(all, fs[i]->obj);
-
-		if (now && !meta_of(now, "deletionTimestamp")) {
-			fs[i]->run.cancel = json_get_bool(json_get(now, "spec"), "cancel", false);
-			continue;
-		}
-		failover_free(fs[i]);
-		fs[i--] = fs[--known];
+	if (!ret) {
+		*ret_gone = !now || meta_of(now, "deletionTimestamp");
+		f->run.cancel = json_get_bool(json_get(now, "spec"), "cancel", false);
 	}
-	if (!ret)
-		*n = known;
-	for (unsigned i = 0; i < json_length(all) && !ret && *n < FAILOVERS_MAX; i++) {
-		struct failover *f;
-		bool have = false;
-
-		for (unsigned k = 0; k < known; k++)
-			have |= !strcmp(
-				meta_of(fs[k]->obj, "uid"), meta_of(json_at(all, i), "uid"));
-		f = have || meta_of(json_at(all, i), "deletionTimestamp")
-			    ? NULL
-			    : failover_new(c, json_at(all, i));
-		if (f)
-			fs[(*n)++] = f;
+	by = ret || *ret_gone ? NULL : failover_overtaker(f, all);
+	if (by) {
+		switch_overtake(&f->run, meta_of(by, "name"), failover_now_ms());
+		ret = put(f, before, e);
 	}
 	json_free(all);
 	return ret;
 }
 
-int failovers_look(struct kube_control *c, struct err *e)
+int failover_carry_out(struct kube_control *c, const struct json *obj, struct err *e)
 {
-	struct failover *fs[FAILOVERS_MAX];
-	uint64_t listed_ms = failover_now_ms();
-	unsigned n = 0;
-	int ret = refresh(c, fs, &n, e);
+	struct failover *f = failover_new(c, obj);
+	enum switch_stage known = STAGE_FINAL;
+	uint64_t listed_ms = 0;
+	bool gone = false;
+	int ret = 0;
 
-	while (n && !ret && lease_hold(c)) {
-		for (unsigned i = 0; i < n && !ret; i++) {
-			struct err failure = {0};
-
-			if (!turn(fs[i], &failure))
-				continue;
-			ret = failure.code == -ENOENT ? 0 : failure.code;
-			*e = failure;
-			failover_free(fs[i]);
-			fs[i--] = fs[--n];
-		}
-		kube_pause(c->stop, TURN_NS);
-		if (!ret && failover_now_ms() - listed_ms >= LIST_MS) {
-			ret = refresh(c, fs, &n, e);
+	if (!f)
+		return 0;
+	if (f->run.type == SWITCH_UNPLANNED) /* which nothing overtakes: it begins at once */
+		listed_ms = failover_now_ms();
+	while (!ret && !gone && !switch_ended(&f->run) && lease_hold(c)) {
+		if (failover_now_ms() - listed_ms >= LIST_MS ||
+			(f->run.stage != known && f->run.type != SWITCH_UNPLANNED)) {
+			ret = refresh(f, &gone, e);
 			listed_ms = failover_now_ms();
+			known = f->run.stage;
+			continue;
 		}
+		ret = turn(f, e);
+		if (!switch_ended(&f->run))
+			kube_pause(c->stop, TURN_NS);
 	}
-	while (n)
-		failover_free(fs[--n]);
+	failover_free(f);
 	return ret;
 }

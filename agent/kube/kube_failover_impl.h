@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One Failover that is under way, for the files kube_failover*.c. One thread. */
+/* One Failover that is under way, for the files kube_failover*.c. All of it belongs to its job's thread. */
 #ifndef AGENT_KUBE_FAILOVER_IMPL_H
 #define AGENT_KUBE_FAILOVER_IMPL_H
 
@@ -12,7 +12,7 @@
 	15000u /* how long an unplanned one waits for an engine before it goes on without */
 
 struct failover {
-	struct kube_control c; /* of this thread */
+	struct kube_control c; /* of its job */
 	struct json *obj;
 	struct switch_run run;
 	bool begun; /* its stage, by this process; else this one goes on with it */
@@ -24,6 +24,15 @@ struct failover {
 	uint64_t nodes_ms; /* when the engines were looked at */
 	bool lost; /* since then a volume had no engine, or a call to one had no answer */
 };
+
+/*
+ * Carries out the one that was just read, to its end. 0: it has ended, or is gone, or the lease is; or an error of this
+ * cluster's API, after which it is to be read and begun again.
+ */
+int failover_carry_out(struct kube_control *c, const struct json *obj, struct err *e);
+/* kube_failover_jobs.c, pure: of all that there are, the unplanned one that has begun to fence what `f` is about, too,
+ * since f began; NULL: none. Borrowed from `all`. */
+const struct json *failover_overtaker(const struct failover *f, const struct json *all);
 
 uint64_t failover_now_ms(void);
 const char *failover_spec(const struct failover *f, const char *key); /* "" where it is left out */

@@ -99,3 +99,13 @@ int kube_job_start(struct kube_jobs *j, const char *key, void (*work)(void *ctx)
 	j->count++;
 	return 0;
 }
+
+unsigned kube_jobs_count(struct kube_jobs *j, const char *prefix)
+{
+	unsigned n = 0;
+
+	join(j, false);
+	for (const struct job *job = j->jobs; job; job = job->next)
+		n += !strncmp(job->key, prefix, strlen(prefix));
+	return n;
+}

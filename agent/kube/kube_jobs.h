@@ -22,5 +22,7 @@ void kube_jobs_free(struct kube_jobs *j);
  * Unless it is 0, ctx stays the caller's.
  */
 int kube_job_start(struct kube_jobs *j, const char *key, void (*work)(void *ctx), void *ctx);
+/* How many run whose keys begin with that. */
+unsigned kube_jobs_count(struct kube_jobs *j, const char *prefix);
 
 #endif

@@ -12,9 +12,10 @@
  * whose record names no active domain; one that is active here (a namespace of which another volume was left behind is
  * told, and left to people); a volume that is active elsewhere while this domain counts, as after a hand-over that
  * may go back, or after `activate`; no right in the namespace.
- * - The domain comes back to life meanwhile. It runs on the thread of the Failovers, so none is under way; and the
- *   replicas are asked again right before the namespace is stopped, which takes one call for each of its objects. To be
- *   active here, a domain must have been activated, caught up and been handed over by then: steps of a person.
+ * - The domain comes back to life meanwhile. It runs on the thread that begins Failovers, when none is under way, and
+ *   ends early for a new one; and the replicas are asked again right before the namespace is stopped, which takes one
+ *   call for each of its objects. To be active here, a domain must have been activated, caught up and been handed over
+ *   by then: steps of a person.
  * - Killed in between: the next look finds the rest. What is stopped is left alone, so that the counts stay.
  * - Somebody, or a tool that keeps objects as a repository has them, starts a workload again: it is stopped again for
  *   as long as the domain is inactive. `tandemctl activate` and a failback are the way to have it run here.
@@ -189,7 +190,10 @@ int returned_look(struct kube_control *c, struct err *e)
 		return 0;
 	names = json_object();
 	ret = candidates(c, names, e);
-	for (bool ok = json_first(names, &m); ok && !ret && lease_hold(c); ok = json_next(&m)) {
+	for (bool ok = json_first(names, &m);
+		ok && !ret && lease_hold(c) &&
+		!atomic_load(c->due); /* a new Failover does not wait */
+		ok = json_next(&m)) {
 		ret = look_namespace(c, m.key, e);
 		if (ret != -EPERM && ret != -ENOENT)
 			continue;

@@ -98,7 +98,9 @@ static int look_switching(struct kube_control *c, struct err *e)
 {
 	int ret = failovers_look(c, e);
 
-	return ret || !lease_hold(c) ? ret : returned_look(c, e);
+	if (ret || !lease_hold(c) || kube_jobs_count(c->jobs, ""))
+		return ret;
+	return returned_look(c, e);
 }
 
 static const struct worker_work works[] = {

@@ -156,7 +156,8 @@ struct worker *worker_new(const struct worker_work *work, const struct agent_con
 		.lease = l,
 		.health = h,
 		.worker = health_worker(h, work->name),
-		.jobs = kube_jobs_new()};
+		.jobs = kube_jobs_new(),
+		.due = &w->due};
 	for (unsigned i = 0; i < WORKER_KINDS_MAX && work->wakes[i]; i++) {
 		struct watcher *at = &w->watchers[w->nwatchers++];
 

@@ -219,3 +219,20 @@ void switch_step(struct switch_run *r, const struct switch_seen *seen, uint64_t 
 		return;
 	}
 }
+
+bool switch_can_be_overtaken(const struct switch_run *r)
+{
+	return r->type != SWITCH_UNPLANNED && r->started_ms &&
+	       (r->stage <= STAGE_HAND_OVER || r->stage == STAGE_ROLLBACK);
+}
+
+void switch_overtake(struct switch_run *r, const char *by, uint64_t now_ms)
+{
+	char words[SWITCH_TEXT_MAX];
+
+	snprintf(words, sizeof(words),
+		"overtaken by the unplanned Failover '%.253s': nothing is rolled back", by);
+	end_step(r, STEP_FAILED, words, now_ms);
+	say(r, "", words);
+	end(r, SWITCH_FAILED, now_ms);
+}

@@ -71,6 +71,8 @@ int main(void)
 			free(ctx);
 		else
 			started++;
+		must(kube_jobs_count(jobs, "key ") <= KEYS && !kube_jobs_count(jobs, "other"),
+			"more jobs than keys");
 		usleep(4000);
 	}
 	kube_jobs_free(jobs);

@@ -114,6 +114,38 @@ Test(switch, from_the_stop_to_the_hand_over_a_refusal_rolls_back)
 	}
 }
 
+Test(switch, what_is_overtaken_ends_and_rolls_nothing_back)
+{
+	for (unsigned done = 0; done <= 4; done++) {
+		struct switch_run r = run_of("\"type\":\"Planned\"");
+
+		for (unsigned i = 0; i < done; i++)
+			see(&r, FOUND_DONE, "done", 1);
+		cr_assert(switch_can_be_overtaken(&r), "after %u", done);
+		switch_overtake(&r, "x", T0 + 2);
+		cr_assert(switch_ended(&r));
+		cr_assert_eq(r.status, SWITCH_FAILED);
+		cr_assert_eq(r.steps[STAGE_ROLLBACK].state, STEP_WAITING);
+		cr_assert(strstr(r.reason, "unplanned Failover 'x'"), "%s", r.reason);
+	}
+	{
+		struct switch_run r = run_of("\"type\":\"Planned\"");
+
+		for (unsigned i = 0; i < 3; i++)
+			see(&r, FOUND_DONE, "done", 1);
+		see(&r, FOUND_REFUSED, "no", 2);
+		cr_assert_eq(r.stage, STAGE_ROLLBACK);
+		cr_assert(switch_can_be_overtaken(&r));
+		r = run_of("\"type\":\"Planned\"");
+		for (unsigned i = 0; i < 5; i++)
+			see(&r, FOUND_DONE, "done", 1);
+		cr_assert_eq(r.stage, STAGE_MOUNT);
+		cr_assert_not(switch_can_be_overtaken(&r));
+		r = run_of("\"type\":\"Unplanned\"");
+		cr_assert_not(switch_can_be_overtaken(&r));
+	}
+}
+
 Test(switch, behind_the_hand_over_there_is_no_way_back)
 {
 	struct switch_run r = run_of("\"type\":\"Planned\",\"webhook\":{\"url\":\"http://x\"}");
