@@ -169,6 +169,14 @@ net_new() {
 	link_heal
 }
 link_cut() { ip -n "$TAG-${1:-a}" link set cable down; }
+# The same so that what is sent there vanishes, and is not refused, as when the power is gone.
+link_silence() { # site
+	local o mac
+	o=$(other "$1")
+	mac=$(ip -n "$TAG-$1" -j link show cable | jq -r '.[0].address')
+	ip -n "$TAG-$o" neigh replace "$([[ $1 = a ]] && echo 10.77.0.1 || echo 10.77.0.2)" lladdr "$mac" dev cable nud permanent
+	link_cut "$1"
+}
 link_heal() {
 	ip -n "$TAG-a" link set cable up
 	ip -n "$TAG-b" link set cable up

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kube
 # budget: 1500
-# Failover objects: planned and back, refused, rolled back, with a dead site; the leader killed at several stages.
+# Failover objects: planned and back, refused, rolled back, with a dead site; the leader killed at several stages of each.
 #
 # Nearly all of the budget is for the first test on a machine, which builds the API server.
 . "$(dirname "$0")/../lib.sh"
@@ -296,26 +296,55 @@ put_file a three
 pod b old-life node-gone
 kc b -n blue delete pod old-life --grace-period 1 --wait=false >/dev/null
 # A daemon that was demoted has started itself anew, under another name: the agent knows it.
-daemon=$(rest a GET /v1/volumes/db | head -n 1 | jq .supervision.pid)
+daemon_of() { rest "$1" GET /v1/volumes/db | head -n 1 | jq .supervision.pid; } # site
+daemon=$(daemon_of a)
+link_silence a # nobody refuses a call to it
 kill -9 "${LEADER[a-one]}" "${AGENT[a]}" "${KUBE_PID[a-apiserver]}" "${KUBE_PID[a-etcd]}" "$daemon"
 unset 'LEADER[a-one]' 'AGENT[a]'
 pause_ms 1500
+# The leader dies at four stages, once at each; while it is fenced, which takes its time, nothing of the old life goes.
+deaths=(Initial Fence:after Mount ScaleUpDestination:after)
+dying_start() { TANDEMFS_FAULT_FAILOVER=$(IFS=, && echo "${deaths[*]}") leader_start b; }
+dies() { # where
+	wait_for 60 "the leader dies at $1" eval "! pid_alive ${LEADER[b-one]}"
+	leader_kill b KILL 2>/dev/null || :
+	dying_start
+}
+leader_kill b KILL
+dying_start
+standby=$(daemon_of b)
+kill -STOP "$standby"
 begin=$(now_ns)
 failover b site-a-is-dead Unplanned site-a 'node: node-a' # its only one; of the namespaces blue alone has a volume there
+dies Initial
+wait_for 30 "it is fenced" at_stage b site-a-is-dead Fence
+sleep 1.5
+at_stage b site-a-is-dead Fence || fail "fenced by a daemon that is stopped"
+kc b -n blue get pod old-life >/dev/null || fail "the stuck pod was taken away before the fence"
+kill -CONT "$standby"
+for at in "${deaths[@]:1}"; do
+	dies "$at"
+done
 wait_for 150 "the applications are started at site b" state_is b "$running"
 rto=$((($(now_ns) - begin) / 1000000))
 end_is b site-a-is-dead Successful
+expect_eq "steps within which the leader died, and another went on" \
+	"$(kc b get events --field-selector involvedObject.name=site-a-is-dead,reason=FailoverGoesOn \
+		-o 'jsonpath={range .items[*]}{.message}{"\n"}{end}' | sed 's/:.*//' | sort | xargs)" "Fence Initial Mount ScaleUpDestination"
+leader_kill b KILL
+leader_start b
 steps_of b site-a-is-dead
 has_file b three || fail "what was acknowledged is missing"
 put_file b four
 ! kc b -n blue get pod old-life >/dev/null 2>&1 || fail "the stuck pod is still there"
 expect_match "told" "$(kc b get events)" 'StuckPodsDeleted'
-step "site a is dead: from the object to the applications' start at site b $rto ms"
+step "site a is dead, and the leader at site b died four times: from the object to the applications' start $rto ms"
 failover b again Unplanned site-a 'namespaces: [blue]'
 end_is b again Successful
 step "the same once more finds it done"
 
 # --- site-a is here again -------------------------------------------------------------------------------
+link_heal
 kube_servers a
 state_is a "$running" || fail "it is not as it died: $(state a)"
 agent_start a
