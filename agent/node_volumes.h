@@ -37,7 +37,8 @@ struct node_volume {
 /* What is asked, and who is asked. Borrowed. */
 struct node_asked {
 	const char *node;
-	const char *domain; /* NULL; else all of its nodes are meant, and it is dead: always unplanned */
+	const char *
+		domain; /* NULL; else all of its nodes are meant, and it is dead: always unplanned */
 	const char *to; /* "": nobody said it */
 	bool unplanned;
 	const char *own_domain, *own_node;
