@@ -185,12 +185,12 @@ link_heal() {
 certificate() { # directory, domain, ca directory
 	openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1/$2.key" \
 		-out "$1/$2.csr" -subj "/CN=$2" -addext "subjectAltName=DNS:$2" 2>/dev/null
-	openssl x509 -req -in "$1/$2.csr" -CA "$3/ca.pem" -CAkey "$3/ca.key" -CAcreateserial -days 30 \
+	openssl x509 -req -in "$1/$2.csr" -CA "$3/ca.pem" -CAkey "$3/ca.key" -CAcreateserial -days 90 \
 		-copy_extensions copy -out "$1/$2.pem" 2>/dev/null
 }
 authority() { # directory
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1/ca.key" \
-		-out "$1/ca.pem" -days 30 -subj "/CN=test authority" 2>/dev/null
+		-out "$1/ca.pem" -days 90 -subj "/CN=test authority" 2>/dev/null
 }
 
 # Sections that a test wants to differ: CONF_VOLUME, CONF_JOURNAL, CONF_LIMITS hold lines.

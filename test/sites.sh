@@ -37,12 +37,12 @@ sites_certificates() {
 	local dir=$1 site
 	mkdir -p "$dir"
 	{
-		openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=tandemfs test CA" \
+		openssl req -x509 -newkey rsa:2048 -nodes -days 90 -subj "/CN=tandemfs test CA" \
 			-keyout "$dir/ca.key" -out "$dir/ca.pem"
 		for site in site-a site-b; do
 			openssl req -newkey rsa:2048 -nodes -subj "/CN=$site" -keyout "$dir/$site.key" \
 				-out "$dir/$site.csr"
-			openssl x509 -req -in "$dir/$site.csr" -days 30 -CA "$dir/ca.pem" -CAkey "$dir/ca.key" \
+			openssl x509 -req -in "$dir/$site.csr" -days 90 -CA "$dir/ca.pem" -CAkey "$dir/ca.key" \
 				-CAcreateserial -extfile <(echo "subjectAltName=DNS:$site") -out "$dir/$site.pem"
 		done
 	} >"$dir/openssl.log" 2>&1 || sites_complain "openssl: $(tail -n 1 "$dir/openssl.log")"

@@ -85,7 +85,7 @@ expect_fail in_site b curl -sS -m 10 -k https://10.77.0.1:7401/v1/status
 expect_fail peer_rest site-b /v1/status --tls-max 1.2
 wait_for 5 "the agent tells of the foreign certificate" said a "rest: a client refused: .*issuer is unknown"
 before=$(peer_serial)
-openssl x509 -req -in "$WORK/pki/site-a.csr" -CA "$WORK/pki/ca.pem" -CAkey "$WORK/pki/ca.key" -CAcreateserial -days 30 \
+openssl x509 -req -in "$WORK/pki/site-a.csr" -CA "$WORK/pki/ca.pem" -CAkey "$WORK/pki/ca.key" -CAcreateserial -days 90 \
 	-copy_extensions copy -out "$WORK/pki/new.pem" 2>/dev/null
 mv "$WORK/pki/new.pem" "$WORK/pki/rest-a.pem"
 wait_for 15 "the new certificate is used" eval '[[ -n $(peer_serial) ]] && [[ $(peer_serial) != "'"$before"'" ]]'

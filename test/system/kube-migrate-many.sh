@@ -4,8 +4,8 @@
 # budget: 1500
 # A thousand objects go over in seconds, and a cycle of them in which nothing changed sends nothing.
 #
-# The bounds are the product's: 20 s and 3 s. And of many objects, the agent is killed in between. Nearly all of the budget is for the first test on a machine, which builds
-# the API server.
+# The bounds are the product's, 20 s and 3 s, by the clock or of the processors, whichever is less. And of many objects, the
+# agent is killed in between. Nearly all of the budget is for the first test on a machine, which builds the API server.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../kube/lib.sh"
 . "$(dirname "$0")/../kube/migrate.sh"
@@ -51,9 +51,9 @@ cpu_ms() {
 }
 # A run that lost the lease, as on a machine that stands still for seconds, has a reason behind its time, and is made again.
 said() { grep -qE "Migration 'blue/$1': .* ms$" "$WORK/agent-one.out"; }
-# Ten times what it takes on a quiet machine (6.6 s and 1.2 s), which tells working from hanging.
+# It takes 2 to 7 s and about 1 s, on two processors that have other things to do.
 within() { # ms, Migration: by the clock, or by the processors
-	[[ $(took_ms "$2") -lt $1 || $CPU -lt $1 ]] || fail "Migration $2 took $(took_ms "$2") ms, of the processors $CPU ms"
+	[[ $(took_ms "$2") -lt $(($1 * ${SLOWER:-1})) || $CPU -lt $(($1 * ${SLOWER:-1})) ]] || fail "Migration $2 took $(took_ms "$2") ms, of the processors $CPU ms"
 }
 measured() { # name: a Migration, asked after by its line in the log, which costs no server anything
 	local before
@@ -79,11 +79,11 @@ wait_for 20 "the pair is ready" pair_is "Ready NotProvided"
 
 measured first
 [[ $(mig first '{.status.summary.numOfMigratedResources}') -ge 1000 ]] || fail "too few went over"
-within 60000 first
+within 20000 first
 expect_eq "all of them" "$(kc b -n blue get cm,secret,svc,deploy,sa,pvc -o name | grep -cE '/[csdav]-[0-9]+$')" 1000
 measured second
 expect_eq "nothing is sent" "$(mig second '{.status.resources[*].status}' | tr ' ' '\n' | sort -u | tr '\n' ' ')" 'Skipped Unchanged '
-within 12000 second
+within 3000 second
 
 # --- killed at any moment, the next run is right -----------------------------------------------------------------
 kc b create namespace red >/dev/null
