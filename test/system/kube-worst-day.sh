@@ -57,6 +57,13 @@ kt b apply -f - >/dev/null <<END
 END
 kube_raw b PATCH /api/v1/namespaces/tandem-system/pods/engine-mute/status -o /dev/null \
 	-H 'Content-Type: application/merge-patch+json' -d '{"status":{"phase":"Running","hostIP":"10.77.0.77"}}'
+# A volume of that node, as it was told of when the engine answered.
+kc b apply -f - >/dev/null <<END
+---
+{apiVersion: tandemfs.dev/v1alpha1, kind: Volume, metadata: {name: ghost, labels: {tandemfs.dev/mirrors-volume: "true"}}, spec: {size: 64Mi}}
+END
+kube_raw b PATCH /apis/tandemfs.dev/v1alpha1/volumes/ghost/status -o /dev/null -H 'Content-Type: application/merge-patch+json' \
+	-d '{"status":{"uuid":"5f0e5a1e-0000-4000-8000-000000000001","replicas":[{"domain":"site-b","node":"node-mute"},{"domain":"site-a","node":"node-a"}]}}'
 
 # --- planned ones are stuck on the site that dies -----------------------------------------------------------------
 pod a lingers node-a
@@ -77,7 +84,9 @@ failover b no-right Unplanned site-a 'namespaces: [blue]'
 end_is b no-right Failed $((120 * ${SLOWER:-1}))
 timed "fenced and mounted" no-right 20000
 [[ $(begun_after_ms no-right) -lt $((3000 * ${SLOWER:-1})) ]] || fail "begun after $(begun_after_ms no-right) ms"
-expect_eq "the volume" "$(fo b no-right '{.status.volumes[*].volume} {.status.volumes[*].status}')" "db Mounted"
+expect_eq "the volumes" "$(fo b no-right '{.status.volumes[*].volume} {.status.volumes[*].status}')" "db ghost Mounted Failed"
+expect_match "the one of the silent engine" "$(fo b no-right '{.status.volumes[?(@.volume=="ghost")].reason}')" \
+	"no engine of 'site-b' that answers has volume 'ghost'"
 has_file b one || fail "the volume is not mounted"
 expect_eq "the namespace" "$(fo b no-right '{.status.summary[*].namespace} {.status.summary[*].status}')" "blue Failed"
 expect_match "why" "$(fo b no-right '{.status.summary[*].reason}')" 'forbidden: User "leader" cannot .* in the namespace "blue"'
@@ -86,6 +95,7 @@ expect_match "the silent engine is told of" "$(fo b no-right '{.status.steps[?(@
 	"the engine of node 'node-mute' does not answer"
 state_is b "$stopped" || fail "started without the right: $(state b)"
 right create
+kc b delete volumes.tandemfs.dev ghost >/dev/null
 failover b with-right Unplanned site-a 'namespaces: [blue]'
 end_is b with-right Successful $((120 * ${SLOWER:-1}))
 timed "applications started" with-right 20000
