@@ -183,6 +183,8 @@ written "$o" three
 agent_start "$dead"
 reached() { [[ $(tandemctl "$o" status -o json | jq '[.[] | select(.peers[0].state == "inactive")] | length') = "$VOLUMES" ]]; }
 wait_for 30 "it is reached" reached
+said_of_all() { [[ $(tandemctl "$o" activate clusterdomain "$(domain "$dead")" --dry-run | grep -c "it is reached, and") = "$VOLUMES" ]]; }
+wait_for 30 "each has taken the record" said_of_all
 for where in "" --all; do
 	out=$(tandemctl "$o" activate clusterdomain ${where:-"$(domain "$dead")"} --dry-run) || fail "a dry run: $out"
 	for ((i = 1; i <= VOLUMES; i++)); do
