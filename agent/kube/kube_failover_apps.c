@@ -317,8 +317,8 @@ void failover_scale_up(struct failover *f, struct switch_seen *s)
 		int ret;
 
 		if (is_failed(f, i, &why) || lacks_volume(f, ns, &why)) {
-			failover_namespace_set(f, i, "Failed", why);
 			snprintf(words, sizeof(words), "%.250s", why);
+			failover_namespace_set(f, i, "Failed", words); /* `why` may be in that line */
 			bad++;
 			continue;
 		}
