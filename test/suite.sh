@@ -35,7 +35,7 @@ san_system='kill-active both-killed pull-kill moments failover standby-killed or
 san_system_long='chaos split hang resync sigterm demote-force standby-stopped power-loss bad-sector repair
 holder-kill holder-kill-fsync holder-kill-read holder-aborts ack-fsync'
 race_system='kill-active failover'
-race_system_long='moments pull-kill chaos repair resync holder-kill holder-kill-fsync holder ack-fsync agent agent-failover nodes create kube-domains'
+race_system_long='moments pull-kill chaos repair resync holder-kill holder-kill-fsync holder ack-fsync agent agent-failover nodes create kube-domains kube-worst-day'
 RACE_SYSTEM=${RACE_SYSTEM:-$race_system${CI_LONG:+ $race_system_long}}
 SAN_SYSTEM=${SAN_SYSTEM:-$san_system${CI_LONG:+ $san_system_long}}
 FUZZ_SECONDS=${FUZZ_SECONDS:-10}
