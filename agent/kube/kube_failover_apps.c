@@ -318,7 +318,8 @@ void failover_scale_up(struct failover *f, struct switch_seen *s)
 
 		if (is_failed(f, i, &why) || lacks_volume(f, ns, &why)) {
 			snprintf(words, sizeof(words), "%.250s", why);
-			failover_namespace_set(f, i, "Failed", words); /* `why` may be in that line */
+			failover_namespace_set(
+				f, i, "Failed", words); /* `why` may be in that line */
 			bad++;
 			continue;
 		}
