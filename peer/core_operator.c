@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What people type: deactivate, activate, demote; promote is in core_promote.c, resync in core_resync.c. Every word gets one
- * answer: 0 and what was done (or would be: core_preview.c), a question (CORE_ANSWER_ASK), or -errno and what to do instead.
+ * answer: 0 and what was done (or would be: core_preview.c), a question (CORE_ANSWER_ASK), or -errno and what to do
+ * instead.
  *
  * "Reached" means that the connection stands now. A word about a domain goes to the active when it
  * is typed elsewhere (FORWARD), once, and never beyond it.

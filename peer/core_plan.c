@@ -100,6 +100,10 @@ static void note_proposal(struct core *c, const struct record_version *v)
  * it. The proposer, when all have promised, holds the record first, and then tells them. (With two, the one who is
  * asked is all of them. Adopted at once is what takes something away from who is asked, or nobody could rely on it:
  * it leaves the set, nobody is active, a higher format level.)
+ *
+ * Not prevented: two changes that both lack the third one. The active leaves out one that came back from an old copy, and
+ * the other has promised; before they hold that record, a person promotes the one that is left out, and the same other
+ * one promises that, too. Both are carried out: a fork, which both say, and in which nothing acknowledged is lost unseen.
  */
 bool core_plan_is_promise(const struct record *old, const struct record *r, unsigned replica)
 {

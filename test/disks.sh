@@ -65,6 +65,17 @@ disk_umount() { # site
 		eval "! losetup -a | grep -q '$(dir_of "$1")/cache/'"
 }
 
+# Both get a new mount: what is only in the kernel's memory was never written.
+disks_again() {
+	local s
+	for s in a b; do
+		disk_umount "$s"
+		disk_mount "$s"
+	done
+}
+
+disk_failures() { sed 's/.*failed \([0-9]*\).*/\1/' "$WORK/$1/cache/ctl"; } # site: how many calls failed so far
+
 # The disks first, and all at once: what a dying daemon still does must not count.
 power_cut() { # mode seed site...
 	local s pid mode=$1 seed=$2 pids=()

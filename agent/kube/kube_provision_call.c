@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Calls to nodes' agents, and to those of the other sites for a node that is gone, side by side: making a volume takes a good part of a second, most of it disks. What an
- * agent has begun goes on there when the call's time is over; asked again, it says that it is at it (-EBUSY).
+ * Calls to nodes' agents, and to those of the other sites for a node that is gone, side by side: making a volume takes a
+ * good part of a second, most of it disks. What an agent has begun goes on there when the call's time is over; asked
+ * again, it says that it is at it (-EBUSY).
  */
 #include <errno.h>
 #include <pthread.h>

@@ -88,3 +88,20 @@ pod() { # site, name, node: one that uses the claim
 		  containers: [{name: x, image: x}], volumes: [{name: v, persistentVolumeClaim: {claimName: db}}]}}
 	END
 }
+
+# Volume db with a file, active at site a, and the applications of blue: they run there, and are at site b, stopped.
+blue_on_both() {
+	work_new
+	net_new
+	engines_up
+	tctl a create volume db --size 256M >/dev/null
+	level a
+	put_file a one
+	blue_up
+	blue_make a
+	leader_start a
+	leader_start b
+	kc a apply -f "$ROOT/k8s-manifests/examples/schedulepolicy.yaml" -f "$ROOT/k8s-manifests/examples/migrationschedule.yaml" >/dev/null
+	wait_for 150 "the applications are at site b, stopped" state_is b "$stopped"
+	step "volume and applications are on both sites"
+}

@@ -41,16 +41,8 @@ world_end() {
 	rm -rf "$WORK"/[ab] "$WORK"/tree.* "$WORK"/blocks.* "$WORK/$VOLUME.desc"
 }
 
-# What is only in the kernel's memory was never written.
-before_check() {
-	local s
-	for s in a b; do
-		disk_umount "$s"
-		disk_mount "$s"
-	done
-}
+before_check() { disks_again; }
 
-failures() { sed 's/.*failed \([0-9]*\).*/\1/' "$WORK/$1/cache/ctl"; }
 dies() { grep -c 'stops acknowledging' "$WORK/$1/log" || true; }
 settled() { [[ $(status $active '"\(.role) \(.mounted) \(.in_sync|length) \(.peers[0].state)"') = \
 	"active true 2 in-sync" ]]; }
@@ -101,20 +93,20 @@ one_error() { # seed
 		site_end "$site"
 		disk_umount "$site"
 		disk_mount "$site"
-		before=$(failures "$site")
+		before=$(disk_failures "$site")
 		disk_order "$site" "fail read $at $repeat"
 		site_start "$site"
 		pause_ms 300
 	else
 		at=$((RANDOM % 300 + 1))
-		before=$(failures "$site")
+		before=$(disk_failures "$site")
 		disk_order "$site" "fail $kind $at $repeat"
-		wait_for 20 "$kind $at of site $site fails" eval "[[ \$(failures $site) -gt $before ]]"
+		wait_for 20 "$kind $at of site $site fails" eval "[[ \$(disk_failures $site) -gt $before ]]"
 		pause_ms 50
 		"$TOOLS/say" "$WORK/$active/run/$VOLUME.sock" checkpoint >/dev/null 2>&1 || true
 		pause_ms 300 # so that errors of the kernel's own writing are seen
 	fi
-	at+=", $(($(failures "$site") - before)) failed"
+	at+=", $(($(disk_failures "$site") - before)) failed"
 	disk_order "$site" "fail $kind 0"
 	settle "$site"
 	died=$(($(dies "$site") - died))
@@ -172,12 +164,12 @@ reads() {
 	while :; do
 		disk_umount a # nothing stays cached
 		disk_mount a
-		before=$(failures a)
+		before=$(disk_failures a)
 		disk_order a "fail read $n $((RANDOM % 4))" # what failed in read-ahead is read again
 		status=0
 		out=$("$BIN/tandemfs" check --config "$WORK/a/conf" 2>&1) || status=$?
 		disk_order a "fail read 0"
-		[[ $(failures a) -gt $before ]] || break
+		[[ $(disk_failures a) -gt $before ]] || break
 		[[ $status != 0 || $(grep '^journal' <<<"$out") = "$all" ]] ||
 			fail "read $n failed, and recovery saw '$out', not '$all'"
 		failed=$((failed + (status != 0)))

@@ -12,20 +12,7 @@
 . "$(dirname "$0")/../kube/failover.sh"
 . "$(dirname "$0")/../kube/receiver.sh"
 
-work_new
-net_new
-engines_up
-tctl a create volume db --size 256M >/dev/null
-level a
-put_file a one
-
-blue_up
-blue_make a
-leader_start a
-leader_start b
-kc a apply -f "$ROOT/k8s-manifests/examples/schedulepolicy.yaml" -f "$ROOT/k8s-manifests/examples/migrationschedule.yaml" >/dev/null
-wait_for 150 "the applications are at site b, stopped" state_is b "$stopped"
-step "volume and applications are on both sites"
+blue_on_both
 
 # --- tandemctl of a cluster's objects --------------------------------------------------------------------
 wrong() { # status, extended regular expression, site, arguments of tandemctl...

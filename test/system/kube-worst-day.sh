@@ -32,19 +32,7 @@ right() { # create or delete: the leader's right in the namespace
 	esac
 }
 
-work_new
-net_new
-engines_up
-tctl a create volume db --size 256M >/dev/null
-level a
-put_file a one
-blue_up
-blue_make a
-leader_start a
-leader_start b
-kc a apply -f "$ROOT/k8s-manifests/examples/schedulepolicy.yaml" -f "$ROOT/k8s-manifests/examples/migrationschedule.yaml" >/dev/null
-wait_for 150 "the applications are at site b, stopped" state_is b "$stopped"
-step "volume and applications are on both sites"
+blue_on_both
 
 # --- an engine of the site that goes on is silent: packets to it vanish ------------------------------------------
 ip -n "$TAG-b" neigh replace 10.77.0.77 lladdr 02:00:00:00:00:77 dev cable nud permanent

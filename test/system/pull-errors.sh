@@ -14,14 +14,7 @@ CONF_LIMITS="checkpoint_entries = 500"
 DISK_SIZE=4G
 missed=0
 
-before_check() { # what is only in the kernel's memory was never written
-	local s
-	for s in a b; do
-		disk_umount "$s"
-		disk_mount "$s"
-	done
-}
-failures() { sed 's/.*failed \([0-9]*\).*/\1/' "$WORK/$1/cache/ctl"; }
+before_check() { disks_again; }
 settled() { [[ $(status a '"\(.role) \(.mounted) \(.in_sync|length) \(.peers[0].state)"') = "active true 2 in-sync" ]]; }
 
 # A filesystem that gave up after an error needs a new mount, as after every error of a disk.
@@ -66,17 +59,17 @@ for ((round = 1; round <= rounds; round++)); do
 	site_start b
 	wait_for 10 "site b learns that it is inactive" eval '[[ $(status b ".inactive[]") = site-b ]]'
 	mix_start a
-	before=$(failures "$site")
+	before=$(disk_failures "$site")
 	[[ $kind != read ]] || echo 3 >/proc/sys/vm/drop_caches
 	order a activate clusterdomain site-b
 	disk_order "$site" "fail $kind $at $repeat"
-	failed() { [[ $(failures "$site") -gt $before ]]; }
+	failed() { [[ $(disk_failures "$site") -gt $before ]]; }
 	for ((i = 0; i < 200; i++)); do
 		! failed && ! settled || break
 		sleep 0.05
 	done
 	pause_ms 300
-	n=$(($(failures "$site") - before))
+	n=$(($(disk_failures "$site") - before))
 	disk_order "$site" "fail $kind 0"
 	[[ $n -gt 0 ]] || missed=$((missed + 1))
 	settle "$site"
