@@ -48,6 +48,8 @@ int apps_volumes(struct kube *k, const char *ns, const char *mounts, struct json
 
 /* Pure: the volume of this path below `mounts`; false: it is not there. ret has room for VOLUME_NAME_MAX + 1. */
 bool apps_volume_of_path(const char *path, const char *mounts, char *ret);
+/* Pure: likewise of a PersistentVolume, by the provisioner's word on it or by its path. */
+bool apps_volume_of_pv(const struct json *pv, const char *mounts, char *ret);
 /* Pure: appends the volumes that a pod's spec names by a hostPath. */
 void apps_volumes_of_pod(const struct json *pod_spec, const char *mounts, struct json *to);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which volumes a namespace uses. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "apps.h"
@@ -55,6 +56,17 @@ static const char *word_of(const struct json *obj)
 	return label ? label : annotation_of(obj, KEY_VOLUME);
 }
 
+bool apps_volume_of_pv(const struct json *pv, const char *mounts, char *ret)
+{
+	const char *word = word_of(pv);
+
+	if (!word)
+		return apps_volume_of_path(
+			json_get_string(json_path(pv, "spec", "hostPath"), "path", ""), mounts,
+			ret);
+	return (size_t)snprintf(ret, VOLUME_NAME_MAX + 1, "%s", word) <= VOLUME_NAME_MAX;
+}
+
 static int take_claim(struct kube *k, const struct json *claim, const char *mounts, struct json *to,
 	struct err *e)
 {
@@ -66,12 +78,9 @@ static int take_claim(struct kube *k, const struct json *claim, const char *moun
 
 	if (!word && *pv_name)
 		ret = kube_get(k, &kind_volume, NULL, pv_name, &pv, e);
-	if (!word && !ret)
-		word = word_of(pv);
 	if (word)
 		add(to, word);
-	else if (apps_volume_of_path(json_get_string(json_path(pv, "spec", "hostPath"), "path", ""),
-			 mounts, name))
+	else if (!ret && apps_volume_of_pv(pv, mounts, name))
 		add(to, name);
 	json_free(pv);
 	return ret == -ENOENT ? 0 : ret;

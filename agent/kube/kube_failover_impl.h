@@ -49,6 +49,10 @@ void seen_error(struct switch_seen *s, int error, const struct err *e);
 
 /* kube_failover_names.c: fills the summary by what the spec says. */
 int failover_take_namespaces(struct failover *f, bool only_volumes, struct err *e);
+/* Pure: of the namespaces that may not be read, those that a PersistentVolume of a volume that is active at the source
+ * belongs to, by the Volume objects. */
+void failover_add_hidden(struct failover *f, const struct json *hidden, const struct json *pvs,
+	const struct json *objects);
 /* What the namespace of a line is called at the source. */
 const char *failover_source(const struct failover *f, unsigned i);
 bool failover_is_excluded(const struct failover *f, unsigned i);

@@ -8,7 +8,8 @@
  * itself and of administrators count: who writes in another one has no say.
  *
  * Failure modes: where two namespaces here are one at the source, or a name could mean one here and another one
- * that was mapped, nothing is guessed; it is refused, and an unplanned one leaves the namespace out and tells it.
+ * that was mapped, nothing is guessed; it is refused, and an unplanned one leaves the namespace out and tells it. So it
+ * is where one of those that are to be found may not be read, and a volume of it is active at the source.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +17,9 @@
 
 #include "apps.h"
 #include "kube_failover_impl.h"
+#include "kube_volume.h"
+#include "limits.h"
+#include "log.h"
 
 static const struct json *spec_of(const struct failover *f)
 {
@@ -65,31 +69,91 @@ static struct json *add_namespace(struct failover *f, const char *ns)
 	return line;
 }
 
-/* A namespace that may not be read is none of ours. */
-static int was_migrated(struct failover *f, const char *ns, bool *ret_yes, struct err *e)
+/* `hidden` gets its name where it may not be read. */
+static int was_migrated(
+	struct failover *f, const char *ns, bool *ret_yes, struct json *hidden, struct err *e)
 {
 	struct json *found = json_array();
 	int ret = apps_list_migrated(f->c.kube, ns, found, e);
 
 	*ret_yes = json_length(found) > 0;
 	json_free(found);
-	return ret == -EPERM ? 0 : ret;
+	if (ret != -EPERM)
+		return ret;
+	json_append_string(hidden, ns);
+	return 0;
+}
+
+static bool is_active_there(
+	const struct failover *f, const char *volume, const struct json *objects)
+{
+	for (unsigned i = 0; i < json_length(objects); i++) {
+		const struct json *o = json_at(objects, i);
+
+		if (meta_of(o, "name") && !strcmp(meta_of(o, "name"), volume))
+			return !strcmp(json_get_string(json_get(o, "status"), "active", ""),
+				failover_from(f));
+	}
+	return false;
+}
+
+void failover_add_hidden(struct failover *f, const struct json *hidden, const struct json *pvs,
+	const struct json *objects)
+{
+	char volume[VOLUME_NAME_MAX + 1];
+
+	for (unsigned i = 0; i < json_length(pvs); i++) {
+		const struct json *pv = json_at(pvs, i);
+		const char *ns =
+			json_get_string(json_path(pv, "spec", "claimRef"), "namespace", "");
+
+		if (json_has_string(hidden, ns) &&
+			apps_volume_of_pv(pv, f->c.config->mounts, volume) &&
+			is_active_there(f, volume, objects))
+			add_namespace(f, ns);
+	}
+}
+
+/* Most of what the agent may not read is nothing that it moves: the volumes tell which. */
+static int take_hidden(struct failover *f, const struct json *hidden, struct err *e)
+{
+	struct json *pvs, *objects;
+	int ret;
+
+	if (!json_length(hidden))
+		return 0;
+	pvs = json_array();
+	objects = json_array();
+	ret = kube_list(f->c.kube, &kind_volume, NULL, NULL, pvs, NULL, e);
+	if (!ret)
+		ret = kube_list(f->c.kube, &kind_tandem_volume, NULL, NULL, objects, NULL, e);
+	if (!ret)
+		failover_add_hidden(f, hidden, pvs, objects);
+	json_free(pvs);
+	json_free(objects);
+	if (ret != -EPERM)
+		return ret;
+	log_warn("Failover '%s': %s", meta_of(f->obj, "name"), e->msg); /* it goes on */
+	return 0;
 }
 
 static int all_migrated(struct failover *f, struct err *e)
 {
-	struct json *all = json_array();
+	struct json *all = json_array(), *hidden = json_array();
 	int ret = kube_list(f->c.kube, &kind_namespace, NULL, NULL, all, NULL, e);
 
 	for (unsigned i = 0; i < json_length(all) && !ret; i++) {
 		const char *ns = meta_of(json_at(all, i), "name");
 		bool yes = false;
 
-		ret = ns ? was_migrated(f, ns, &yes, e) : 0;
+		ret = ns ? was_migrated(f, ns, &yes, hidden, e) : 0;
 		if (yes)
 			add_namespace(f, ns);
 	}
+	if (!ret)
+		ret = take_hidden(f, hidden, e);
 	json_free(all);
+	json_free(hidden);
 	return ret;
 }
 

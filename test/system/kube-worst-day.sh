@@ -68,7 +68,7 @@ step "site a is dead, and its API takes calls and never answers"
 
 # --- an unplanned one waits for none of them, and does what it has the right to ---------------------------------------
 right delete
-failover b no-right Unplanned site-a 'namespaces: [blue]'
+failover b no-right Unplanned site-a # all that is of that site, also what cannot be looked at
 end_is b no-right Failed $((120 * ${SLOWER:-1}))
 timed "fenced and mounted" no-right 20000
 [[ $(begun_after_ms no-right) -lt $((3000 * ${SLOWER:-1})) ]] || fail "begun after $(begun_after_ms no-right) ms"
