@@ -78,7 +78,7 @@ void pair_link_close(struct pair_link *l)
 static int write_all(struct pair_link *l, const void *p, size_t len, struct err *e)
 {
 	for (size_t at = 0; at < len;) {
-		ssize_t n = tls_write(l->tls, (const char *)p + at, len - at);
+		ssize_t n = tls_write(l->tls, (const char *)p + at, len - at, false);
 
 		if (n > 0)
 			at += (size_t)n;

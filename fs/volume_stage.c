@@ -585,20 +585,18 @@ void volume_stage_work(struct volume *v)
 	if (may_reap)
 		volume_reap(v, false);
 	for (;;) {
-		bool stuck = false;
+		bool stuck = false, close;
 
 		while (v->ready && can_stage(v) && !stuck)
 			stuck = !stage_one(v, v->ready);
+		/* The flush is idle: send what there is, before anybody is answered. Otherwise let the batch fill. */
+		close = v->batch_open && v->writer.h.count && v->flights < v->cfg->flights;
+		if (close)
+			batch_close(v);
 		answer_work(v);
 		/* The operation in front waits for a reap: that goes ahead of it, or is under way. */
-		if (stuck && may_reap && volume_reap(v, true))
-			continue;
-		if (!v->batch_open || !v->writer.h.count)
+		if (!close && !(stuck && may_reap && volume_reap(v, true)))
 			break;
-		/* The flush is idle: send what there is. Otherwise let the batch fill. */
-		if (v->flights >= v->cfg->flights)
-			break;
-		batch_close(v);
 	}
 }
 
@@ -665,26 +663,26 @@ void volume_commit(struct volume *v, uint64_t seq)
 	}
 }
 
+static void fail_list(struct volume *v, struct op **list, struct op ***tail, int error)
+{
+	while (*list) {
+		struct op *op = *list;
+
+		*list = op->next;
+		op_finish(v, op, error);
+	}
+	*tail = list;
+}
+
 /* The mount goes away: nobody may wait for ever. What was staged may still be in the history; its
  * client is told EIO, which promises nothing. */
 void volume_fail_all(struct volume *v, int error)
 {
 	atomic_store(&v->fenced, true);
 	inbox_take(v);
-	while (v->ready) {
-		struct op *op = v->ready;
-
-		v->ready = op->next;
-		op_finish(v, op, error);
-	}
-	v->ready_tail = &v->ready;
-	while (v->staged) {
-		struct op *op = v->staged;
-
-		v->staged = op->next;
-		op_finish(v, op, error);
-	}
-	v->staged_tail = &v->staged;
+	fail_list(v, &v->ready, &v->ready_tail, error);
+	fail_list(v, &v->staged, &v->staged_tail, error);
+	fail_list(v, &v->answers, &v->answers_tail, error);
 	v->waiting = 0;
 	pthread_mutex_lock(&v->park_mutex);
 	while (v->parked && !v->unparking) {

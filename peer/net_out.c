@@ -130,14 +130,15 @@ static ssize_t send_tls(struct net_conn *c)
 	size_t len = 0;
 
 	if (iov[0].iov_len >= sizeof(n->coalesce))
-		return tls_write(c->tls, iov[0].iov_base, iov[0].iov_len);
+		return tls_write(
+			c->tls, iov[0].iov_base, iov[0].iov_len, c->queued > iov[0].iov_len);
 	for (unsigned i = 0; i < count && len < sizeof(n->coalesce); i++) {
 		size_t take = MIN(iov[i].iov_len, sizeof(n->coalesce) - len);
 
 		memcpy(n->coalesce + len, iov[i].iov_base, take);
 		len += take;
 	}
-	return tls_write(c->tls, n->coalesce, len);
+	return tls_write(c->tls, n->coalesce, len, c->queued > len);
 }
 
 static void flush_failed(struct net_conn *c, int error)

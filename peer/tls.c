@@ -29,6 +29,8 @@
 #include "log.h"
 
 #define CIPHERSUITES "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+#define RECORD_LEN                                                                                 \
+	16384u /* bytes of a record at most; a call of OpenSSL takes one (SSL_MODE_ENABLE_PARTIAL_WRITE) */
 #define READ_BUFFER_LEN (64u << 10) /* bytes; several records in one system call */
 #define NAME_TEXT_MAX 128
 
@@ -53,6 +55,7 @@ struct tls {
 	char ca[256]; /* for messages */
 	int sys_errno; /* of the last system call that failed */
 	bool want_write;
+	bool more; /* what is sent now is followed by more at once */
 	char verify_text[512]; /* why the peer's certificate was refused here */
 	char error[512];
 	char description[64];
@@ -75,8 +78,10 @@ static int bio_write(BIO *b, const char *buf, int len)
 {
 	int fd = (int)BIO_get_fd(b, NULL);
 
-	return bio_result(
-		b, BIO_get_app_data(b), send(fd, buf, (size_t)len, MSG_NOSIGNAL), BIO_FLAGS_WRITE);
+	struct tls *t = BIO_get_app_data(b);
+	int flags = MSG_NOSIGNAL | (t->more ? MSG_MORE : 0);
+
+	return bio_result(b, t, send(fd, buf, (size_t)len, flags), BIO_FLAGS_WRITE);
 }
 
 static int bio_read(BIO *b, char *buf, int len)
@@ -556,13 +561,18 @@ ssize_t tls_read(struct tls *t, void *buf, size_t len)
 	return ret == 1 ? (ssize_t)n : failure(t, ret);
 }
 
-ssize_t tls_write(struct tls *t, const void *buf, size_t len)
+ssize_t tls_write(struct tls *t, const void *buf, size_t len, bool more)
 {
 	ssize_t ret;
 	size_t n;
+	int r;
 
 	begin(t);
-	if (SSL_write_ex(t->ssl, buf, len, &n) == 1)
+	t->more = more || len > RECORD_LEN;
+	r = SSL_write_ex(t->ssl, buf, MIN(len, RECORD_LEN), &n);
+	t->more =
+		false; /* nothing waits behind an alert, or an answer to the other side's handshake */
+	if (r == 1)
 		return (ssize_t)n;
 	ret = failure(t, 0);
 	if (ret == 0) {

@@ -47,8 +47,9 @@ bool tls_peer_fingerprint(const struct tls *t, uint8_t ret[TLS_FINGERPRINT_LEN])
 /* Bytes; 0 end; -EAGAIN; -EPROTO. */
 ssize_t tls_read(struct tls *t, void *buf, size_t len);
 /* Bytes taken (maybe fewer); -EAGAIN; -EPROTO. A repeated call after -EAGAIN may pass another buffer
- * that begins with the same bytes. */
-ssize_t tls_write(struct tls *t, const void *buf, size_t len);
+ * that begins with the same bytes, at least as many. `more`: the caller goes on with more at once, so the
+ * kernel need not send a segment for each record. */
+ssize_t tls_write(struct tls *t, const void *buf, size_t len, bool more);
 /* Words for the last -EPROTO of tls_read() or tls_write(), for instance that the other side refuses
  * this side's certificate (which a dialling side learns only after its handshake); "" before. */
 const char *tls_error(const struct tls *t);
