@@ -376,8 +376,9 @@ static void on_done(struct source *s, const struct msg *m)
 		return;
 	}
 	s->took_ns = clock_mono_ns() - s->offered_ns;
-	answer.pull_reached.reached =
-		ring_pos_at(s->v->ring, s->at.seq, &pos) == 0 && pos_equal(pos, s->at);
+	answer.pull_reached.reached = ring_pos_at(s->v->ring, s->at.seq, &pos) == 0 &&
+				      pos_equal(pos, s->at) &&
+				      s->at.seq + 1 >= ring_first_seq(s->v->ring);
 	if (answer.pull_reached.reached) { /* whatever comes: it is on its way back */
 		s->hold = s->done = true;
 		s->hold_until_ns = clock_mono_ns() + HOLD_RETURN_NS;

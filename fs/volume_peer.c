@@ -15,8 +15,8 @@
  * first (fetch_external.c).
  *
  * Failure modes: the connection goes away (results of jobs for an older connection are dropped); the
- * wanted batch was overwritten (-ESTALE, the core decides); a segment cannot be read (another error,
- * the core closes the connection). A payload is damaged here and no replica has it: the peer is refused,
+ * wanted batch was overwritten, or cannot be read any more (-ESTALE, the core decides: who is outside of the set
+ * pulls, for one in the set a person decides, whom status tells how). A payload is damaged here and no replica has it: the peer is refused,
  * each time it comes, until the file is overwritten or deleted. A standby that crashes before a marked
  * payload's run of batches is complete (ring_behind.c) takes it for torn: its history ends there, and it
  * is sent once more.
@@ -78,13 +78,16 @@ static void externals_free(struct external **list)
 	}
 }
 
-/* Reads the batch with the seq `from` and the large payloads that it names. 0 or -errno. */
+/* Reads the batch with the seq `from` and the large payloads that it names. 0 or -errno. A batch that is damaged or
+ * cannot be read is as good as overwritten: the ring begins behind it from now on. */
 static int fetch_one(struct volume *v, struct fetch *f, uint64_t from, struct fetched *ret)
 {
 	struct entry e;
 	size_t at = 0;
 	int r = ring_read(v->ring, from, f->buf, &ret->h);
 
+	if (r == -EBADMSG || r == -EIO)
+		r = -ESTALE;
 	if (r)
 		return r;
 	ret->externals = NULL;
@@ -161,12 +164,20 @@ static void fetch_send(struct volume *v, unsigned peer, struct fetch *f, bool wa
 	net_uncork(v->net, peer);
 }
 
-/* The ring has no more: what follows is in memory. */
+static bool is_in_memory(const struct volume *v, uint64_t seq)
+{
+	for (const struct slot *s = v->slots; s; s = s->next)
+		if (s->h.count && s->h.first_seq == seq)
+			return true;
+	return false;
+}
+
+/* The ring has no more, or what it has cannot be read: what is not committed yet is in memory, up to the end. */
 static void fetch_finish(struct volume *v, unsigned peer, struct fetch *f, int code)
 {
 	struct core_event ev = {.type = EV_FETCHED, .peer = peer, .conn = f->conn};
 
-	if (code == -ENOENT) {
+	if (code == -ENOENT || (code == -ESTALE && is_in_memory(v, f->from))) {
 		for (struct slot *s = v->slots; s; s = s->next) {
 			if (!s->h.count || s->h.first_seq < f->from)
 				continue;

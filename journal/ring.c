@@ -242,9 +242,18 @@ struct pos ring_end(const struct ring *r)
 	return r->end;
 }
 
-uint64_t ring_first_seq(const struct ring *r)
+/* `lock` held. */
+static uint64_t first_seq_locked(const struct ring *r)
 {
-	return r->head < r->tail ? ring_batch(r, r->head)->first_seq : r->end.seq + 1;
+	uint64_t first = r->head < r->tail ? ring_batch(r, r->head)->first_seq : r->end.seq + 1;
+
+	return MAX(first, r->unreadable + 1);
+}
+
+uint64_t ring_first_seq(struct ring *r)
+{
+	LOCK_SCOPE(&r->lock);
+	return first_seq_locked(r);
 }
 
 uint64_t ring_size(const struct ring *r)
@@ -367,7 +376,7 @@ int ring_read(struct ring *r, uint64_t from, void *buf, struct batch_header *ret
 		LOCK_SCOPE(&r->lock);
 		uint64_t i;
 
-		if (from < (r->head < r->tail ? ring_batch(r, r->head)->first_seq : r->end.seq + 1))
+		if (from < first_seq_locked(r))
 			return -ESTALE;
 		i = ring_lower_bound(r, from);
 		if (i >= r->durable)
@@ -383,6 +392,7 @@ int ring_read(struct ring *r, uint64_t from, void *buf, struct batch_header *ret
 		gone = r->head == r->tail || ring_batch(r, r->head)->first_seq > b.first_seq;
 		if (gone)
 			return -ESTALE; /* overwritten while it was read */
+		r->unreadable = MAX(r->unreadable, ring_batch_last(&b));
 		log_error(
 			"journal '%s': segment %u, offset %llu: the batch with seq %llu cannot be "
 			"read: %s",

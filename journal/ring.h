@@ -133,7 +133,7 @@ void ring_behind_end(struct ring *r);
 void ring_release(struct ring *r, uint64_t seq);
 
 struct pos ring_end(const struct ring *r); /* appended, perhaps not durable */
-uint64_t ring_first_seq(const struct ring *r); /* lowest seq that ring_read() has; end+1 if none */
+uint64_t ring_first_seq(struct ring *r); /* lowest seq that ring_read() has; end+1 if none */
 uint64_t ring_size(const struct ring *r); /* bytes */
 uint64_t ring_free(const struct ring *r); /* bytes that appends can surely use; commit thread */
 
@@ -146,7 +146,8 @@ unsigned ring_spans(const struct ring *r, struct log_span *spans, unsigned max);
 /*
  * Reads the next non-empty batch with a seq >= from (durable ones only): copies it whole and
  * verified into buf (BLOCK_SIZE-aligned, BATCH_SIZE_MAX bytes). 0; -ENOENT when nothing durable is
- * there; -ESTALE when from is below ring_first_seq(); -EBADMSG when it is damaged; -EIO.
+ * there; -ESTALE when from is below ring_first_seq(); -EBADMSG when it is damaged, -EIO when the disk
+ * does not give it: from then on ring_first_seq() is behind that batch, as if all up to it were recycled.
  */
 int ring_read(struct ring *r, uint64_t from, void *buf, struct batch_header *ret_h);
 

@@ -64,6 +64,8 @@ struct ring {
 	struct ring_batch *index;
 	uint64_t index_size; /* a power of two */
 	uint64_t head, tail, durable; /* absolute numbers */
+	uint64_t
+		unreadable; /* under `lock`: the last seq of the newest batch that could not be read back */
 
 	uint64_t durable_seq; /* everything up to it is durable; the owner's */
 	unsigned in_flight; /* appended and not done, held ones included */

@@ -162,6 +162,7 @@ int ring_truncate(struct ring *r, struct pos end, struct err *e)
 		r->end = end;
 		r->epoch = kept ? ring_batch_epoch(kept) : (struct epoch){0};
 		r->durable_seq = end.seq;
+		r->unreadable = MIN(r->unreadable, end.seq);
 	}
 	return 0;
 }

@@ -50,7 +50,7 @@
  * - The set grows or shrinks while another one of it, cut off, is promoted: the others in the set agree to each change
  *   of it first (core_ack.c), so one of the two does not happen.
  * - A tail would have to be dropped below what is committed or flushed here, or the ring does not
- *   reach back: nothing is dropped, the peer is beyond the ring. The driver of the one that lags
+ *   reach back, or a batch of it cannot be read any more: nothing is dropped, the peer is beyond the ring. The driver of the one that lags
  *   then pulls (core_pull_from()), outside of the set and so not to be promoted, and starts again from
  *   what it pulled.
  * - Frames of an older connection, events of an older connection, answers to an older question: a

@@ -72,7 +72,8 @@ enum core_event_type {
 	EV_BATCH, /* the active closed a batch: batch.h, batch.bytes; it is the next in the history */
 	EV_DURABLE, /* seq: the own ring holds everything up to here durably, with its payloads */
 	EV_FETCHED, /* peer, conn, seq: answer to FETCH: batches up to seq were sent; code: 0, -ENOENT
-			 (nothing durable beyond), -ESTALE (released meanwhile), other: an I/O error */
+			 (nothing durable beyond), -ESTALE (released meanwhile, or cannot be read back: the
+			 floor has moved behind it, EV_STATUS), other: an error of its payloads */
 	EV_STATUS, /* applied, flushed, floor (lowest seq in the ring), grant: what ACKs report */
 	EV_SPACE, /* space: what is granted here now (or, on the active, wished for) */
 	EV_DRAINED, /* after STOP_STAGING: everything staged is committed and answered */

@@ -135,6 +135,20 @@ static void text_lost(const struct core *c, unsigned peer, char *t)
 			": to take over here, 'tandemctl deactivate clusterdomain %s'", name);
 }
 
+/* A member of the set that lacks an entry that our journal cannot give it any more. What it lacks is not committed, so
+ * nothing is lost either way; but only a person may have the set go on without it. */
+static void text_unreadable(const struct core *c, unsigned peer, char *t)
+{
+	const char *in = core_domain(c, core_is_active(c, c->self) ? peer : c->self);
+
+	snprintf(t, CORE_TEXT_MAX,
+		"%s is in the in-sync set and lacks what is after seq %llu, which the journal of "
+		"%s cannot give it any more (a batch of it is damaged): writes wait. 'tandemctl "
+		"deactivate clusterdomain %s', then 'activate': it comes back by pulling",
+		in, (unsigned long long)c->peers[peer].fork_point.seq,
+		core_domain(c, core_is_active(c, c->self) ? c->self : peer), in);
+}
+
 static void text_of(const struct core *c, unsigned peer, enum core_peer_state state, char *t)
 {
 	const struct core_peer *p = &c->peers[peer];
@@ -183,6 +197,12 @@ static void text_of(const struct core *c, unsigned peer, enum core_peer_state st
 	case CORE_PEER_BEYOND:
 		if (core_blank(c, peer) || (core_is_active(c, c->self) && !core_serving(c))) {
 			text_lost(c, peer, t);
+			break;
+		}
+		if (core_is_active(c, c->self) ? core_in_sync(c, peer) && !p->lost
+					       : core_is_active(c, peer) && p->serving &&
+							 core_in_sync(c, c->self)) {
+			text_unreadable(c, peer, t);
 			break;
 		}
 		snprintf(t, CORE_TEXT_MAX,

@@ -35,6 +35,7 @@ static const struct {
 	[BREAK_TRUST_SUSPECT] = {"trust-suspect", "I9"},
 	[BREAK_TRUST_EMPTY] = {"trust-empty", "I4"},
 	[BREAK_ERROR_GOES_ON] = {"error-goes-on", "I1"},
+	[BREAK_HIDE_UNREAD] = {"hide-unread", "liveness"},
 	[BREAK_DEAF] = {"deaf", "liveness"},
 };
 
@@ -52,13 +53,14 @@ static bool run(const struct sim_options *opt, char *text, size_t size, bool qui
 		printf("seed %llu, %u replicas: %llu steps, %llu calms, %llu starts, %llu commits, "
 		       "%llu "
 		       "forks, %llu pulls, %llu resyncs, %llu raises, %llu waits, %llu errors, "
-		       "%llu replaced: ok\n",
+		       "%llu replaced, %llu unread: ok\n",
 			(unsigned long long)opt->seed, opt->replicas, (unsigned long long)w->step,
 			(unsigned long long)w->worlds, (unsigned long long)w->starts,
 			(unsigned long long)w->commits, (unsigned long long)w->forks,
 			(unsigned long long)w->pulls, (unsigned long long)w->resyncs,
 			(unsigned long long)w->raises, (unsigned long long)w->waits,
-			(unsigned long long)w->errors, (unsigned long long)w->replaced);
+			(unsigned long long)w->errors, (unsigned long long)w->replaced,
+			(unsigned long long)w->unread);
 	if (!quiet && !ok)
 		printf("step %llu: BROKEN: %s\n", (unsigned long long)w->step, text);
 	free(w);

@@ -14,6 +14,7 @@ static void end_life(struct world *w, struct node *n)
 {
 	n->up = n->serving = n->stop_staging = n->drained = false;
 	n->open = n->flights = 0;
+	n->unread = 0;
 	for (unsigned i = 0; i < n->nasked; i++) /* it may be on the wire still */
 		if (n->asked_activate[i])
 			w->activate_typed[n->asked_activate[i] - 1] = true;
@@ -69,10 +70,12 @@ static void count_good_start(const struct world *w, struct node *n)
 
 void node_disk_good(struct world *w, struct node *n)
 {
-	bool suspect = n->errors >= 3;
+	/* What is not committed and cannot be read holds up one of the set, until a person decides or, as here, the
+	 * disk gives it again. */
+	bool again = n->errors >= 3 || n->unread > n->commit;
 
 	n->failing = n->errors = n->disk.facts.bad_starts = 0;
-	if (suspect)
+	if (again)
 		node_crash(w, n, false);
 }
 
@@ -216,6 +219,7 @@ static void truncate_log(struct world *w, struct node *n, struct pos pos)
 		return;
 	disk_finish(&n->disk); /* the daemon waits for the writes in flight, */
 	disk_truncate(&n->disk, pos);
+	n->unread = MIN(n->unread, pos.seq);
 	n->stale_durable = end; /* and reports them, late */
 	n->durable_told = pos.seq;
 }
@@ -470,18 +474,46 @@ void node_close_batch(struct world *w, struct node *n)
 	batch_unref(b);
 }
 
+/* From where on its ring can be read. */
+static void ring_floor(const struct world *w, const struct node *n, struct core_event *ev)
+{
+	const struct disk *d = &n->disk;
+	bool hides = w->opt.brk == BREAK_HIDE_UNREAD || n->unread < d->first_seq;
+
+	ev->status.floor = hides ? d->first_seq : n->unread + 1;
+	ev->status.before = hides ? d->before : disk_pos(d, n->unread);
+}
+
+/* This batch cannot be read back: the ring begins behind it from now on, and its daemon says so first. */
+static bool is_unreadable(struct world *w, struct node *n, const struct sim_batch *b)
+{
+	struct core_event ev = {.type = EV_STATUS};
+
+	if (w->calm || !w->bad_reads || sim_below_reads(w, w->bad_reads))
+		return false;
+	n->unread = batch_last_seq(&b->h);
+	w->unread++;
+	trace(w, "%u cannot read its ring up to %llu", n->index, (unsigned long long)n->unread);
+	ev.status.applied = n->applied;
+	ev.status.flushed = n->disk.flushed;
+	ring_floor(w, n, &ev);
+	node_step(w, n, &ev);
+	return true;
+}
+
 /* Sends some batches from the ring; reports when it has reached the end, or stops somewhere. */
 void node_fetch(struct world *w, struct node *n, unsigned peer)
 {
 	struct fetch_job *f = &n->fetch[peer];
 	struct disk *d = &n->disk;
 	struct core_event ev = {.type = EV_FETCHED, .peer = peer, .conn = f->conn};
+	uint64_t life = n->life;
 	unsigned sent = 0;
 	size_t lo = 0, hi = d->nlog;
 
 	if (!f->busy || !n->up)
 		return;
-	if (f->next < d->first_seq) {
+	if (f->next < d->first_seq || f->next <= n->unread) {
 		ev.code = -ESTALE;
 		goto done;
 	}
@@ -510,6 +542,12 @@ void node_fetch(struct world *w, struct node *n, unsigned peer)
 					.life = n->life,
 					.id = f->conn});
 			return;
+		}
+		if (is_unreadable(w, n, b)) {
+			if (n->life != life || !f->busy || f->conn != ev.conn)
+				return;
+			ev.code = -ESTALE;
+			goto done;
 		}
 		send_batch(w, n, peer, f->conn, b);
 		sent++;
@@ -540,6 +578,9 @@ static void pull(struct world *w, struct node *n)
 		return;
 	}
 	if (w->now < n->pull_at || !source->up || !source->serving)
+		return;
+	if (source->disk.flushed.seq <
+		source->unread) /* its ring does not lead on from there: another round */
 		return;
 	n->pull_at = 0;
 	trace(w, "%u pulls seq %llu from %d", n->index,
@@ -576,8 +617,7 @@ void node_status(struct world *w, struct node *n)
 	if (!n->up || w->violation[0])
 		return;
 	/* What the core is told may be older than what the disk holds by then. */
-	ev.status.floor = d->first_seq;
-	ev.status.before = d->before;
+	ring_floor(w, n, &ev);
 	n->applied = n->serving ? d->end.seq : MAX(n->applied, n->commit);
 	if (sim_chance(w, 3)) {
 		uint64_t to = w->opt.brk == BREAK_FLUSH_STAGED ? d->end.seq : n->commit;
@@ -598,9 +638,7 @@ void node_status(struct world *w, struct node *n)
 	}
 	ev.status.applied = n->applied;
 	ev.status.flushed = d->flushed;
-	if (sim_chance(w, 2)) {
-		ev.status.floor = d->first_seq;
-		ev.status.before = d->before;
-	}
+	if (sim_chance(w, 2))
+		ring_floor(w, n, &ev);
 	node_step(w, n, &ev);
 }

@@ -47,6 +47,7 @@ enum sim_break {
 	BREAK_TRUST_SUSPECT, /* a replica does not count the starts that ended with an I/O error */
 	BREAK_TRUST_EMPTY, /* a replica on another disk takes the record that counts on it */
 	BREAK_ERROR_GOES_ON, /* a write fails, and the daemon goes on as if it had not */
+	BREAK_HIDE_UNREAD, /* the machine is not told from where on its ring can be read */
 	BREAK_DEAF, /* a connection never comes back: nothing moves any more */
 	BREAK_COUNT,
 };
@@ -115,6 +116,7 @@ struct node {
 	uint64_t slow_until;
 	unsigned failing; /* so many of the next writes fail */
 	bool risk_accepted; /* somebody typed --accept-data-loss here, in this life */
+	uint64_t unread; /* in this life: the ring cannot be read up to this seq */
 	unsigned errors; /* of those that ended it in a row, whatever it remembers */
 	uint64_t started;
 	uint64_t pull_at; /* pulling ends then; 0: it does not pull */
@@ -200,7 +202,8 @@ struct world {
 	uint64_t
 		random_level; /* a stream of its own: worlds of level 1 replay as they did before there was another */
 	uint64_t random_disks; /* another: which disks fail, and when */
-	uint64_t errors, replaced;
+	uint64_t random_reads; /* another: which batches of a ring cannot be read back */
+	uint64_t errors, replaced, unread;
 	uint64_t worlds, forks, commits, starts, pulls, resyncs, raises,
 		waits; /* counters over all worlds */
 	struct sim_event *heap;
@@ -215,6 +218,7 @@ struct world {
 	bool word_blind; /* the last one was typed where the newest record was not */
 	bool calm, small_ring, faults;
 	bool blind; /* no core_config.pos_at */
+	unsigned bad_reads; /* one batch in so many cannot be read back; 0: all can */
 	bool grants; /* some build grants room */
 	unsigned crash_at_record; /* one in so many */
 	uint64_t delay_max; /* of a frame */
@@ -249,6 +253,7 @@ void sim_trace(const struct world *w, const char *fmt, ...) __attribute__((forma
 uint64_t sim_random(struct world *w);
 uint64_t sim_below(struct world *w, uint64_t n); /* 0 .. n-1 */
 uint64_t sim_below_disks(struct world *w, uint64_t n); /* the same from the disks' own stream */
+uint64_t sim_below_reads(struct world *w, uint64_t n);
 bool sim_chance(struct world *w, unsigned one_in);
 void sim_at(struct world *w, uint64_t at, struct sim_event e);
 struct link *sim_link(struct world *w, unsigned a, unsigned b);

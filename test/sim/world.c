@@ -37,15 +37,25 @@ uint64_t sim_below(struct world *w, uint64_t n)
 	return sim_random(w) % n;
 }
 
-uint64_t sim_below_disks(struct world *w, uint64_t n)
+static uint64_t below_from(struct world *w, uint64_t *stream, uint64_t n)
 {
 	uint64_t other = w->random, r;
 
-	w->random = w->random_disks;
+	w->random = *stream;
 	r = sim_below(w, n);
-	w->random_disks = w->random;
+	*stream = w->random;
 	w->random = other;
 	return r;
+}
+
+uint64_t sim_below_disks(struct world *w, uint64_t n)
+{
+	return below_from(w, &w->random_disks, n);
+}
+
+uint64_t sim_below_reads(struct world *w, uint64_t n)
+{
+	return below_from(w, &w->random_reads, n);
 }
 
 bool sim_chance(struct world *w, unsigned one_in)
@@ -265,6 +275,9 @@ static void begin_world(struct world *w)
 		w->people = PEOPLE_ANY;
 	w->small_ring = sim_chance(w, 5);
 	w->blind = sim_chance(w, 8);
+	w->bad_reads = 0;
+	if (!w->opt.sound_disks && !sim_below_reads(w, 2))
+		w->bad_reads = 2 + (unsigned)sim_below_reads(w, 40);
 	check_reset(w);
 	memset(w->link, 0, sizeof(w->link));
 	for (unsigned a = 0; a < REPLICAS_MAX; a++)
@@ -410,6 +423,7 @@ bool sim_run(struct world *w)
 	w->random = w->opt.seed * 0x2545f4914f6cdd1dull + 1;
 	w->random_level = w->random ^ 0x5a5a5a5a5a5a5a5aull;
 	w->random_disks = w->random ^ 0x3c3c3c3c3c3c3c3cull;
+	w->random_reads = w->random ^ 0x6969696969696969ull;
 	begin_world(w);
 	while (w->step < w->opt.steps && !w->violation[0]) {
 		struct sim_event e = next_event(w);

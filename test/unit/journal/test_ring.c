@@ -65,12 +65,24 @@ Test(ring, a_damaged_batch_is_not_handed_out)
 	struct batch_header h;
 
 	rig_new(URING_AUTO, 2 * MIB);
-	rig_append(1, 1000, 0);
-	rig_append(1, 1000, 0);
+	for (unsigned i = 0; i < 3; i++)
+		rig_append(1, 1000, 0);
 	rig_poke_zero(rig_at(rig.batches[1]) + 600, 1);
 	rig_poke_zero(rig_at(rig.batches[1]) + 601, 3);
-	cr_assert(eq(int, ring_read(rig.r, 2, buf, &h), -EBADMSG));
 	cr_assert(zero(int, ring_read(rig.r, 1, buf, &h)));
+	cr_assert(eq(u64, ring_first_seq(rig.r), 1));
+	cr_assert(eq(int, ring_read(rig.r, 2, buf, &h), -EBADMSG));
+	/* From then on as if it and all before it were recycled. */
+	cr_assert(eq(u64, ring_first_seq(rig.r), 3));
+	cr_assert(eq(int, ring_read(rig.r, 2, buf, &h), -ESTALE));
+	cr_assert(eq(int, ring_read(rig.r, 1, buf, &h), -ESTALE));
+	cr_assert(zero(int, ring_read(rig.r, 3, buf, &h)));
+	cr_assert(eq(u64, h.first_seq, 3));
+	cr_assert(zero(int, ring_truncate(rig.r, rig_pos(1), &rig.e)), "%s", rig.e.msg);
+	rig_forget(1);
+	rig_append(1, 1000, 1);
+	cr_assert(eq(u64, ring_first_seq(rig.r), 2));
+	cr_assert(zero(int, ring_read(rig.r, 2, buf, &h)));
 	free(buf);
 }
 

@@ -239,7 +239,7 @@ static void fetch(struct rig *r, unsigned node, const struct core_action *a)
 	struct rig_node *n = &r->node[node];
 	struct msg m = {.type = MSG_TYPE_MAX}; /* EV_FETCHED travels with the frames */
 	uint64_t last = a->seq - 1;
-	int code = a->seq <= n->before.seq ? -ESTALE : 0;
+	int code = a->seq <= MAX(n->before.seq, n->unread) ? -ESTALE : 0;
 
 	say(r, "%c: reads from %llu for %c\n", name(node), (unsigned long long)a->seq,
 		name(a->peer));
@@ -381,6 +381,17 @@ void rig_durable(struct rig *r, unsigned node)
 	rig_run(r);
 }
 
+/* Its ring begins behind what cannot be read: the machine is told before it hears of the reading. */
+static void tell_floor(struct rig *r, unsigned node)
+{
+	struct rig_node *n = &r->node[node];
+	struct core_event ev = {.type = EV_STATUS};
+
+	ev.status.floor = n->unread + 1;
+	if (!pos_at(n, n->unread, &ev.status.before))
+		rig_step(r, node, &ev);
+}
+
 static void deliver(struct rig *r)
 {
 	struct rig_frame *f = &r->frames[r->head++ % RIG_FRAMES], copy = *f;
@@ -391,6 +402,8 @@ static void deliver(struct rig *r)
 		ev.type = EV_FETCHED;
 		ev.code = copy.m.forward_reply.code;
 		ev.seq = copy.m.forward_reply.nonce;
+		if (ev.code == -ESTALE && r->node[copy.to].unread)
+			tell_floor(r, copy.to);
 	}
 	if (copy.m.type == MSG_APPEND)
 		r->node[copy.to].current = copy.m.append.h;

@@ -31,6 +31,7 @@ struct rig_node {
 	unsigned nlog, ndurable;
 	struct pos before;
 	uint64_t flushed, commit;
+	uint64_t unread; /* batches up to this seq cannot be read back */
 	struct batch_header current;
 	uint32_t level; /* format level that it announces; 0: 1, as the first builds did */
 	bool up, serving, slow; /* slow: nothing becomes durable until rig_durable() */

@@ -433,6 +433,58 @@ Test(core_refuse, a_peer_whose_stream_is_recycled_after_the_handshake_learns_tha
 	rig_free(r);
 }
 
+Test(core_refuse, a_peer_outside_of_the_set_pulls_what_cannot_be_read_back_from_the_ring)
+{
+	struct rig *r = rig_pair();
+
+	rig_cut(r, A, B);
+	rig_type(r, A, OPERATOR_DEACTIVATE, 0, "site-b");
+	rig_type(r, A, OPERATOR_ACTIVATE, 0, "site-b");
+	rig_write(r, A, 1);
+	rig_write(r, A, 1);
+	r->node[A].unread = 1;
+	rig_said(r);
+	rig_connect(r, A, B);
+	cr_assert(!strstr(rig_said(r), "close"));
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_BEYOND);
+	cr_assert_eq(rig_state(r, B, A), CORE_PEER_BEYOND);
+	cr_assert_eq(core_pull_from(r->node[B].core), A);
+	cr_assert_eq(core_commit(r->node[A].core), 2);
+	rig_free(r);
+}
+
+/* It lacks what is not committed: a person decides whether the set goes on without it, and is told how. */
+Test(core_refuse,
+	a_peer_of_the_set_that_lacks_what_cannot_be_read_back_is_waited_for_until_a_person_says_so)
+{
+	struct rig *r = rig_pair();
+	struct core_peer_view v;
+
+	rig_cut(r, A, B);
+	rig_write(r, A, 1);
+	rig_write(r, A, 1);
+	r->node[A].unread = 1;
+	rig_said(r);
+	rig_connect(r, A, B);
+	cr_assert(!strstr(rig_said(r), "close"));
+	cr_assert_eq(core_commit(r->node[A].core), 0);
+	cr_assert_eq(core_pull_from(r->node[B].core), -1);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert_eq(rig_state(r, i, !i), CORE_PEER_BEYOND);
+		core_peer_view(r->node[i].core, !i, &v);
+		cr_assert(strstr(v.text, "the journal of site-a cannot give it"), "%s", v.text);
+		cr_assert(strstr(v.text, "deactivate clusterdomain site-b"), "%s", v.text);
+	}
+	cr_assert_eq(rig_type(r, A, OPERATOR_DEACTIVATE, 0, "site-b"), CORE_ANSWER_OK);
+	cr_assert_eq(core_commit(r->node[A].core), 2);
+	cr_assert_eq(rig_type(r, A, OPERATOR_ACTIVATE, 0, "site-b"), CORE_ANSWER_OK);
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_BEYOND);
+	cr_assert_eq(core_pull_from(r->node[B].core), A);
+	core_peer_view(r->node[A].core, B, &v);
+	cr_assert(strstr(v.text, "catching up by pulling"), "%s", v.text);
+	rig_free(r);
+}
+
 Test(core_refuse, events_of_an_older_connection_are_ignored)
 {
 	struct rig *r = rig_pair();
