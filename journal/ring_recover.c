@@ -4,7 +4,10 @@
  *
  * 1. Scan. Every segment is read, and every 4 KiB boundary looked at that no intact batch covers.
  *    What is whole and belongs to this volume is listed in the order of its place: live batches,
- *    old ones of recycled segments, and what was in flight when the power failed.
+ *    old ones of recycled segments, and what was in flight when the power failed. A segment is made
+ *    of zeros and its first block only ever holds a header of this volume's: a whole batch of another
+ *    volume there says that the file is not ours. What it stands in place of may have been committed,
+ *    and would pass for torn, so opening fails.
  * 2. Anchor. `from` is where the volume's state stands: the batch that ends there, or the one that
  *    follows it, is in the history for sure.
  * 3. Forward, from the anchor: a batch's successor is right behind it, or first in the next segment,
@@ -37,8 +40,6 @@ struct ring_scan {
 	size_t count, room;
 	uint8_t *buf; /* one segment, then one batch */
 	size_t buf_size;
-	bool foreign; /* a segment starts with an intact batch of another volume */
-	struct uuid foreign_volume;
 	size_t *path; /* the history, as indices into batches, oldest first */
 	size_t path_len;
 	uint64_t commit; /* highest commit index known */
@@ -62,6 +63,16 @@ static int scan_add(struct ring_scan *s, const struct batch_header *h, uint32_t 
 	return 0;
 }
 
+static int foreign_segment(struct ring_scan *s, unsigned seg, const struct uuid *volume)
+{
+	char text[UUID_TEXT_SIZE];
+
+	return err_set(s->e, -EBADMSG,
+		"journal '%s': segment %u belongs to volume %s: put this volume's own file "
+		"'" RING_SEGMENT_NAME "' back, if there still is one",
+		s->r->dir, seg, uuid_text(volume, text), seg);
+}
+
 static int scan_segment(struct ring_scan *s, unsigned seg)
 {
 	struct ring *r = s->r;
@@ -81,8 +92,7 @@ static int scan_segment(struct ring_scan *s, unsigned seg)
 		if (ret == -EPROTONOSUPPORT && expected)
 			return err_set(s->e, ret,
 				"journal '%s': segment %u, offset %llu: written by a newer version "
-				"of "
-				"this program",
+				"of this program: install a newer build",
 				r->dir, seg, (unsigned long long)at * BLOCK_SIZE);
 		expected = !ret;
 		if (ret) {
@@ -94,8 +104,7 @@ static int scan_segment(struct ring_scan *s, unsigned seg)
 			if (ret)
 				return ret;
 		} else if (at == 0) {
-			s->foreign = true;
-			s->foreign_volume = h.volume;
+			return foreign_segment(s, seg, &h.volume);
 		}
 		at += batch_size(&h) / BLOCK_SIZE;
 	}
@@ -274,12 +283,6 @@ static int find_history(struct ring_scan *s, struct pos from)
 			"together, "
 			"or the journal is damaged",
 			s->r->dir, (unsigned long long)from.seq, from.chain);
-	if (s->foreign && !s->count) {
-		char text[UUID_TEXT_SIZE];
-
-		return err_set(s->e, -EBADMSG, "journal '%s': belongs to volume %s", s->r->dir,
-			uuid_text(&s->foreign_volume, text));
-	}
 	return 0;
 }
 

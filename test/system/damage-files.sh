@@ -21,9 +21,16 @@ pause_ms 500 # the commit index is in the ring, by an empty batch
 site_kill9 a b
 . "$(dirname "$0")/../refused.sh"
 refused_begin a
-# Another volume's, for what is swapped.
-sed "s|^directory = .*|directory = $WORK/stranger|" "$WORK/a/conf" >"$WORK/stranger.conf"
+# Another volume's, for what is swapped: it was written to, once round its journal.
+mkdir -p "$WORK/s/run" "$WORK/s/mnt"
+sed "s|^directory = .*|directory = $WORK/stranger|; s|^mount = .*|mount = $WORK/s/mnt|" "$WORK/a/conf" >"$WORK/stranger.conf"
 "$BIN/tandemfs" format --config "$WORK/stranger.conf" --size 256M --descriptor "$WORK/stranger.desc" >/dev/null 2>&1
+in_site_bg a "$BIN/tandemfs" run --config "$WORK/stranger.conf" --run-dir "$WORK/s/run"
+wait_for 10 "the stranger may serve" ctl s promote $VOLUME --yes
+wait_for 10 "the stranger serves" mountpoint -q "$WORK/s/mnt"
+dd if=/dev/urandom of="$WORK/s/mnt/data" bs=32k count=1200 oflag=direct status=none
+kill -TERM "$BG"
+wait "$BG" || fail "the stranger: $(tail -n 3 "$WORK/bg-a.out")"
 
 harmless() { # what: check finds everything as it was
 	OUT=$("$BIN/tandemfs" check --config "$WORK/a/conf" --data --digest 2>&1) || fail "$1: $OUT"
@@ -125,6 +132,8 @@ if "$BIN/tandemfs" check --config "$WORK/a/conf" >/dev/null 2>&1; then
 else
 	refused "two journal segments swapped" "ring'" "$back"
 fi
+cp "$WORK/stranger/ring/$last" "$replica/ring/$last"
+refused "another volume's journal segment" "ring': segment $((10#$last)) belongs to volume [0-9a-f-]{36}" "$back"
 rm -rf "$replica/ring"
 refused "no journal" "replica/ring'" "$back"
 
@@ -135,7 +144,7 @@ mv "$WORK/data.kept" "$replica/data"
 
 # A journal segment in place of which there is an empty one looks like writes that never came to the disk:
 # the peer has them, and without the peer nothing is served. So nothing of all this was lost.
-cp "$WORK/stranger/ring/$last" "$replica/ring/$last"
+head -c "$(size_of "ring/$last")" /dev/zero | dd of="$replica/ring/$last" bs=1M conv=notrunc status=none
 site_start a
 pause_ms 1500
 ! is_mounted a || fail "mounted without confirmation"

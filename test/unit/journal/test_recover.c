@@ -338,6 +338,28 @@ Test(recover, a_journal_of_a_newer_version_is_refused_as_such)
 	memcpy(b + 124, &crc, 4);
 	rig_poke(rig_at(rig.batches[1]), b, BLOCK_SIZE);
 	cr_assert(eq(int, rig_open((struct pos){0}, NULL, NULL), -EPROTONOSUPPORT));
+	cr_assert(not(zero(ptr, strstr(rig.e.msg, "install a newer build"))), "%s", rig.e.msg);
+}
+
+/* Of the newest segment: what was committed in it would pass for torn. */
+Test(recover, another_volumes_segment_among_the_own_ones_is_refused)
+{
+	struct rig_batch *b = NULL;
+	struct uuid own;
+
+	rig_new(URING_AUTO, 2 * MIB);
+	own = rig.volume;
+	while (!b || b->block < rig.r->seg_blocks)
+		b = rig_append(1, 60000, rig.end.seq);
+	rig_stop();
+	cr_assert(zero(int, rig_open((struct pos){0}, NULL, NULL)), "%s", rig.e.msg);
+	rig_stop();
+	rig.volume = uuid_new();
+	rig_poke(rig_at(b), rig_build(1, 60000, 0)->bytes,
+		60000 / BLOCK_SIZE * BLOCK_SIZE + BLOCK_SIZE);
+	rig_forget(rig.n - 1);
+	rig.volume = own;
+	expect_corruption((struct pos){0}, "segment 1 belongs to volume");
 }
 
 Test(recover, a_segment_of_the_wrong_size_is_refused)
