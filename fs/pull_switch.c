@@ -15,7 +15,8 @@
  * beginning after a crash between any two.
  *
  * Failure modes: without the mark nothing of the old state has changed. An error in a step stops the
- * start, with the mark in place: the next start goes on.
+ * start, with the mark in place: the next start goes on. So does the same start once more, with some room from
+ * the ballast, when the disk is too full for the directories (volume_recover.c).
  */
 #include <dirent.h>
 #include <errno.h>

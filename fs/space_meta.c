@@ -113,6 +113,21 @@ int space_open(struct volume *v, bool *ret_low, struct err *e)
 	return 0;
 }
 
+int space_spare(struct volume *v, struct err *e)
+{
+	struct ballast b = {0};
+	char path[4200];
+	int r;
+
+	volume_path(v, "ballast", path, sizeof(path));
+	r = ballast_open(&b, path, ballast_target(v), e);
+	if (r)
+		return r;
+	ballast_give(&b, FILES_ROOM);
+	ballast_close(&b);
+	return 0;
+}
+
 static void look_at_compaction(struct volume *v, uint64_t disk_free)
 {
 	uint64_t need = low_water(v) + MIN(store_disk_bytes(v->store), REWRITE_MAX);

@@ -432,7 +432,7 @@ static void note_behind(struct volume *v, unsigned peer, const struct batch_head
 		space_make_way(v);
 		r = ring_behind(v->ring, v->peer_end[peer], &e);
 	}
-	if (r)
+	if (r && r != -ENOSPC) /* without the note they wait for each other: slower, no more */
 		volume_die(v, "%s", e.msg);
 	v->behind_to = v->peer_end[peer];
 }
@@ -486,18 +486,21 @@ static void receive_data(
 	struct epoch epoch = {.num = m->data.epoch_num, .id = m->data.epoch_id};
 	struct external *x;
 	struct err e = {0};
+	int r;
 
 	if (v->serving || v->serve_pending || !epoch_equal(m->epoch, core_epoch(v->core)) ||
 		v->rx_externals_count >= 4 * EXTERNALS_MAX) {
 		payload_unref(p);
 		return; /* its batch will be refused by the core */
 	}
-	if (segments_add_epoch(v->segments, epoch, &e))
+	r = segments_add_epoch(v->segments, epoch, &e);
+	if (r && r != -ENOSPC)
 		volume_die(v, "data of epoch %u: %s", epoch.num, e.msg);
-	if (space_verdict(
-		    v, space_cover(v,
-			       (struct addr){.epoch = m->data.epoch_num, .block = m->data.block},
-			       m->data.blocks))) {
+	if (!r)
+		r = space_cover(v,
+			(struct addr){.epoch = m->data.epoch_num, .block = m->data.block},
+			m->data.blocks);
+	if (space_verdict(v, r)) { /* a full disk may lack the room for the epoch's directory */
 		payload_unref(p);
 		connection_break(v, peer, conn, "the disk here has no room for data");
 		return;

@@ -136,7 +136,13 @@ void volume_advise(const struct volume *v, int code, char *buf, size_t size)
 	buf[0] = '\0';
 	if (v->lock_fd < 0 || v->recovered || code == -EBUSY)
 		return;
-	if (uuid_is_zero(&v->desc.volume)) {
+	if (code == -ENOSPC) {
+		snprintf(buf, size,
+			"The disk below '%s' is full, also what this replica keeps there for that "
+			"case: free %u KiB there. Nothing is lost, and this does not count against "
+			"the replica: the next start goes on where this one ended",
+			v->cfg->directory, SPACE_START_BYTES / 1024);
+	} else if (uuid_is_zero(&v->desc.volume)) {
 		snprintf(buf, size,
 			"%sThe file 'volume' is the same on all sites: copy it here from the "
 			"replica "

@@ -490,6 +490,10 @@ int space_verdict(struct volume *v, int r);
 /* space_meta.c */
 /* At the start, before the store is opened. *ret_low: the disk is so full that nothing should be rewritten. */
 int space_open(struct volume *v, bool *ret_low, struct err *e);
+/* Before space_open(), which it does not replace: gives up some of the ballast for a few directories. */
+int space_spare(struct volume *v, struct err *e);
+/* Free bytes for people who are asked to make room for a start. */
+#define SPACE_START_BYTES (1u << 20)
 /* The job's part: takes the ballast back, looks whether the disk is full. */
 void space_look_meta(struct volume *v, uint64_t disk_free);
 /* Any thread. */

@@ -323,6 +323,18 @@ static void fill_log(struct volume *v, const struct ring_recovered *rec, struct 
 			(struct log_span){.epoch = info.applied_epoch, .end = flushed};
 }
 
+/* The switch makes directories: on a disk that is full to the last block, out of the ballast, which is not open yet. */
+static int finish_pull(struct volume *v, struct err *e)
+{
+	struct err again = {0};
+	int r = pull_recover(v->cfg->directory, recorded_in_sync(v), e);
+
+	if (r != -ENOSPC || space_spare(v, &again))
+		return r;
+	*e = (struct err){0};
+	return pull_recover(v->cfg->directory, recorded_in_sync(v), e);
+}
+
 int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 {
 	struct replay rp = {.v = v};
@@ -342,7 +354,7 @@ int volume_recover(struct volume *v, struct core_log *ret_log, struct err *e)
 	if (!r)
 		r = volume_held_version(v, e);
 	if (!r)
-		r = pull_recover(v->cfg->directory, recorded_in_sync(v), e);
+		r = finish_pull(v, e);
 	if (!r)
 		r = uring_open(v->cfg->io, 256, &v->uring, e);
 	if (r)

@@ -9,7 +9,8 @@
  * none), the errno, and how many calls there were. What failed is appended to FILE.log as one line, the call and
  * the path. Counted are write, pwrite, pwritev, pwritev2, fsync, fdatasync, sync_file_range, fallocate,
  * ftruncate, rename*, link, unlink*, mkdir* and opens with O_CREAT, of DIR and whatever is below it, but for
- * RocksDB's own log, which nothing depends on; with FAIL_IO_MATCH only those whose line fnmatch(3) finds in it. A call that fails does nothing. Any thread; owns the mapping.
+ * RocksDB's own log, which nothing depends on; with FAIL_IO_MATCH only those whose line fnmatch(3) finds in it; with
+ * FAIL_IO_STAYS all from the N-th on fail. A call that fails does nothing. Any thread; owns the mapping.
  */
 #undef _FILE_OFFSET_BITS /* both names of each call are defined here: they are the same on 64 bits */
 #include <dlfcn.h>
@@ -70,6 +71,7 @@ static bool path_fails(const char *call, const char *path)
 {
 	char line[PATH_MAX + 64];
 	size_t len = dir ? strlen(dir) : 0;
+	uint64_t n;
 
 	if (!control || !control->at || strncmp(path, dir, len) ||
 		(path[len] && path[len] != '/') || strstr(path, "/meta/LOG"))
@@ -77,7 +79,8 @@ static bool path_fails(const char *call, const char *path)
 	snprintf(line, sizeof(line), "%s %s", call, path + len);
 	if (getenv("FAIL_IO_MATCH") && fnmatch(getenv("FAIL_IO_MATCH"), line, 0))
 		return false;
-	if (++control->count != control->at)
+	n = ++control->count;
+	if (getenv("FAIL_IO_STAYS") ? n < control->at : n != control->at)
 		return false;
 	tell(line);
 	errno = (int)control->error;
