@@ -209,6 +209,31 @@ Test(core_switch, an_activated_replica_drops_its_tail_catches_up_and_is_in_sync_
 	rig_free(r);
 }
 
+/* Its tail cannot be dropped: RocksDB's files hold it. Nothing of it is touched, and nothing comes by the journal. */
+Test(core_switch, an_activated_replica_whose_flushed_state_is_beyond_the_fork_pulls)
+{
+	struct rig *r = split();
+
+	rig_crash(r, A, false);
+	r->node[A].flushed = 3;
+	rig_start(r, A);
+	rig_connect(r, A, B);
+	rig_said(r);
+	cr_assert_eq(rig_type(r, B, OPERATOR_ACTIVATE, 0, "site-a"), CORE_ANSWER_OK);
+	said(r, "b: record 4, epoch 2, active b, set b\n"
+		"b>a hello 4\n"
+		"b: answer 0\n"
+		"a: record 4, epoch 2, active b, set b\n"
+		"a>b hello 3\n");
+	cr_assert_eq(rig_state(r, B, A), CORE_PEER_BEYOND);
+	cr_assert_eq(rig_state(r, A, B), CORE_PEER_BEYOND);
+	cr_assert_eq(core_pull_from(r->node[A].core), B);
+	rig_write(r, B, 1); /* b goes on alone */
+	cr_assert_eq(core_commit(r->node[B].core), 5);
+	cr_assert_eq(core_end(r->node[A].core).seq, 3);
+	rig_free(r);
+}
+
 Test(core_switch, what_activating_would_do_is_said_and_nothing_is_done)
 {
 	struct rig *r = split();
