@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # group: damage
-# budget: 180
+# budget: 200
 # Blocks of RocksDB's files go bad under a daemon that runs, on the active, on the standby, and on an active that is
 # alone: never a wrong answer, nothing acknowledged from there any more, status says what is wrong and what to do; the
-# other side takes over whole, and the replica is brought back as the message says.
+# other side takes over whole, and the replica is brought back as the message says. Nobody pulls what is damaged.
 . "$(dirname "$0")/../lib.sh"
 
 LINKS=160
@@ -131,7 +131,18 @@ site_wait_in_sync b
 order b deactivate clusterdomain site-a --yes
 wait_for 10 "site a knows" eval '[[ $(status a ".inactive[]") = site-a ]]'
 echo alone >"$(mnt b)/d/alone"
+last=$(status a .seq.durable)
+overwrite() {
+	dd if=/dev/urandom of="$(mnt b)/over" bs=32k count=300 conv=notrunc oflag=direct status=none
+	"$TOOLS/say" "$WORK/b/run/$VOLUME.sock" checkpoint >/dev/null
+	false
+}
+wait_for 60 "site a can come back by pulling only" eval '[[ $(status b .journal.first_seq) -gt $((last + 1)) ]] || overwrite'
 "$TOOLS/say" "$WORK/b/run/$VOLUME.sock" checkpoint >/dev/null
+site_stop a
+old=$(site_check a --data --digest | grep '^digest ')
+site_start a
+wait_for 20 "site a knows" eval '[[ $(status a ".inactive[]") = site-a ]]'
 pause_ms 500
 site_stop b
 site_start b
@@ -145,6 +156,22 @@ wait_for 20 "site b says that its metadata is damaged" eval '[[ $(status b .trou
 expect_match "trouble of site b" "$(status b .trouble)" "$what"
 expect_fail ctl a promote $VOLUME --yes
 step "alone: $(status b '"\(.role), mounted \(.mounted)"'); site a says: $OUT"
+
+# What is damaged is not pulled over the good old state of the other side.
+broken_off() { grep "pulling by site-a is broken off: metadata store: .*Corruption" <(site_log b | tail -n +"$((lines + 1))"); }
+site_wait_active b
+wait_for 20 "site b is connected" eval '[[ $(status b .peers[0].connected) = true ]]'
+lines=$(site_log b | wc -l)
+order b activate clusterdomain site-a
+wait_for 20 "pulling is refused for the damage" broken_off
+expect_fail ctl a promote $VOLUME --yes
+site_stop a
+step "site b says: $(broken_off | tail -n 1)"
+# RocksDB's own work may meet the same block, and b start again.
+wait_for 20 "site b says what is damaged, alone in the set" eval '
+	[[ $(status b "\"\\(.in_sync) \\(.trouble)\"") = "[\"site-b\"] the metadata of this replica is damaged"* ]]'
+expect_eq "the old state of site a" "$(site_check a --data --digest | grep '^digest ')" "$old"
+step "nothing was pulled from it: $old"
 site_end b
 expect_fail "$BIN/tandemfs" check --config "$WORK/b/conf"
 expect_match "check of site b" "$OUT" "this replica alone has everything"
