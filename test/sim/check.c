@@ -5,7 +5,8 @@
  * stands for everything up to it. A position of a disk agrees with the truth, or it does not.
  *
  * When persons (and only persons) have forced a fork, there is no one truth any more: from then on
- * the checker demands that the fork is detected, and that nobody drops or overwrites anything.
+ * the checker demands that the fork is detected, that nobody drops or overwrites anything, and on each side what
+ * was promised there (branch.c).
  */
 #include "sim.h"
 
@@ -32,6 +33,7 @@ void check_reset(struct world *w)
 	w->truth_epoch = (struct epoch){0};
 	w->nserved = w->nseen = 0;
 	memset(w->activate_typed, 0, sizeof(w->activate_typed));
+	branch_reset(w);
 	if (!w->truth) {
 		w->truth_cap = 1024;
 		w->truth = calloc(w->truth_cap, sizeof(*w->truth));
@@ -118,6 +120,7 @@ static void check_domains(struct world *w, struct node *n, const struct record *
 {
 	const struct record *r = &n->disk.record, *base = old;
 	int active = uuid_is_zero(&r->active) ? -1 : record_find(r, &r->active);
+	unsigned bit = 1u << (active >= 0 ? (unsigned)active : n->index);
 
 	if (!first_sight(w, &r->version))
 		return;
@@ -129,10 +132,12 @@ static void check_domains(struct world *w, struct node *n, const struct record *
 		bool was = record_domain_inactive(base, r->replicas[i].domain);
 		bool is = record_domain_inactive(r, r->replicas[i].domain);
 
-		if (was && !is && !w->activate_typed[i] && !r->version.forced)
+		if (was && !is && !(w->activate_typed[i] & bit) && !r->version.forced)
 			violation(w, "I6: domain %u is active again and nobody typed that", i);
-		if (was != is)
-			w->activate_typed[i] = activate_waits(w, i);
+		if (was != is) /* on this side of a fork */
+			w->activate_typed[i] = activate_waits(w, i) ? TYPED
+					       : w->forked	    ? w->activate_typed[i] & ~bit
+								    : 0;
 	}
 }
 
@@ -173,12 +178,23 @@ void check_record(struct world *w, struct node *n, const struct record *old)
 			n->index);
 	if (r->version.number > n->replaced_version && r->replicas[n->index].in_sync)
 		n->replaced = 0;
-	if (!w->forked)
-		check_domains(w, n, old);
+	check_domains(w, n, old);
 	look_for_forks(w, n);
 }
 
 /* --- serving --- */
+
+static void check_serve_branch(struct world *w, const struct node *n)
+{
+	uint64_t promised;
+
+	if (branch_lacks(w, n, &promised))
+		violation(w,
+			"I4: replica %u serves from %llu, but %llu was acknowledged on its side",
+			n->index, (unsigned long long)n->disk.end.seq,
+			(unsigned long long)promised);
+	branch_settle(w, n, n->disk.end.seq);
+}
 
 void check_serve(struct world *w, struct node *n, struct epoch e)
 {
@@ -197,8 +213,10 @@ void check_serve(struct world *w, struct node *n, struct epoch e)
 			e.num);
 	if (record_domain_inactive(&n->disk.record, n->disk.record.replicas[n->index].domain))
 		violation(w, "I6: the inactive replica %u serves", n->index);
-	if (w->forked)
+	if (w->forked) {
+		check_serve_branch(w, n);
 		return;
+	}
 	/* Agreed on before the other side was promoted, begun after: it can acknowledge nothing new. */
 	if (e.num <= w->truth_epoch.num) {
 		if (n->disk.end.seq > w->truth_base || !agrees(w, n, n->disk.end.seq))
@@ -216,6 +234,7 @@ void check_serve(struct world *w, struct node *n, struct epoch e)
 		violation(w, "I4: replica %u serves without %llu, which was committed", n->index,
 			(unsigned long long)w->committed);
 	extend_truth(w, n, n->disk.end.seq);
+	branch_settle(w, n, n->disk.end.seq);
 	w->truth_epoch = e;
 	w->truth_base = n->disk.end.seq;
 }
@@ -227,14 +246,37 @@ static void check_durable_everywhere(struct world *w, struct node *n, uint64_t s
 
 		if (!n->disk.record.replicas[i].in_sync && i != n->index)
 			continue;
-		if (o->replaced && seq <= o->lost && !o->disk.end.seq)
+		if ((o->replaced || o->gave_up_at) && seq <= o->lost && !o->disk.end.seq)
 			continue; /* its word may have been on its way */
+		if (w->forked && record_compare(&o->disk.record, &n->disk.record) == RECORD_FORK)
+			continue; /* what it has said it has given up, perhaps */
 		if (disk_durable(&o->disk) < seq || o->disk.chain[seq] != n->disk.chain[seq]) {
 			violation(w, "I1: %llu is acknowledged by %u and not durable on %u",
 				(unsigned long long)seq, n->index, i);
 			return;
 		}
 	}
+}
+
+static void check_commit_branch(struct world *w, struct node *n, uint64_t seq, bool acks)
+{
+	const struct node *o;
+
+	if (!acks) {
+		if (!branch_settled(w, disk_pos(&n->disk, seq)))
+			violation(w, "I1: standby %u takes %llu for committed, it is on no side",
+				n->index, (unsigned long long)seq);
+		return;
+	}
+	o = branch_overtaken(w, n, seq);
+	if (o)
+		violation(w,
+			"I2: %u acknowledges %llu in epoch %u, epoch %u of the same side began at "
+			"%llu",
+			n->index, (unsigned long long)seq, n->epoch.num, o->epoch.num,
+			(unsigned long long)o->served_from);
+	check_durable_everywhere(w, n, seq);
+	branch_promise(w, n, seq);
 }
 
 void check_commit(struct world *w, struct node *n, uint64_t seq)
@@ -252,14 +294,20 @@ void check_commit(struct world *w, struct node *n, uint64_t seq)
 			(unsigned long long)seq);
 	if (w->violation[0])
 		return;
+	if (acks && (n->disk.record.epoch.num > n->epoch.num ||
+			    !uuid_equal(&n->disk.record.active, &n->uuid)))
+		violation(w, "I2: %u acknowledges %llu in epoch %u, its own disk says otherwise",
+			n->index, (unsigned long long)seq, n->epoch.num);
 	if (acks && seq > n->acked) {
 		n->acked = seq;
 		n->acked_chain = n->disk.chain[seq];
 	}
-	if (w->forked)
-		return;
 	if (!acks && uuid_equal(&n->disk.record.active, &n->uuid))
 		return; /* just before it serves: check_serve() looks */
+	if (w->forked) {
+		check_commit_branch(w, n, seq, acks);
+		return;
+	}
 	if (!acks) { /* a standby learns */
 		if (seq > w->committed || !agrees(w, n, seq))
 			violation(w, "I1: standby %u takes %llu for committed, it is not", n->index,
@@ -276,6 +324,7 @@ void check_commit(struct world *w, struct node *n, uint64_t seq)
 		return;
 	check_durable_everywhere(w, n, seq);
 	extend_truth(w, n, seq);
+	branch_promise(w, n, seq);
 	if (seq > w->acked)
 		w->acked = seq;
 }
@@ -296,8 +345,7 @@ void check_append(struct world *w, struct node *n)
 /* What is assigned on the active has its room on every disk whose durability it waits for (I8). */
 void check_space(struct world *w, struct node *n)
 {
-	if (n->level < 2 ||
-		w->forked) /* of a fork's other side one may have become another's replica */
+	if (n->level < 2)
 		return;
 	if (!epoch_equal(n->disk.record.epoch, n->epoch))
 		return; /* it is fenced by this record, which counts on others for another epoch */
@@ -307,8 +355,10 @@ void check_space(struct world *w, struct node *n)
 
 		if (o->level < 2 || (i != n->index && !n->disk.record.replicas[i].in_sync))
 			continue;
-		if (o->replaced)
+		if (o->replaced || o->gave_up_at)
 			continue; /* its grant was of the other disk */
+		if (w->forked && record_compare(&o->disk.record, &n->disk.record) == RECORD_FORK)
+			continue; /* one that gave up may have become this one's replica */
 		if (MAX(o->disk.record.epoch.num, o->disk.space_epoch.num) > n->epoch.num)
 			continue; /* it takes nothing of this epoch any more */
 		if (n->data_used > (here ? o->disk.space_upto : 0)) {
@@ -322,6 +372,8 @@ void check_space(struct world *w, struct node *n)
 
 void check_truncate(struct world *w, struct node *n, struct pos pos)
 {
+	uint64_t promised;
+
 	if (pos.seq < n->acked)
 		violation(w, "I6: replica %u drops %llu, which it acknowledged itself", n->index,
 			(unsigned long long)n->acked);
@@ -329,8 +381,13 @@ void check_truncate(struct world *w, struct node *n, struct pos pos)
 		violation(w, "I5: replica %u drops what it has flushed", n->index);
 	if (n->serving)
 		violation(w, "I6: replica %u drops while it serves", n->index);
-	if (w->forked)
+	if (w->forked) {
+		if (branch_drops(w, n, pos.seq, &promised))
+			violation(w,
+				"I6: replica %u drops %llu, which was acknowledged on its side",
+				n->index, (unsigned long long)promised);
 		return;
+	}
 	if (pos.seq < w->committed && n->disk.end.seq > pos.seq &&
 		n->disk.chain[pos.seq + 1] == w->truth[pos.seq + 1])
 		violation(w, "I6: replica %u drops %llu, which was committed", n->index,
@@ -365,11 +422,10 @@ void check_give_up(struct world *w, struct node *n)
 
 void check_flush(struct world *w, struct node *n, struct pos pos)
 {
-	if (w->forked)
-		return;
-	if (pos.seq > w->committed || w->truth[pos.seq] != pos.chain)
-		violation(w, "I5: replica %u flushes %llu, which is not committed", n->index,
-			(unsigned long long)pos.seq);
+	if (w->forked ? !branch_settled(w, pos)
+		      : pos.seq > w->committed || w->truth[pos.seq] != pos.chain)
+		violation(w, "I5: replica %u flushes %llu, which is not committed%s", n->index,
+			(unsigned long long)pos.seq, w->forked ? " on any side" : "");
 }
 
 /* --- after a while of calm --- */

@@ -124,7 +124,7 @@ void disk_append(struct world *w, struct node *n, struct sim_batch *b)
 	d->log[d->nlog++] = (struct disk_batch){.b = b, .state = WRITE_HELD, .id = ++w->ids};
 	for (unsigned i = 0; i < b->h.count; i++)
 		d->chain[b->h.first_seq + i] = b->chain[i];
-	if (w->opt.brk == BREAK_OTHER_BYTES && b->h.count && !n->serving && sim_chance(w, 50))
+	if (is_broken(w, BREAK_OTHER_BYTES) && b->h.count && !n->serving && sim_chance(w, 50))
 		d->chain[b->h.first_seq] ^= 1;
 	d->end = batch_end(&b->h);
 	disk_start_writes(w, n);
@@ -187,7 +187,7 @@ void disk_crash(struct world *w, struct disk *d, bool power)
 	/* a later one may be whole: it is dropped all the same */
 	cut(d, keep);
 	advance(d);
-	if (w->opt.brk == BREAK_LOSE_TAIL)
+	if (is_broken(w, BREAK_LOSE_TAIL))
 		while (d->nlog && batch_end(&d->log[d->nlog - 1].b->h).seq > d->flushed.seq &&
 			sim_chance(w, 2))
 			cut(d, d->nlog - 1);

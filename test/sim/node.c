@@ -17,7 +17,7 @@ static void end_life(struct world *w, struct node *n)
 	n->unread = 0;
 	for (unsigned i = 0; i < n->nasked; i++) /* it may be on the wire still */
 		if (n->asked_activate[i])
-			w->activate_typed[n->asked_activate[i] - 1] = true;
+			w->activate_typed[n->asked_activate[i] - 1] = TYPED;
 	n->nasked = 0;
 	n->resync_typed = n->risk_accepted = false;
 	n->life++;
@@ -48,7 +48,7 @@ bool node_disk_fails(struct world *w, struct node *n)
 		return false;
 	n->failing--;
 	w->errors++;
-	if (w->opt.brk == BREAK_ERROR_GOES_ON) {
+	if (is_broken(w, BREAK_ERROR_GOES_ON)) {
 		node_step(w, n, &(struct core_event){.type = EV_DURABLE, .seq = n->disk.end.seq});
 		return true;
 	}
@@ -108,12 +108,14 @@ static void begin_again(struct world *w, struct node *n)
 	trace(w, "%u begins again as an empty replica", n->index);
 	n->given_up = false;
 	w->resyncs++;
-	if (w->opt.brk == BREAK_ADOPT_FORK) {
+	if (is_broken(w, BREAK_ADOPT_FORK)) {
 		record_copy(&n->disk.record, &n->begins_with);
 		return;
 	}
 	n->acked = 0;
+	n->lost = MAX(n->lost, disk_durable(&n->disk));
 	disk_empty(&n->disk, &n->begins_with);
+	n->disk.facts.bad_starts = n->errors; /* the disk is the same */
 }
 
 void node_start(struct world *w, struct node *n)
@@ -134,11 +136,13 @@ void node_start(struct world *w, struct node *n)
 	n->started = w->now;
 	if (n->given_up)
 		begin_again(w, n);
-	if (w->opt.brk == BREAK_TRUST_SUSPECT)
+	if (is_broken(w, BREAK_TRUST_SUSPECT))
 		n->disk.facts.bad_starts = 0;
 	record_copy(r, &n->disk.record);
-	if (w->opt.brk == BREAK_REJOIN_UNASKED)
+	if (is_broken(w, BREAK_REJOIN_UNASKED))
 		r->ninactive = 0;
+	if (w->opt.in_fork && is_broken(w, BREAK_CUT_DEEPER)) /* a handshake drops seldom there */
+		check_truncate(w, n, n->disk.flushed);
 	disk_log(&n->disk, &log);
 	ensure(!core_new(&cfg, r, &n->disk.facts, &log, w->now, &n->core));
 	free(r);
@@ -175,10 +179,10 @@ static void persist_record(struct world *w, struct node *n)
 	if (node_disk_fails(w, n))
 		return;
 	record_copy(&old, &n->disk.record);
-	if (w->opt.brk == BREAK_FORGET_RECORD && sim_chance(w, 3))
+	if (is_broken(w, BREAK_FORGET_RECORD) && sim_chance(w, 3))
 		return;
 	record_copy(&n->disk.record, core_record(n->core));
-	if (w->opt.brk == BREAK_PROMOTE_OUTDATED)
+	if (is_broken(w, BREAK_PROMOTE_OUTDATED))
 		n->disk.record.version.forced = false;
 	trace(w, "%u writes record %llu/%llx: active %d, epoch %u, set %c%c%c, %u inactive",
 		n->index, (unsigned long long)n->disk.record.version.number,
@@ -202,7 +206,7 @@ static void append(struct world *w, struct node *n)
 	disk_append(w, n, n->current);
 	if (n->serving)
 		n->flights++;
-	else if (w->opt.brk == BREAK_ACK_EARLY)
+	else if (is_broken(w, BREAK_ACK_EARLY))
 		n->stale_durable = n->disk.end.seq;
 }
 
@@ -212,7 +216,7 @@ static void truncate_log(struct world *w, struct node *n, struct pos pos)
 
 	trace(w, "%u drops what is after %llu (end %llu)", n->index, (unsigned long long)pos.seq,
 		(unsigned long long)end);
-	if (w->opt.brk == BREAK_CUT_DEEPER)
+	if (is_broken(w, BREAK_CUT_DEEPER))
 		pos = disk_pos(&n->disk, n->disk.flushed.seq);
 	check_truncate(w, n, pos);
 	if (w->violation[0])
@@ -252,6 +256,7 @@ static void serve(struct world *w, struct node *n, struct epoch e)
 		(unsigned long long)n->disk.end.seq);
 	check_serve(w, n, e);
 	n->serving = true;
+	n->served_from = n->disk.end.seq;
 	n->epoch = e;
 	n->data_used = 0;
 	n->commit = n->applied = n->disk.end.seq;
@@ -262,7 +267,7 @@ static void serve(struct world *w, struct node *n, struct epoch e)
 static void fence(struct world *w, struct node *n, const char *text)
 {
 	trace(w, "%u is fenced: %s", n->index, text);
-	if (w->opt.brk == BREAK_NO_FENCE) {
+	if (is_broken(w, BREAK_NO_FENCE) && !n->given_up) {
 		n->zombie = true;
 		return;
 	}
@@ -274,7 +279,7 @@ static void fence(struct world *w, struct node *n, const char *text)
 
 static void send_msg(struct world *w, struct node *n, const struct core_action *a)
 {
-	if (w->opt.brk == BREAK_DEAF && a->msg->type == MSG_HELLO && w->worlds)
+	if (is_broken(w, BREAK_DEAF) && a->msg->type == MSG_HELLO && w->worlds)
 		return;
 	if (a->msg->type == MSG_HELLO)
 		trace(w, "%u says: end %llu, commit %llu, flushed %llu, before %llu, %u spans",
@@ -307,7 +312,7 @@ static void act(struct world *w, struct node *n, const struct core_action *a)
 		break;
 	case ACT_PERSIST_FACTS:
 		n->disk.facts = a->facts;
-		n->disk.facts.bad_starts = w->opt.brk == BREAK_TRUST_SUSPECT ? 0 : n->errors;
+		n->disk.facts.bad_starts = is_broken(w, BREAK_TRUST_SUSPECT) ? 0 : n->errors;
 		break;
 	case ACT_TRUNCATE:
 		if (!node_disk_fails(w, n))
@@ -440,7 +445,7 @@ void node_written(struct world *w, struct node *n, uint64_t id)
 	if (n->zombie)
 		return;
 	n->durable_told = durable;
-	if (w->opt.brk == BREAK_COMMIT_ALONE && n->serving)
+	if (is_broken(w, BREAK_COMMIT_ALONE) && n->serving)
 		check_commit(w, n, durable);
 	node_step(w, n, &(struct core_event){.type = EV_DURABLE, .seq = durable});
 	if (n->life == life && n->open && !n->flights)
@@ -620,7 +625,7 @@ void node_status(struct world *w, struct node *n)
 	ring_floor(w, n, &ev);
 	n->applied = n->serving ? d->end.seq : MAX(n->applied, n->commit);
 	if (sim_chance(w, 3)) {
-		uint64_t to = w->opt.brk == BREAK_FLUSH_STAGED ? d->end.seq : n->commit;
+		uint64_t to = is_broken(w, BREAK_FLUSH_STAGED) ? d->end.seq : n->commit;
 
 		to = MIN(to, disk_durable(d));
 		/* a live active checkpoints where nothing is staged beyond the commit index */

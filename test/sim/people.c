@@ -44,7 +44,7 @@ void people_answer(struct world *w, struct node *n, uint64_t id, int code, const
 		if (n->asked_id[i] != id)
 			continue;
 		if (code && n->asked_activate[i]) /* not heard, and perhaps done */
-			w->activate_typed[n->asked_activate[i] - 1] = true;
+			w->activate_typed[n->asked_activate[i] - 1] = TYPED;
 		n->nasked--;
 		n->asked_id[i] = n->asked_id[n->nasked];
 		n->asked_activate[i] = n->asked_activate[n->nasked];
@@ -72,7 +72,7 @@ static void type(
 				       : verb == OPERATOR_RESYNC ? n->index + 1
 								 : 0;
 	if (n->asked_activate[n->nasked])
-		w->activate_typed[n->asked_activate[n->nasked] - 1] = true;
+		w->activate_typed[n->asked_activate[n->nasked] - 1] = TYPED;
 	n->asked_id[n->nasked++] = ev.op.id;
 	trace(w, "operator %llu types at %u: %s %s (flags %u)", (unsigned long long)ev.op.id,
 		n->index, names[verb], ev.op.domain, flags);
@@ -145,7 +145,7 @@ void people_operator(struct world *w)
 		flags &= ~OPERATOR_YES;
 	if (w->people == PEOPLE_ANY && sim_chance(w, 10))
 		flags |= OPERATOR_ACCEPT_DATA_LOSS;
-	if (w->opt.brk == BREAK_PROMOTE_OUTDATED)
+	if (is_broken(w, BREAK_PROMOTE_OUTDATED))
 		flags |= OPERATOR_ACCEPT_DATA_LOSS | OPERATOR_YES;
 	if (w->people == PEOPLE_ONE_WORD) {
 		w->words--;

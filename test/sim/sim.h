@@ -11,6 +11,7 @@
  *   disk.c    its disk: ring, record, facts, what the store has flushed
  *   wire.c    connections, frames in flight, cuts
  *   check.c   the invariants, from outside: what every disk holds, what was acknowledged
+ *   branch.c  what each side of a fork has promised
  *   people.c  clients and operators
  *   space.c   room: what each disk allocates ahead and grants, and builds that know nothing of it
  *
@@ -28,6 +29,7 @@
 #define US 1000ull
 #define MS 1000000ull
 #define SEC 1000000000ull
+#define TYPED (~0u) /* struct world.activate_typed: nobody has taken it up yet */
 
 enum sim_break {
 	BREAK_NONE,
@@ -57,6 +59,7 @@ struct sim_options {
 	unsigned replicas;
 	bool trace;
 	enum sim_break brk;
+	bool in_fork; /* everybody may type anything, and the defect is there only while there is a fork */
 	uint32_t level; /* the format level of all builds; 0: drawn for each world */
 	bool sound_disks; /* none fails */
 };
@@ -106,6 +109,7 @@ struct node {
 	uint64_t life; /* events of an earlier life are ignored */
 	struct core *core;
 	bool serving, stop_staging, drained;
+	uint64_t served_from; /* the end of its history when it began to serve */
 	struct epoch epoch;
 	uint64_t durable_told, commit, applied, stale_durable;
 	unsigned flights; /* of own batches, while serving */
@@ -124,7 +128,8 @@ struct node {
 	struct record begins_with;
 	uint64_t acked; /* the highest seq that it acknowledged itself, in the state that it has */
 	uint32_t acked_chain;
-	uint64_t lost; /* the highest that was durable on a disk of it that was replaced */
+	uint64_t
+		lost; /* the highest that was durable on a disk of it that was replaced, or that it gave up */
 	uint64_t replaced; /* then; until it takes a newer record by which it is in sync again */
 	uint64_t replaced_version;
 	bool resync_typed; /* in this life */
@@ -194,6 +199,14 @@ struct sim_event {
 	struct frame *frame;
 };
 
+/* Of numbers, by numbers that are not 0; branch.c. */
+struct table {
+	struct table_slot {
+		uint64_t key, value;
+	} * slots;
+	size_t n, cap;
+};
+
 struct world {
 	struct record birth; /* what each replica begins with */
 	struct record kept; /* BREAK_TRUST_EMPTY */
@@ -237,7 +250,10 @@ struct world {
 	size_t nserved, served_cap;
 	uint64_t *seen; /* ids of all versions that were ever written */
 	size_t nseen, seen_cap;
-	bool activate_typed[REPLICAS_MAX + 1];
+	/* Somebody typed that the domain come back, and a record whose active is this replica (a bit) has not
+	 * changed it since. */
+	unsigned activate_typed[REPLICAS_MAX + 1];
+	struct table settled, promised; /* branch.c: also where it forked */
 
 	char violation[512]; /* empty: none */
 };
@@ -248,6 +264,11 @@ struct world {
 			sim_trace(w, __VA_ARGS__);                                                 \
 	} while (0)
 void sim_trace(const struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static inline bool is_broken(const struct world *w, enum sim_break brk)
+{
+	return w->opt.brk == brk && (!w->opt.in_fork || w->forked);
+}
 
 /* world.c */
 uint64_t sim_random(struct world *w);
@@ -332,6 +353,21 @@ void check_forked(struct world *w);
 void check_give_up(struct world *w, struct node *n);
 bool one_record(const struct world *w);
 void check_mended(struct world *w);
+
+/* branch.c */
+void branch_reset(struct world *w);
+void branch_free(struct world *w);
+/* An active one has committed up to seq of its history, or begins to serve from there. */
+void branch_settle(struct world *w, const struct node *n, uint64_t seq);
+bool branch_settled(const struct world *w, struct pos pos);
+/* It has acknowledged seq, under the record that is on its disk. */
+void branch_promise(struct world *w, const struct node *n, uint64_t seq);
+/* Does it lack what was acknowledged on its side? Would it drop that, if it dropped what is behind seq? */
+bool branch_lacks(const struct world *w, const struct node *n, uint64_t *ret_promised);
+bool branch_drops(
+	const struct world *w, const struct node *n, uint64_t seq, uint64_t *ret_promised);
+/* Who serves in a newer epoch on its side, and not with what it is about to acknowledge; or NULL. */
+const struct node *branch_overtaken(const struct world *w, const struct node *n, uint64_t seq);
 
 /* people.c */
 void people_client(struct world *w);

@@ -74,7 +74,7 @@ static void tell(struct world *w, struct node *n, uint64_t want)
 	ev.space.now.data_upto = d->space_upto;
 	ev.space.now.data_full = !d->space_room;
 	ev.space.now.room = d->space_room;
-	if (w->opt.brk == BREAK_GRANT_MORE && !n->serving && d->space_upto)
+	if (is_broken(w, BREAK_GRANT_MORE) && !n->serving && d->space_upto)
 		ev.space.now.data_upto += AHEAD;
 	node_step(w, n, &ev);
 }
@@ -112,7 +112,7 @@ unsigned space_admit(struct world *w, struct node *n, unsigned want)
 		return want;
 	core_granted(n->core, &g);
 	upto = epoch_equal(n->disk.space_epoch, n->epoch) ? n->disk.space_upto : 0;
-	if (w->opt.brk != BREAK_STAGE_BEYOND)
+	if (!is_broken(w, BREAK_STAGE_BEYOND))
 		upto = MIN(upto, g.data_upto);
 	if (upto < n->data_used + want) {
 		w->waits++;

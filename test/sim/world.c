@@ -146,7 +146,7 @@ static void replace_disk(struct world *w)
 	n->replaced_version = r->version.number;
 	n->acked = n->errors = n->failing = 0;
 	record_copy(&w->kept, &n->disk.record);
-	disk_empty(&n->disk, w->opt.brk == BREAK_TRUST_EMPTY ? &w->kept : &w->birth);
+	disk_empty(&n->disk, is_broken(w, BREAK_TRUST_EMPTY) ? &w->kept : &w->birth);
 }
 
 static void fault(struct world *w)
@@ -261,6 +261,8 @@ static void begin_chaos(struct world *w)
 	w->words = 1;
 	w->word_blind = false;
 	w->chaos_end = w->now + SEC / 2 + sim_below(w, 2 * SEC);
+	if (w->opt.in_fork)
+		w->chaos_end += 20 * SEC;
 	tick(w, SIM_PHASE, 0, w->chaos_end - w->now);
 }
 
@@ -271,7 +273,7 @@ static void begin_world(struct world *w)
 	w->n = w->opt.replicas;
 	w->now = SEC;
 	w->people = (enum people)sim_below(w, PEOPLE_COUNT);
-	if (w->opt.brk == BREAK_PROMOTE_OUTDATED)
+	if (w->opt.in_fork || w->opt.brk == BREAK_PROMOTE_OUTDATED)
 		w->people = PEOPLE_ANY;
 	w->small_ring = sim_chance(w, 5);
 	w->blind = sim_chance(w, 8);
@@ -436,6 +438,7 @@ bool sim_run(struct world *w)
 		free(w->node[i].disk.chain);
 		free(w->node[i].disk.log);
 	}
+	branch_free(w);
 	free(w->truth);
 	free(w->served);
 	free(w->seen);
