@@ -65,9 +65,11 @@ static void extend_truth(struct world *w, const struct node *n, uint64_t seq)
 
 static void look_for_forks(struct world *w, struct node *n)
 {
-	/* Of three, two may have gone on without the one where a single person types. */
+	/* Of three, two may have gone on without the one where a single person types; and where a replica crashes
+	 * before it answers, the third may take up its word after another one was typed. */
 	bool legal = w->people == PEOPLE_ANY || w->people == PEOPLE_SANE ||
-		     (w->n > 2 && w->people == PEOPLE_ONE_WORD && w->word_blind);
+		     (w->n > 2 && w->people == PEOPLE_ONE_WORD && w->word_blind) ||
+		     (w->n > 2 && w->people == PEOPLE_STRICT && w->word_lost);
 
 	for (unsigned i = 0; i < w->n; i++) {
 		if (i == n->index)
@@ -408,7 +410,7 @@ void check_pull(struct world *w, struct node *n, struct node *from)
 			"I6: replica %u gives up %llu, which it acknowledged itself and %u does "
 			"not have",
 			n->index, (unsigned long long)n->acked, from->index);
-	check_flush(w, from, from->disk.flushed);
+	check_flush(w, from, n->pull.pos);
 }
 
 /* Only at a person's word. */

@@ -3,7 +3,9 @@
  * A simulated disk: the ring's batches with their state of being written, the record, the facts, and
  * the position that the store has flushed. Writes finish in any order; a crash keeps or loses each
  * one that was in flight, and the recovered history ends at the first that is missing. As in the
- * real ring, a batch whose commit index covers one that is still in flight is held back until then.
+ * real ring, a batch whose commit index covers one that is still in flight is held back until then. Some batches name
+ * a large payload, a write of its own that begins at once: such a batch is durable when both are, and a
+ * crash may come between them.
  */
 #include "sim.h"
 
@@ -99,6 +101,21 @@ void disk_start_writes(struct world *w, struct node *n)
 	}
 }
 
+static void start_payload(struct world *w, struct node *n, struct disk_batch *x)
+{
+	uint64_t delay = 20 * US + sim_below_disks(w, 2 * MS);
+
+	if (w->now < n->slow_until)
+		delay += sim_below_disks(w, 60 * MS);
+	x->payload = true;
+	sim_at(w, w->now + delay,
+		(struct sim_event){.type = SIM_WRITTEN,
+			.node = n->index,
+			.life = n->life,
+			.payload = true,
+			.id = x->id});
+}
+
 static void grow(struct disk *d, uint64_t seq)
 {
 	if (d->nlog == d->cap) {
@@ -127,6 +144,8 @@ void disk_append(struct world *w, struct node *n, struct sim_batch *b)
 	if (is_broken(w, BREAK_OTHER_BYTES) && b->h.count && !n->serving && sim_chance(w, 50))
 		d->chain[b->h.first_seq] ^= 1;
 	d->end = batch_end(&b->h);
+	if (!w->opt.sound_disks && b->h.count && !sim_below_disks(w, 4))
+		start_payload(w, n, &d->log[d->nlog - 1]);
 	disk_start_writes(w, n);
 }
 
@@ -135,18 +154,35 @@ uint64_t disk_durable(const struct disk *d)
 	return d->ndone ? batch_last_seq(&d->log[d->ndone - 1].b->h) : d->before.seq;
 }
 
+uint64_t disk_in_ring(const struct disk *d)
+{
+	uint64_t seq = disk_durable(d);
+
+	for (size_t i = d->ndone; i < d->nlog && d->log[i].state == WRITE_DURABLE; i++)
+		seq = batch_last_seq(&d->log[i].b->h);
+	return seq;
+}
+
+static bool is_whole(const struct disk_batch *x)
+{
+	return x->state == WRITE_DURABLE && !x->payload;
+}
+
 static void advance(struct disk *d)
 {
-	while (d->ndone < d->nlog && d->log[d->ndone].state == WRITE_DURABLE)
+	while (d->ndone < d->nlog && is_whole(&d->log[d->ndone]))
 		d->ndone++;
 }
 
-bool disk_written(struct disk *d, uint64_t id)
+bool disk_written(struct disk *d, uint64_t id, bool payload)
 {
 	for (size_t i = d->nlog; i-- > d->ndone;) {
 		if (d->log[i].id != id)
 			continue;
-		d->log[i].state = WRITE_DURABLE;
+		if (payload)
+			d->log[i].payload = false;
+		else
+			d->log[i].state = WRITE_DURABLE;
 		advance(d);
 		return true;
 	}
@@ -155,8 +191,10 @@ bool disk_written(struct disk *d, uint64_t id)
 
 void disk_finish(struct disk *d)
 {
-	for (size_t i = d->nlog; i-- > 0;)
+	for (size_t i = d->nlog; i-- > 0;) {
 		d->log[i].state = WRITE_DURABLE;
+		d->log[i].payload = false;
+	}
 	advance(d);
 }
 
@@ -177,12 +215,14 @@ void disk_crash(struct world *w, struct disk *d, bool power)
 	for (size_t i = d->ndone; i < keep; i++) {
 		struct disk_batch *x = &d->log[i];
 
-		if (x->state == WRITE_DURABLE)
-			continue;
-		if (x->state == WRITE_HELD || (power && sim_chance(w, 2)))
+		if (x->state == WRITE_HELD ||
+			(x->state == WRITE_FLYING && power && sim_chance(w, 2)) ||
+			(x->payload && power && !sim_below_disks(w, 2))) {
 			keep = i;
-		else
+		} else {
 			x->state = WRITE_DURABLE;
+			x->payload = false;
+		}
 	}
 	/* a later one may be whole: it is dropped all the same */
 	cut(d, keep);
@@ -225,19 +265,23 @@ void disk_release(struct disk *d, uint64_t seq)
 	d->first_seq = d->before.seq + 1;
 }
 
-void disk_pull(struct disk *d, const struct disk *from)
+struct epoch disk_flushed_epoch(const struct disk *d)
 {
-	struct epoch epoch = from->before_epoch;
+	struct epoch epoch = d->before_epoch;
 
-	for (size_t i = 0;
-		i < from->nlog && batch_last_seq(&from->log[i].b->h) <= from->flushed.seq; i++)
-		if (from->log[i].b->h.count)
-			epoch = from->log[i].b->h.epoch;
+	for (size_t i = 0; i < d->nlog && batch_last_seq(&d->log[i].b->h) <= d->flushed.seq; i++)
+		if (d->log[i].b->h.count)
+			epoch = d->log[i].b->h.epoch;
+	return epoch;
+}
+
+void disk_pull(struct disk *d, const struct pull *p)
+{
 	cut(d, 0);
-	grow(d, from->flushed.seq);
-	memcpy(d->chain, from->chain, (from->flushed.seq + 1) * sizeof(*d->chain));
-	d->before = d->end = d->flushed = from->flushed;
-	d->before_epoch = epoch;
+	grow(d, p->pos.seq);
+	memcpy(d->chain, p->chain, (p->pos.seq + 1) * sizeof(*d->chain));
+	d->before = d->end = d->flushed = p->pos;
+	d->before_epoch = p->epoch;
 	d->first_seq = d->before.seq + 1;
 }
 

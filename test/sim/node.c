@@ -18,6 +18,7 @@ static void end_life(struct world *w, struct node *n)
 	for (unsigned i = 0; i < n->nasked; i++) /* it may be on the wire still */
 		if (n->asked_activate[i])
 			w->activate_typed[n->asked_activate[i] - 1] = TYPED;
+	w->word_lost |= n->nasked > 0;
 	n->nasked = 0;
 	n->resync_typed = n->risk_accepted = false;
 	n->life++;
@@ -29,6 +30,13 @@ static void start_later(struct world *w, struct node *n, uint64_t delay)
 {
 	sim_at(w, w->now + delay,
 		(struct sim_event){.type = SIM_START, .node = n->index, .life = n->life});
+}
+
+void node_restart(struct world *w, struct node *n)
+{
+	disk_finish(&n->disk);
+	end_life(w, n);
+	start_later(w, n, MS + sim_below(w, 20 * MS));
 }
 
 void node_crash(struct world *w, struct node *n, bool power)
@@ -57,6 +65,12 @@ bool node_disk_fails(struct world *w, struct node *n)
 	trace(w, "a write of %u fails, the %uth in a row", n->index, n->errors);
 	node_crash(w, n, true);
 	return true;
+}
+
+/* A write that fails is there all the same, now and then: what did not work was to make it durable. */
+static bool there_all_the_same(struct world *w, const struct node *n)
+{
+	return n->failing && !n->zombie && !sim_below_disks(w, 2);
 }
 
 /* Ended well for so long that what was before does not count; a suspect stays one. */
@@ -106,7 +120,7 @@ static int pos_at(void *ctx, uint64_t seq, struct pos *ret_pos)
 static void begin_again(struct world *w, struct node *n)
 {
 	trace(w, "%u begins again as an empty replica", n->index);
-	n->given_up = false;
+	n->given_up = n->pull.under_way = false;
 	w->resyncs++;
 	if (is_broken(w, BREAK_ADOPT_FORK)) {
 		record_copy(&n->disk.record, &n->begins_with);
@@ -134,6 +148,7 @@ void node_start(struct world *w, struct node *n)
 	core_free(n->core);
 	n->core = NULL;
 	n->started = w->now;
+	pull_start(w, n);
 	if (n->given_up)
 		begin_again(w, n);
 	if (is_broken(w, BREAK_TRUST_SUSPECT))
@@ -175,8 +190,9 @@ void node_peer_gone(struct node *n, unsigned peer)
 static void persist_record(struct world *w, struct node *n)
 {
 	static struct record old; /* large; only compared by check_record() */
+	bool there = there_all_the_same(w, n);
 
-	if (node_disk_fails(w, n))
+	if (!there && node_disk_fails(w, n))
 		return;
 	record_copy(&old, &n->disk.record);
 	if (is_broken(w, BREAK_FORGET_RECORD) && sim_chance(w, 3))
@@ -197,6 +213,20 @@ static void persist_record(struct world *w, struct node *n)
 	check_record(w, n, &old);
 	if (n->serving)
 		check_space(w, n);
+	if (there)
+		node_disk_fails(w, n);
+}
+
+static void persist_facts(struct world *w, struct node *n, const struct replica_facts *f)
+{
+	bool there = there_all_the_same(w, n);
+
+	if (!there && node_disk_fails(w, n))
+		return;
+	n->disk.facts = *f;
+	n->disk.facts.bad_starts = is_broken(w, BREAK_TRUST_SUSPECT) ? 0 : n->errors;
+	if (there)
+		node_disk_fails(w, n);
 }
 
 static void append(struct world *w, struct node *n)
@@ -311,8 +341,7 @@ static void act(struct world *w, struct node *n, const struct core_action *a)
 		persist_record(w, n);
 		break;
 	case ACT_PERSIST_FACTS:
-		n->disk.facts = a->facts;
-		n->disk.facts.bad_starts = is_broken(w, BREAK_TRUST_SUSPECT) ? 0 : n->errors;
+		persist_facts(w, n, &a->facts);
 		break;
 	case ACT_TRUNCATE:
 		if (!node_disk_fails(w, n))
@@ -379,9 +408,10 @@ static void act(struct world *w, struct node *n, const struct core_action *a)
 	}
 }
 
-static bool delicate(const struct core_action *a)
+static bool delicate(const struct world *w, const struct core_action *a)
 {
-	return a->type == ACT_PERSIST_RECORD || a->type == ACT_GIVE_UP;
+	return a->type == ACT_PERSIST_RECORD || a->type == ACT_GIVE_UP ||
+	       (a->type == ACT_PERSIST_FACTS && !w->opt.sound_disks);
 }
 
 static void step_one(struct world *w, struct node *n, struct core_event *ev)
@@ -397,12 +427,13 @@ static void step_one(struct world *w, struct node *n, struct core_event *ev)
 	core_step(n->core, ev, &out);
 	for (unsigned i = 0; i < out.count && n->life == life && !w->violation[0]; i++) {
 		/* a crash between two actions, more often where it hurts */
-		if (w->faults && sim_chance(w, delicate(&out.a[i]) ? w->crash_at_record : 20000)) {
+		if (w->faults &&
+			sim_chance(w, delicate(w, &out.a[i]) ? w->crash_at_record : 20000)) {
 			node_crash(w, n, sim_chance(w, 2));
 			return;
 		}
 		act(w, n, &out.a[i]);
-		if (w->faults && n->life == life && delicate(&out.a[i]) &&
+		if (w->faults && n->life == life && delicate(w, &out.a[i]) &&
 			sim_chance(w, w->crash_at_record)) {
 			node_crash(w, n, sim_chance(w, 2));
 			return;
@@ -432,16 +463,16 @@ void node_drain(struct world *w, struct node *n)
 	node_step(w, n, &(struct core_event){.type = EV_DRAINED});
 }
 
-void node_written(struct world *w, struct node *n, uint64_t id)
+void node_written(struct world *w, struct node *n, uint64_t id, bool payload)
 {
 	uint64_t durable, life = n->life;
 
-	if (!disk_written(&n->disk, id))
+	if (!disk_written(&n->disk, id, payload))
 		return;
 	if (n->flights)
 		n->flights--;
 	disk_start_writes(w, n);
-	durable = disk_durable(&n->disk);
+	durable = is_broken(w, BREAK_ACK_HALF) ? disk_in_ring(&n->disk) : disk_durable(&n->disk);
 	if (n->zombie)
 		return;
 	n->durable_told = durable;
@@ -483,7 +514,7 @@ void node_close_batch(struct world *w, struct node *n)
 static void ring_floor(const struct world *w, const struct node *n, struct core_event *ev)
 {
 	const struct disk *d = &n->disk;
-	bool hides = w->opt.brk == BREAK_HIDE_UNREAD || n->unread < d->first_seq;
+	bool hides = is_broken(w, BREAK_HIDE_UNREAD) || n->unread < d->first_seq;
 
 	ev->status.floor = hides ? d->first_seq : n->unread + 1;
 	ev->status.before = hides ? d->before : disk_pos(d, n->unread);
@@ -568,36 +599,6 @@ done:
 	node_step(w, n, &ev);
 }
 
-/* The driver's other way back: after a while the state is the active's last checkpoint. */
-static void pull(struct world *w, struct node *n)
-{
-	int from = core_pull_from(n->core);
-	struct node *source = from < 0 ? NULL : &w->node[from];
-
-	if (!source) {
-		n->pull_at = 0;
-		return;
-	}
-	if (!n->pull_at) {
-		n->pull_at = w->now + 5 * MS + sim_below(w, 100 * MS);
-		return;
-	}
-	if (w->now < n->pull_at || !source->up || !source->serving)
-		return;
-	if (source->disk.flushed.seq <
-		source->unread) /* its ring does not lead on from there: another round */
-		return;
-	n->pull_at = 0;
-	trace(w, "%u pulls seq %llu from %d", n->index,
-		(unsigned long long)source->disk.flushed.seq, from);
-	check_pull(w, n, source);
-	disk_finish(&n->disk);
-	disk_pull(&n->disk, &source->disk);
-	w->pulls++;
-	end_life(w, n);
-	start_later(w, n, MS + sim_below(w, 20 * MS));
-}
-
 #define CALM_RINGS (300 * MS) /* from then on a ring waits for who catches up */
 
 /* Nothing is recycled that a FETCH is about to read. */
@@ -609,6 +610,25 @@ static uint64_t fetch_floor(const struct world *w, const struct node *n, uint64_
 	return seq;
 }
 
+/* The store's files get what is committed. False where that failed: then it may be in them or not. */
+static bool checkpoint(struct world *w, struct node *n)
+{
+	struct disk *d = &n->disk;
+	uint64_t to = is_broken(w, BREAK_FLUSH_STAGED) ? d->end.seq : n->commit;
+	bool there;
+
+	to = MIN(to, disk_durable(d));
+	/* a live active checkpoints where nothing is staged beyond the commit index */
+	if (to <= d->flushed.seq || (n->serving && to != d->end.seq))
+		return true;
+	there = there_all_the_same(w, n);
+	if (!there && node_disk_fails(w, n))
+		return false;
+	check_flush(w, n, disk_pos(d, to));
+	d->flushed = disk_pos(d, to);
+	return !there || !node_disk_fails(w, n);
+}
+
 /* Now and then: applying, a checkpoint, recycling, and what the core reports to others. */
 void node_status(struct world *w, struct node *n)
 {
@@ -618,21 +638,15 @@ void node_status(struct world *w, struct node *n)
 	if (!n->up)
 		return;
 	count_good_start(w, n);
-	pull(w, n);
+	pull_step(w, n);
 	if (!n->up || w->violation[0])
 		return;
 	/* What the core is told may be older than what the disk holds by then. */
 	ring_floor(w, n, &ev);
 	n->applied = n->serving ? d->end.seq : MAX(n->applied, n->commit);
 	if (sim_chance(w, 3)) {
-		uint64_t to = is_broken(w, BREAK_FLUSH_STAGED) ? d->end.seq : n->commit;
-
-		to = MIN(to, disk_durable(d));
-		/* a live active checkpoints where nothing is staged beyond the commit index */
-		if (to > d->flushed.seq && (!n->serving || to == d->end.seq)) {
-			check_flush(w, n, disk_pos(d, to));
-			d->flushed = disk_pos(d, to);
-		}
+		if (!checkpoint(w, n))
+			return;
 		/* Whoever catches up must get there at last: in the calm the ring waits for it. */
 		if (w->small_ring && (!w->calm || w->now < w->calm_since + CALM_RINGS))
 			disk_release(d, d->flushed.seq);

@@ -9,6 +9,7 @@
  *   world.c   one world: its parameters, its events in time, faults, the calm at the end
  *   node.c    one replica: executes the core's actions as the daemon does; crash and recovery
  *   disk.c    its disk: ring, record, facts, what the store has flushed
+ *   pull.c    how it comes by another one's state where the ring does not reach
  *   wire.c    connections, frames in flight, cuts
  *   check.c   the invariants, from outside: what every disk holds, what was acknowledged
  *   branch.c  what each side of a fork has promised
@@ -50,6 +51,8 @@ enum sim_break {
 	BREAK_TRUST_EMPTY, /* a replica on another disk takes the record that counts on it */
 	BREAK_ERROR_GOES_ON, /* a write fails, and the daemon goes on as if it had not */
 	BREAK_HIDE_UNREAD, /* the machine is not told from where on its ring can be read */
+	BREAK_ACK_HALF, /* what is in the ring counts, wherever its large payload is */
+	BREAK_SWITCH_UNWANTED, /* what was pulled becomes the state although it is not wanted any more */
 	BREAK_DEAF, /* a connection never comes back: nothing moves any more */
 	BREAK_COUNT,
 };
@@ -75,7 +78,8 @@ enum write_state { WRITE_HELD, WRITE_FLYING, WRITE_DURABLE };
 
 struct disk_batch {
 	struct sim_batch *b;
-	enum write_state state;
+	enum write_state state; /* of the ring's write */
+	bool payload; /* a large one of it is on its way */
 	uint64_t id;
 };
 
@@ -94,6 +98,15 @@ struct disk { /* what survives a crash, and what is on its way there */
 	/* Data segments: allocated up to here in this epoch, and what could still be allocated. */
 	struct epoch space_epoch;
 	uint64_t space_upto, space_room;
+};
+
+struct pull { /* what is beside the own state; a crash leaves it as it is */
+	bool under_way, marked; /* marked: from the next start on it is the own state */
+	unsigned from, steps; /* left of the round */
+	struct pos pos; /* the source's checkpoint, */
+	struct epoch epoch; /* the epoch of the entry there, */
+	uint32_t *chain; /* and the history up to it */
+	size_t cap;
 };
 
 struct fetch_job {
@@ -123,7 +136,7 @@ struct node {
 	uint64_t unread; /* in this life: the ring cannot be read up to this seq */
 	unsigned errors; /* of those that ended it in a row, whatever it remembers */
 	uint64_t started;
-	uint64_t pull_at; /* pulling ends then; 0: it does not pull */
+	struct pull pull;
 	bool given_up; /* from the next start on it is an empty replica with this record */
 	struct record begins_with;
 	uint64_t acked; /* the highest seq that it acknowledged itself, in the state that it has */
@@ -196,6 +209,7 @@ struct sim_event {
 	enum sim_event_type type;
 	unsigned node, peer;
 	uint64_t life, id;
+	bool payload; /* SIM_WRITTEN: not the ring's write, but that of a large payload */
 	struct frame *frame;
 };
 
@@ -229,6 +243,7 @@ struct world {
 	enum people people;
 	unsigned words; /* left for PEOPLE_ONE_WORD */
 	bool word_blind; /* the last one was typed where the newest record was not */
+	bool word_lost; /* a replica crashed before it had answered one, and may have sent it on */
 	bool calm, small_ring, faults;
 	bool blind; /* no core_config.pos_at */
 	unsigned bad_reads; /* one batch in so many cannot be read back; 0: all can */
@@ -285,7 +300,9 @@ bool sim_run(struct world *w);
 void node_start(struct world *w, struct node *n);
 void node_crash(struct world *w, struct node *n, bool power);
 void node_step(struct world *w, struct node *n, struct core_event *ev);
-void node_written(struct world *w, struct node *n, uint64_t id);
+void node_written(struct world *w, struct node *n, uint64_t id, bool payload);
+/* The daemon ends by itself, in order, and starts again. */
+void node_restart(struct world *w, struct node *n);
 /* Does its disk refuse this write? Then its daemon is dead when it returns (I9). */
 bool node_disk_fails(struct world *w, struct node *n);
 /* Somebody has put in a good disk, in the calm: nothing is suspect any more. */
@@ -304,6 +321,10 @@ void space_tick(struct world *w, struct node *n);
 /* How many operations the active may stage now, of so many that it would like to. */
 unsigned space_admit(struct world *w, struct node *n, unsigned want);
 
+/* pull.c */
+void pull_step(struct world *w, struct node *n); /* now and then; the node may be down afterwards */
+void pull_start(struct world *w, struct node *n); /* before anything else of a start */
+
 /* disk.c */
 void disk_init(struct disk *d, const struct record *r);
 void disk_free(struct disk *d);
@@ -313,15 +334,18 @@ void batch_ref(struct sim_batch *b);
 void batch_unref(struct sim_batch *b);
 void disk_append(struct world *w, struct node *n, struct sim_batch *b);
 uint64_t disk_durable(const struct disk *d); /* seq */
-bool disk_written(struct disk *d, uint64_t id);
+/* The same, if what has no payload yet counted. */
+uint64_t disk_in_ring(const struct disk *d);
+bool disk_written(struct disk *d, uint64_t id, bool payload);
 void disk_finish(struct disk *d); /* all writes in flight are done */
 void disk_crash(struct world *w, struct disk *d, bool power);
 void disk_truncate(struct disk *d, struct pos pos);
 void disk_release(struct disk *d, uint64_t seq);
 /* d becomes what a fresh replica has, with this record. */
 void disk_empty(struct disk *d, const struct record *r);
-/* d becomes what `from` has flushed, with an empty ring. */
-void disk_pull(struct disk *d, const struct disk *from);
+/* d becomes what was pulled, with an empty ring. */
+void disk_pull(struct disk *d, const struct pull *p);
+struct epoch disk_flushed_epoch(const struct disk *d); /* of the entry there */
 void disk_log(const struct disk *d, struct core_log *ret_log);
 struct pos disk_pos(const struct disk *d, uint64_t seq);
 void disk_start_writes(struct world *w, struct node *n);

@@ -145,6 +145,7 @@ static void replace_disk(struct world *w)
 	n->replaced = w->now;
 	n->replaced_version = r->version.number;
 	n->acked = n->errors = n->failing = 0;
+	n->pull.under_way = n->pull.marked = false;
 	record_copy(&w->kept, &n->disk.record);
 	disk_empty(&n->disk, is_broken(w, BREAK_TRUST_EMPTY) ? &w->kept : &w->birth);
 }
@@ -259,7 +260,7 @@ static void begin_chaos(struct world *w)
 	w->op_every = (sim_chance(w, 4) ? 200 : 1 + sim_below(w, 20)) * MS;
 	w->word_every = (10 + sim_below(w, sim_chance(w, 2) ? 60 : 600)) * MS;
 	w->words = 1;
-	w->word_blind = false;
+	w->word_blind = w->word_lost = false;
 	w->chaos_end = w->now + SEC / 2 + sim_below(w, 2 * SEC);
 	if (w->opt.in_fork)
 		w->chaos_end += 20 * SEC;
@@ -293,6 +294,7 @@ static void begin_world(struct world *w)
 		struct node *n = &w->node[i];
 		uint64_t life = n->life;
 		struct disk d = n->disk;
+		struct pull pull = {.chain = n->pull.chain, .cap = n->pull.cap};
 
 		memset(n, 0, sizeof(*n));
 		n->life = life + 1;
@@ -300,6 +302,7 @@ static void begin_world(struct world *w)
 		n->disk.chain_cap = d.chain_cap;
 		n->disk.log = d.log;
 		n->disk.cap = d.cap;
+		n->pull = pull;
 		n->index = i;
 		n->uuid = r->replicas[i].uuid;
 		disk_init(&n->disk, r);
@@ -361,7 +364,7 @@ static void happen(struct world *w, struct sim_event *e)
 		break;
 	case SIM_WRITTEN:
 		if (alive && n->up && !node_disk_fails(w, n))
-			node_written(w, n, e->id);
+			node_written(w, n, e->id, e->payload);
 		break;
 	case SIM_WAKE:
 		if (alive && n->up && n->wake_at == e->id)
@@ -437,6 +440,7 @@ bool sim_run(struct world *w)
 	for (unsigned i = 0; i < w->n; i++) {
 		free(w->node[i].disk.chain);
 		free(w->node[i].disk.log);
+		free(w->node[i].pull.chain);
 	}
 	branch_free(w);
 	free(w->truth);
