@@ -209,6 +209,7 @@ struct round { /* one run of the thread */
 	struct pull_writer *writer;
 	struct pull_old *old; /* what was given up here; NULL: nothing */
 	uint8_t *old_buf;
+	bool patient; /* what is waited for takes longer than bytes do */
 	uint64_t old_blocks; /* that came from there, in this run of the thread */
 	struct err *e;
 };
@@ -217,7 +218,7 @@ struct round { /* one run of the thread */
 void *pull_thread(void *arg);
 /* Queues a message for the commit thread to send. */
 void round_send(struct round *r, const struct msg *m);
-/* The next message, waited for. NULL: it is over (r->e says why). */
+/* The next message, waited for. NULL: it is over, or none came in all that time (r->e says why). */
 struct pull_in *round_receive(struct round *r);
 void pull_in_free(struct pull_in *in);
 /* Waits until so many bytes more may be asked for. -ECANCELED: it is over. */

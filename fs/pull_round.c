@@ -29,6 +29,10 @@
 
 #define PARTS_AHEAD 4u
 #define NEWS_NS (500 * NS_PER_MS)
+/* Time-outs of the transport: who is asked for bytes may be busy with others, and a checkpoint has to wait while
+ * writes wait for somebody. */
+#define PATIENCE 10
+#define PATIENCE_OFFER 60
 #define RATE_NS (500 * NS_PER_MS)
 #define GONE_PAUSE_S_MAX 8
 
@@ -71,12 +75,18 @@ bool round_stopped(struct round *r)
 
 struct pull_in *round_receive(struct round *r)
 {
+	uint64_t patience = r->v->cfg->timeout_ns * (r->patient ? PATIENCE_OFFER : PATIENCE);
+	uint64_t until = clock_mono_ns() + patience;
+	struct timespec at = {
+		.tv_sec = (time_t)(until / NS_PER_S), .tv_nsec = (long)(until % NS_PER_S)};
 	struct target *t = r->t;
 	struct pull_in *in;
+	int late = 0;
 
 	pthread_mutex_lock(&t->mutex);
-	while (!t->stop && !t->in)
-		pthread_cond_wait(&t->cond, &t->mutex);
+	while (!t->stop && !t->in && late != ETIMEDOUT)
+		late = pthread_cond_timedwait(&t->cond, &t->mutex, &at);
+	late = !t->stop && !t->in;
 	in = t->stop ? NULL : t->in;
 	if (in) {
 		t->in = in->next;
@@ -84,7 +94,9 @@ struct pull_in *round_receive(struct round *r)
 			t->in_tail = &t->in;
 	}
 	pthread_mutex_unlock(&t->mutex);
-	if (!in)
+	if (late)
+		err_set(r->e, -ETIMEDOUT, "no answer within %.0f s", (double)patience / NS_PER_S);
+	else if (!in)
 		err_set(r->e, -ECANCELED, "stopped");
 	return in;
 }
@@ -173,7 +185,9 @@ static int receive_offer(struct round *r, struct offer *o)
 
 	m.pull_begin.round = atomic_fetch_add(&r->t->round, 1) + 1;
 	round_send(r, &m);
+	r->patient = true;
 	in = receive_type(r, MSG_PULL_OFFER);
+	r->patient = false;
 	if (!in)
 		return r->e->code;
 	r->id = in->m.pull_offer.id;

@@ -6,7 +6,8 @@
  * still is an outdated standby of the same active, the switch is marked and the process starts again.
  *
  * Failure modes: the connection breaks: the thread ends after it has made durable what it got, and the
- * next connection gets a new one. The commit connection breaks: pulling goes on, it is no part of it.
+ * next connection gets a new one; so it is when the source keeps the connection and does not answer any more
+ * (round_receive()). The commit connection breaks: pulling goes on, it is no part of it.
  * The record changes so that there is nothing to pull any more: the thread is told to stop. A write
  * that fails in the thread is final (I9), everything else is tried again after a pause.
  */
