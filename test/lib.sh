@@ -391,6 +391,13 @@ flushed_is_committed() { # [options of check]
 	done
 }
 
+# The same where the other site is silent: nothing that it has not confirmed can have been committed since.
+flushed_within() { # site that does not run, seq
+	look_at "$1"
+	[[ ${FLUSHED[$1]} -le $2 ]] ||
+		fail "I5: site $1 has flushed seq ${FLUSHED[$1]}, and committed are those up to $2"
+}
+
 levels() { status "$1" '"\(.seq.committed) \(.seq.durable)"'; }
 is_level() {
 	local a b

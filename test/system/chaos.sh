@@ -32,8 +32,12 @@ back_in_sync() { # site that was left out
 }
 short() { pause_ms "$(random_ms 0 "$1")"; }
 
+# A check finishes what a start would have finished.
+look_now() { ((RANDOM % 3)) || flushed_is_committed; }
+
 kill_active() {
 	site_kill9 $active
+	look_now
 	short 600
 	site_start $active
 	if ((RANDOM % 3 == 0)); then
@@ -46,6 +50,7 @@ kill_active() {
 }
 kill_standby() {
 	site_kill9 "$standby"
+	look_now
 	short 3000
 	site_start "$standby"
 	if ((RANDOM % 3 == 0)); then
@@ -56,6 +61,7 @@ kill_standby() {
 }
 kill_both() {
 	site_kill9 a b
+	look_now
 	local first=$active second=$standby
 	((RANDOM % 2)) || first=$standby second=$active
 	site_start $first
@@ -97,6 +103,7 @@ cut_and_kill() { # the active dies while the link is cut, and waits for its conf
 lose_active() {
 	local dead=$active
 	site_kill9 $active
+	look_now
 	short 300
 	order "$standby" deactivate clusterdomain "$(domain $active)" --yes
 	active=$standby

@@ -22,6 +22,7 @@ for ((round = 1; round <= rounds; round++)); do
 	fi
 	site_kill9 $active
 	mix_wait 3
+	((RANDOM % 2)) || flushed_is_committed
 
 	begin=$(now_ns)
 	order $standby deactivate clusterdomain "$(domain $active)" --yes

@@ -23,10 +23,12 @@ for ((round = 1; round <= (ROUNDS > 20 ? ROUNDS / 2 : (ROUNDS + 3) / 4); round++
 	to=$(now_ns)
 	probe a
 	expect_eq "acknowledged while the standby is dead" "$(mix_acked "$from" "$to")" 0
+	((round % 2)) || flushed_is_committed
 	site_start b
 	if ((round % 3 == 2)); then # once more, while it catches up
 		pause_ms "$(random_ms 5 300)"
 		site_kill9 b
+		((RANDOM % 2)) || flushed_is_committed
 		site_start b
 	fi
 	site_wait_in_sync a
