@@ -5,7 +5,8 @@
 # split: 2 ROUNDS
 # long: 780
 # Source, target or both are killed at a random moment while a standby that was replaced, or that the ring no longer
-# reaches, pulls under load: it always comes back, with everything that was acknowledged.
+# reaches, pulls under load: it always comes back, with everything that was acknowledged. Each round kills, and of
+# all kills at least half come while it pulls.
 . "$(dirname "$0")/../lib.sh"
 
 # Since its last start, which the log tells: a backlog that fills the ring must not make it flush all the time.
@@ -22,10 +23,23 @@ checkpoints_are_few() { # site
 # nothing, so a person must. Says what to type.
 needs_word() { [[ $(status a '.peers[0].text') = *"deactivate clusterdomain site-b"*activate* ]]; }
 
+kills=0 while_pulling=0
+pull_is_under_way() { [[ -e $WORK/b/replica/incoming/progress ]]; }
+kill_count() { # site...
+	kills=$((kills + 1))
+	! pull_is_under_way || while_pulling=$((while_pulling + 1))
+	site_kill9 "$@"
+}
+
 CONF_JOURNAL="size = 32M"
-CONF_LIMITS="checkpoint_entries = 2000"
+CONF_LIMITS=$'checkpoint_entries = 2000\ncatch_up_rate = 24M' # not over before it is killed
 sites_up
 dd if=/dev/urandom of="$(mnt a)/fill" bs=1M count=64 conv=fsync status=none
+overwrite() {
+	dd if=/dev/urandom of="$(mnt a)/fill" bs=32k count=400 oflag=direct conv=notrunc status=none
+}
+wait_for 60 "the journal does not reach back to the beginning" eval '
+	[[ $(status a .journal.first_seq) -gt 1 ]] || { overwrite; false; }'
 rounds=$(share_of $(((ROUNDS + 1) / 2)))
 for ((round = 1; round <= rounds; round++)); do
 	if ((round % 2)); then # nobody is told: writes wait until the empty replica is left out
@@ -46,17 +60,19 @@ for ((round = 1; round <= rounds; round++)); do
 		wait_for 10 "site b learns that it is inactive" eval '[[ $(status b ".inactive[]") = site-b ]]'
 		order a activate clusterdomain site-b
 	fi
-	for ((kill = RANDOM % 3; kill > 0; kill--)); do
-		pause_ms "$(random_ms 0 1500)"
-		site_kill9 b
-		((RANDOM % 3)) || site_check b >/dev/null
+	wait_for 40 "pulling has begun" pull_is_under_way
+	for ((kill = 1 + RANDOM % 2; kill > 0; kill--)); do
+		pause_ms "$(random_ms 0 1000)"
+		kill_count b
+		((RANDOM % 3)) || flushed_is_committed
 		site_start b
 	done
 	if ((RANDOM % 2)); then
-		pause_ms "$(random_ms 0 1500)"
+		pause_ms "$(random_ms 0 1000)"
 		both=$((RANDOM % 2))
 		# shellcheck disable=SC2046 # one or none
-		site_kill9 a $( ((!both)) || echo b)
+		kill_count a $( ((!both)) || echo b)
+		((RANDOM % 3)) || flushed_is_committed
 		mix_wait 3
 		b_first=$((RANDOM % 2))
 		((!both || !b_first)) || site_start b
@@ -78,4 +94,6 @@ for ((round = 1; round <= rounds; round++)); do
 	step "round $round: site b is back; $(status a '.peers[0].pull.bytes_sent // 0') bytes were pulled"
 done
 sites_stop_and_compare
+step "$while_pulling of $kills kills came while site b pulled"
+[[ $((2 * while_pulling)) -ge $kills ]] || fail "of $kills kills only $while_pulling came while site b pulled"
 made $((round - 1)) rounds
