@@ -24,7 +24,7 @@ stand_still() { # ms, site...
 		pause_ms "$(random_ms 0 400)"
 	done
 }
-for who in a "b a"; do
+for who in a b "b a"; do
 	mix_start a
 	pause_ms "$(random_ms 200 800)"
 	# shellcheck disable=SC2086 # one or two sites
