@@ -3,7 +3,7 @@
 # group: failover
 # budget: 180
 # A site that starts behind a cut link does not mount until the peer or a person confirms it: after an
-# order or a kill, with its peer in sync, left out, or promoted meanwhile.
+# order or a kill, with its peer in sync, left out, or promoted meanwhile; nor beside one that accepts and is mute.
 . "$(dirname "$0")/../lib.sh"
 
 confirming() { # site: it waits, however long, and says for what
@@ -49,6 +49,35 @@ for how in peer person kill; do
 	step "confirmed by the peer or a person: $how"
 done
 expect_eq "the file" "$(cat "$(mnt a)/file-2")" two
+
+# Somebody at the peer's address who accepts and never answers confirms nothing: before the handshake of TLS, or behind it.
+mkfifo "$WORK/silence"
+exec 9<>"$WORK/silence"
+for how in tcp tls; do
+	site_kill9 a b
+	if [[ $how = tcp ]]; then
+		in_site_bg b "$TOOLS/mute" listen "$(address b)"
+	else
+		BG_IN=$WORK/silence in_site_bg b openssl s_server -accept "$(address b)" -cert "$WORK/pki/site-b.pem" \
+			-key "$WORK/pki/site-b.key" -CAfile "$WORK/pki/ca.pem" -Verify 2
+	fi
+	mute=$BG
+	lines=$(wc -l <"$WORK/a/log")
+	pause_ms 300
+	site_start a
+	confirming a
+	pid_alive $mute || fail "what listens for site b has ended: $(cat "$WORK/bg-b.out")"
+	expect_match "what is said of it ($how)" "$(tail -n +$((lines + 1)) "$WORK/a/log")" \
+		"did not finish the handshake within"
+	[[ $how = tcp ]] || expect_match "what openssl says" "$(tr -d '\0' <"$WORK/bg-b.out")" "CIPHER is TLS_"
+	asks a
+	kill -9 $mute
+	wait $mute 2>/dev/null || true
+	site_start b
+	site_wait_active a
+	site_wait_in_sync a
+	step "a peer that accepts ($how) and never answers confirmed nothing"
+done
 
 # The record names it alone: it may have been overtaken nevertheless, by a word typed at the other site.
 order a deactivate clusterdomain site-b --yes
