@@ -8,13 +8,15 @@
  * filesystems that allocate late the room is taken at the write, too, so no other call can meet ENOSPC for data.
  *
  * The dynamic linker finds these before the C library's, for RocksDB as for everybody else in the process. They
- * are the same system calls for them, and so is every other error.
+ * hand each call on to whoever would have had it without them, the C library or what was loaded before it, and so
+ * every other error is theirs. What the libraries call before that is known is the system call itself.
  *
  * Failure modes: no room comes within the time that was given: ENOSPC, and what follows from it (I9). Somebody
  * takes what was given up: more is given up, until there is none.
  */
 #include "store_room.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -52,6 +54,49 @@ void store_room_guard(const char *dir, void (*make_way)(void *ctx, uint64_t byte
 	guard.ctx = ctx;
 	guard.patience_ns = patience_ns;
 	atomic_store(&guard.on, true);
+}
+
+/* Set once, before main(): the libraries that this program is linked with may have threads by then. */
+static struct {
+	_Atomic(ssize_t (*)(int, const void *, size_t)) write;
+	_Atomic(int (*)(const char *, int, ...)) open;
+	_Atomic(int (*)(const char *, const char *)) rename;
+} next;
+
+__attribute__((constructor)) static void find_next(void)
+{
+	ssize_t (*next_write)(int, const void *, size_t);
+	int (*next_open)(const char *, int, ...);
+	int (*next_rename)(const char *, const char *);
+
+	*(void **)&next_write = dlsym(RTLD_NEXT, "write");
+	*(void **)&next_open = dlsym(RTLD_NEXT, "open");
+	*(void **)&next_rename = dlsym(RTLD_NEXT, "rename");
+	atomic_store(&next.write, next_write);
+	atomic_store(&next.open, next_open);
+	atomic_store(&next.rename, next_rename);
+}
+
+static ssize_t plain_write(int fd, const void *buf, size_t count)
+{
+	ssize_t (*real)(int, const void *, size_t) = atomic_load(&next.write);
+
+	return real ? real(fd, buf, count) : syscall(SYS_write, fd, buf, count);
+}
+
+static int plain_open(const char *path, int flags, mode_t mode)
+{
+	int (*real)(const char *, int, ...) = atomic_load(&next.open);
+
+	return real ? real(path, flags, mode)
+		    : (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+static int plain_rename(const char *from, const char *to)
+{
+	int (*real)(const char *, const char *) = atomic_load(&next.rename);
+
+	return real ? real(from, to) : (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
 static bool is_guarded(int fd)
@@ -103,7 +148,7 @@ static bool is_full(long ret)
 
 ssize_t write(int fd, const void *buf, size_t count)
 {
-	ssize_t n = syscall(SYS_write, fd, buf, count);
+	ssize_t n = plain_write(fd, buf, count);
 	uint64_t until = 0;
 	bool ours;
 
@@ -112,7 +157,7 @@ ssize_t write(int fd, const void *buf, size_t count)
 	ours = is_guarded(fd);
 	errno = ENOSPC; /* not what looking has left */
 	while (ours && once_more(count, &until)) {
-		n = syscall(SYS_write, fd, buf, count);
+		n = plain_write(fd, buf, count);
 		ours = is_full(n);
 	}
 	return n;
@@ -125,38 +170,38 @@ int open_with_room(const char *path, int flags, ...)
 	mode_t mode = 0;
 	bool ours;
 	va_list ap;
-	long fd;
+	int fd;
 
 	if (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) {
 		va_start(ap, flags);
 		mode = va_arg(ap, mode_t);
 		va_end(ap);
 	}
-	fd = syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+	fd = plain_open(path, flags, mode);
 	if (!is_full(fd))
-		return (int)fd;
+		return fd;
 	ours = is_guarded_name(path);
 	errno = ENOSPC;
 	while (ours && once_more(NAME_BYTES, &until)) {
-		fd = syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+		fd = plain_open(path, flags, mode);
 		ours = is_full(fd);
 	}
-	return (int)fd;
+	return fd;
 }
 
 int rename(const char *from, const char *to)
 {
-	long r = syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+	int r = plain_rename(from, to);
 	uint64_t until = 0;
 	bool ours;
 
 	if (!is_full(r))
-		return (int)r;
+		return r;
 	ours = is_guarded_name(to);
 	errno = ENOSPC;
 	while (ours && once_more(NAME_BYTES, &until)) {
-		r = syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+		r = plain_rename(from, to);
 		ours = is_full(r);
 	}
-	return (int)r;
+	return r;
 }

@@ -8,9 +8,11 @@
  * FILE holds three numbers of eight bytes, in the machine's order, and is mapped: which call is to fail (0:
  * none), the errno, and how many calls there were. What failed is appended to FILE.log as one line, the call and
  * the path. Counted are write, pwrite, pwritev, pwritev2, fsync, fdatasync, sync_file_range, fallocate,
- * ftruncate, rename*, link, unlink*, mkdir* and opens with O_CREAT, of DIR and whatever is below it, but for
- * RocksDB's own log, which nothing depends on; with FAIL_IO_MATCH only those whose line fnmatch(3) finds in it; with
- * FAIL_IO_STAYS all from the N-th on fail. A call that fails does nothing. Any thread; owns the mapping.
+ * ftruncate, rename*, link, unlink*, mkdir* and opens with O_CREAT (reopen* with O_APPEND), of DIR and whatever is below it,
+ * but for RocksDB's own log, which nothing depends on; with FAIL_IO_READS those that read in place of them: read, pread,
+ * preadv and fread_unlocked, by which RocksDB reads its MANIFEST. With FAIL_IO_MATCH only those whose line
+ * fnmatch(3) finds in it; with FAIL_IO_STAYS all from the N-th on fail. A call that fails does nothing. Any thread;
+ * owns the mapping.
  */
 #undef _FILE_OFFSET_BITS /* both names of each call are defined here: they are the same on 64 bits */
 #include <dlfcn.h>
@@ -29,6 +31,8 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#undef fread_unlocked /* a macro, too, where the compiler optimises */
 
 struct control {
 	uint64_t at, error;
@@ -67,14 +71,19 @@ static void tell(const char *what)
 	close(fd);
 }
 
-static bool path_fails(const char *call, const char *path)
+static bool counts(bool reads)
+{
+	return control && control->at && reads == (getenv("FAIL_IO_READS") != NULL);
+}
+
+static bool path_fails_of(bool reads, const char *call, const char *path)
 {
 	char line[PATH_MAX + 64];
 	size_t len = dir ? strlen(dir) : 0;
 	uint64_t n;
 
-	if (!control || !control->at || strncmp(path, dir, len) ||
-		(path[len] && path[len] != '/') || strstr(path, "/meta/LOG"))
+	if (!counts(reads) || strncmp(path, dir, len) || (path[len] && path[len] != '/') ||
+		strstr(path, "/meta/LOG"))
 		return false;
 	snprintf(line, sizeof(line), "%s %s", call, path + len);
 	if (getenv("FAIL_IO_MATCH") && fnmatch(getenv("FAIL_IO_MATCH"), line, 0))
@@ -87,13 +96,18 @@ static bool path_fails(const char *call, const char *path)
 	return true;
 }
 
-static bool fd_fails(const char *call, int fd)
+static bool path_fails(const char *call, const char *path)
+{
+	return path_fails_of(false, call, path);
+}
+
+static bool fd_fails_of(bool reads, const char *call, int fd)
 {
 	int saved = errno;
 	char link[64], path[PATH_MAX];
 	ssize_t n;
 
-	if (!control || !control->at)
+	if (!counts(reads))
 		return false;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof(path) - 1);
@@ -101,7 +115,17 @@ static bool fd_fails(const char *call, int fd)
 	if (n < 0)
 		return false;
 	path[n] = '\0';
-	return path_fails(call, path);
+	return path_fails_of(reads, call, path);
+}
+
+static bool fd_fails(const char *call, int fd)
+{
+	return fd_fails_of(false, call, fd);
+}
+
+static bool read_fails(const char *call, int fd)
+{
+	return fd_fails_of(true, call, fd);
 }
 
 static bool at_fails(const char *call, int dirfd, const char *path)
@@ -109,7 +133,7 @@ static bool at_fails(const char *call, int dirfd, const char *path)
 	char link[64], full[2 * PATH_MAX];
 	ssize_t n;
 
-	if (!control || !control->at)
+	if (!counts(false))
 		return false;
 	if (path[0] == '/' || dirfd == AT_FDCWD)
 		return path_fails(call, path);
@@ -155,6 +179,33 @@ ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off64_t off, int fla
 }
 ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 	__attribute__((alias("pwritev64v2")));
+
+ssize_t read(int fd, void *buf, size_t n)
+{
+	REAL(read, ssize_t, int, void *, size_t);
+	return read_fails("read", fd) ? -1 : real(fd, buf, n);
+}
+
+ssize_t pread64(int fd, void *buf, size_t n, off64_t off)
+{
+	REAL(pread64, ssize_t, int, void *, size_t, off64_t);
+	return read_fails("pread", fd) ? -1 : real(fd, buf, n, off);
+}
+ssize_t pread(int fd, void *buf, size_t n, off_t off) __attribute__((alias("pread64")));
+
+ssize_t preadv64(int fd, const struct iovec *iov, int n, off64_t off)
+{
+	REAL(preadv64, ssize_t, int, const struct iovec *, int, off64_t);
+	return read_fails("preadv", fd) ? -1 : real(fd, iov, n, off);
+}
+ssize_t preadv(int fd, const struct iovec *iov, int n, off_t off)
+	__attribute__((alias("preadv64")));
+
+size_t fread_unlocked(void *buf, size_t size, size_t n, FILE *f)
+{
+	REAL(fread_unlocked, size_t, void *, size_t, size_t, FILE *);
+	return read_fails("fread", fileno(f)) ? 0 : real(buf, size, n, f);
+}
 
 int fsync(int fd)
 {
@@ -236,7 +287,9 @@ int mkdirat(int dirfd, const char *path, mode_t mode)
 	return at_fails("mkdirat", dirfd, path) ? -1 : real(dirfd, path, mode);
 }
 
-/* open() and openat(); the mode is there with O_CREAT and O_TMPFILE alone. */
+/* open() and openat(); the mode is there with O_CREAT and O_TMPFILE alone. What may go on behind what is there is
+ * a call of its own name. */
+#define OPEN_NAME(flags, name) ((flags)&O_APPEND ? "re" name : name)
 #define MODE_ARG(flags)                                                                            \
 	mode_t mode = 0;                                                                           \
 	if ((flags)&O_CREAT || ((flags)&O_TMPFILE) == O_TMPFILE) {                                 \
@@ -250,7 +303,9 @@ int open64(const char *path, int flags, ...)
 {
 	MODE_ARG(flags)
 	REAL(open64, int, const char *, int, ...);
-	return flags & O_CREAT && path_fails("open", path) ? -1 : real(path, flags, mode);
+	return flags & O_CREAT && path_fails(OPEN_NAME(flags, "open"), path)
+		       ? -1
+		       : real(path, flags, mode);
 }
 int open(const char *path, int flags, ...) __attribute__((alias("open64")));
 
@@ -258,7 +313,8 @@ int openat64(int dirfd, const char *path, int flags, ...)
 {
 	MODE_ARG(flags)
 	REAL(openat64, int, int, const char *, int, ...);
-	return flags & O_CREAT && at_fails("openat", dirfd, path) ? -1
-								  : real(dirfd, path, flags, mode);
+	return flags & O_CREAT && at_fails(OPEN_NAME(flags, "openat"), dirfd, path)
+		       ? -1
+		       : real(dirfd, path, flags, mode);
 }
 int openat(int dirfd, const char *path, int flags, ...) __attribute__((alias("openat64")));

@@ -8,11 +8,16 @@
 # N-th call fails with EIO or ENOSPC, in a short script: start, writes and overwrites, checkpoints, the other side
 # out and in again; for the puller a fresh replica that pulls. What failed on the way to durability ends in a
 # new start (I9) or in a start that is refused; then the daemon runs without the fault, both are in sync again,
-# nothing that was acknowledged is lost, and both are clean and equal.
+# nothing that was acknowledged is lost, and both are clean and equal. At last those are aimed at that stand for what
+# passes through the program's own write(), open() and rename() (store_room.c).
+#
+# The same with the calls that read, from its start on: what is read meanwhile is right or an error, and afterwards
+# nothing is wrong and nothing lost.
 #
 #	SAMPLE=n      so many N at random for each role (in proportion to ROUNDS); 0: N = 1, 2, ... until none is hit,
 #	              which is what CI_LONG=1 does
 #	MATCH='fsync /ring*'   only calls like this count, as the lines above the failures name them
+#	READS=1, READS=      only those that read, none of those
 #	ROLE=, AT=, ERROR=   this role (active|standby|puller), call and errno (EIO|ENOSPC) alone
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../settle.sh"
@@ -39,10 +44,11 @@ arm() { # site N errno
 	rm -f "$FAULT" "$FAULT.log"
 	{ le64 "$2" && le64 $number && le64 0; } >"$FAULT"
 	[[ -z ${MATCH:-} ]] || export FAIL_IO_MATCH=$MATCH
+	[[ -z ${READS:-} ]] || export FAIL_IO_READS=1
 	SITE_ENV[$1]="LD_PRELOAD=$TOOLS/failio.so FAIL_IO=$FAULT FAIL_IO_DIR=$(replica_of "$1")"
 	SITE_ENV[$1]+=" ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0" # a sanitizer wants to be first
 	site_start "$1"
-	unset "SITE_ENV[$1]" FAIL_IO_MATCH
+	unset "SITE_ENV[$1]" FAIL_IO_MATCH FAIL_IO_READS
 }
 calls() { od -An -tu8 -j16 -N8 "$FAULT" | tr -d ' '; }
 hit() { [[ -e $FAULT.log ]]; }
@@ -51,6 +57,15 @@ ends() { hit || ! site_alive "$site"; }
 ready() { ends || { is_serving "$active" && [[ $(status "$active" '"\(.in_sync|length) \(.peers[0].state)"') = "2 in-sync" ]]; }; }
 checkpoint() { "$TOOLS/say" "$WORK/$1/run/$VOLUME.sock" checkpoint >/dev/null 2>&1 || true; }
 
+# What was written before the first fault: from the disk, not from the kernel's cache.
+read_fill() { dd if="$(mnt "$active")/fill" bs=1M iflag=direct status=none 2>>"$WORK/fill.out" | sha256sum; }
+fill_right_or_error() {
+	local now
+	if now=$(read_fill); then
+		expect_eq "what is read while a call that reads fails" "$now" "$FILL"
+	fi
+}
+
 # The script; each step of it is left out when the call has failed.
 script() { # role
 	wait_for 40 "the script's beginning" ready
@@ -58,6 +73,7 @@ script() { # role
 	ends || pause_ms 250
 	ends || checkpoint "$site"
 	ends || pause_ms 150
+	[[ -z ${READS:-} ]] || fill_right_or_error
 	if ! ends && [[ $1 != puller ]]; then
 		ctl "$active" deactivate clusterdomain "$(others_domain)" --yes >>"$WORK/words.out" 2>&1 || true
 		pause_ms 100
@@ -66,6 +82,7 @@ script() { # role
 	fi
 	ends || checkpoint "$site"
 	ends || pause_ms 200
+	[[ -z ${READS:-} ]] || fill_right_or_error
 }
 
 # The ring must not reach back for this.
@@ -86,13 +103,19 @@ overwrite() {
 }
 
 # What failed is seen where it must be: all but what only gives room back, paces, or is made again.
-noticed() { # site deaths-before
+noticed() { # site deaths-before errno
 	local what
+	[[ -z ${READS:-} ]] || return 0 # by who reads
 	what=$(cat "$FAULT.log")
+	case $3:$what in
+	# Makes room and tries again (store_room.c; record and facts are written anew as a whole).
+	'ENOSPC:write /meta/'* | 'ENOSPC:open /meta/'* | 'ENOSPC:rename /meta/'* | ENOSPC:*' /record'* | ENOSPC:*' /facts'*) return 0 ;;
+	esac
 	case $what in
 	sync_file_range* | unlink* | fallocate*) return 0 ;;
-	# What RocksDB allocated ahead and gives back when it closes a file.
-	'ftruncate /meta/'*) return 0 ;;
+	# What RocksDB allocated ahead and gives back when it closes a file, and when it opens the last log of its own,
+	# in which there is nothing.
+	'ftruncate /meta/'* | 'reopen /meta/'*.log) return 0 ;;
 	# A note of its for people, and the directory, which it syncs for that note too.
 	*' /meta/OPTIONS-'* | *' /meta/LOG'* | 'fsync /meta') return 0 ;;
 	esac
@@ -101,20 +124,23 @@ noticed() { # site deaths-before
 		tail -n +'"$from"' "$WORK/'"$1"'/log" | grep -qE "pulling is broken off|an earlier write had failed"'
 }
 
-# The workload's end, wherever it was; its mount may have gone before it had opened anything (status 2).
+# The workload's end, wherever it was; its mount may have gone before it had opened anything (status 2), and it may
+# have been told that a disk is full (status 1).
 mix_end() {
 	local name
 	[[ -n ${LOAD[tree]:-} ]] || return 0
 	kill -TERM "${LOAD[tree]}" "${LOAD[blocks]:-${LOAD[tree]}}" 2>/dev/null || true
 	for name in tree blocks; do
-		[[ -z ${LOAD[$name]:-} ]] || load_wait "$name" 0 3 "$(began "$name" || echo 2)"
+		[[ -z ${LOAD[$name]:-} ]] || load_wait "$name" 0 3 "$(began "$name" || echo 2)" "$(told_full "$name" && echo 1)"
 	done
 	mix_verify "$active"
 }
 began() { ! tail -n 6 "$WORK/$1.out" 2>/dev/null | grep -q '^load: thread .*: No such file or directory' || return 1; echo 0; }
 
+told_full() { [[ $error = ENOSPC ]] && tail -n 6 "$WORK/$1.out" 2>/dev/null | grep -q 'No space left on device'; }
+
 one_fault() { # role N errno; status 1 when the script has fewer calls
-	local role=$1 died from
+	local role=$1 error=$3 died from
 	standby=$(other "$active")
 	site=$standby
 	[[ $role != active ]] || site=$active
@@ -137,12 +163,47 @@ one_fault() { # role N errno; status 1 when the script has fewer calls
 		mix_end
 		return 1
 	fi
-	noticed "$site" "$died"
+	noticed "$site" "$died" "$3"
 	site_end "$site"
 	((RANDOM % 2)) || flushed_is_committed
 	settle 60
 	mix_end
+	expect_eq "what is read afterwards" "$(read_fill)" "$FILL"
 	step "$role: call $2 failed with $3: $(cat "$FAULT.log"); $(($(dies "$site") - died)) new starts; verified"
+}
+
+an_error() { [[ -z ${READS:-} ]] && ((RANDOM % 4 == 0)) && echo ENOSPC || echo EIO; }
+
+# Only calls like this, of which there must be some: nothing may stand between a fault and them unnoticed.
+aimed() { # role match
+	local MATCH=$2 n=0
+	if ((SAMPLE)); then
+		one_fault "$1" $((RANDOM % 4 + 1)) "$(an_error)" || one_fault "$1" 1 "$(an_error)" || fail "no '$2' of the $1"
+		return
+	fi
+	while one_fault "$1" $((n + 1)) "$(an_error)"; do n=$((n + 1)); done
+	((n)) || fail "no '$2' of the $1"
+	settle_compare
+	step "$1: all $n calls '$2' failed, one at a time"
+}
+
+role_faults() { # role
+	local all=400 done=0 n at
+	for ((n = 1; SAMPLE == 0 || n <= SAMPLE; n++)); do
+		at=$n
+		((SAMPLE == 0)) || at=$((RANDOM % all + 1))
+		if one_fault "$1" "${AT:-$at}" "${ERROR:-$(an_error)}"; then
+			done=$((done + 1))
+		else
+			((SAMPLE)) || break
+			all=$(calls)
+		fi
+		((n % 10)) || settle_compare
+		[[ -z ${AT:-} || -n ${MATCHES:-} ]] || break
+	done
+	[[ $done -gt 0 || -n ${AT:-} ]] || fail "no call of the $1 failed"
+	settle_compare
+	step "$1: $done calls${READS:+ that read} failed, one at a time"
 }
 
 # A workload whose mount has gone must not go on in the directory below.
@@ -156,28 +217,30 @@ sites_start
 step "both sites are up"
 active=a standby=b
 dd if=/dev/urandom of="$(mnt a)/fill" bs=1M count=8 oflag=direct status=none
+FILL=$(sha256sum <"$(mnt a)/fill")
 mix_start a # so that there is something to verify, also when the first fault comes before a workload has begun
 pause_ms 300
 mix_stop
-for role in $ROLES; do
-	all=400
-	done=0
-	for ((n = 1; SAMPLE == 0 || n <= SAMPLE; n++)); do
-		at=$n
-		((SAMPLE == 0)) || at=$((RANDOM % all + 1))
-		error=EIO
-		((RANDOM % 4)) || error=ENOSPC
-		if one_fault "$role" "${AT:-$at}" "${ERROR:-$error}"; then
-			done=$((done + 1))
-		else
-			((SAMPLE)) || break
-			all=$(calls)
-		fi
-		((n % 10)) || settle_compare
-		[[ -z ${AT:-} || -n ${MATCHES:-} ]] || break
+all_roles() {
+	local role
+	for role in $ROLES; do
+		role_faults "$role"
 	done
-	[[ $done -gt 0 || -n ${AT:-} ]] || fail "no call of the $role failed"
-	settle_compare
-	step "$role: $done calls failed, one at a time"
-done
+}
+if [[ -z ${READS+x} ]]; then
+	all_roles
+	READS=1
+	all_roles
+	unset READS
+else
+	all_roles
+fi
+if [[ -z ${MATCH:-}${ROLE:-}${AT:-} ]]; then
+	for call in 'write /meta/*' 'open /meta/*' 'rename /meta/CURRENT' 'write /record.new' 'rename /record'; do
+		((SAMPLE == 0)) || ROLES=$( ((RANDOM % 2)) && echo active || echo standby)
+		for role in ${ROLES/puller/}; do
+			aimed "$role" "$call"
+		done
+	done
+fi
 sites_stop_and_compare
