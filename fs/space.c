@@ -144,12 +144,15 @@ static void space_done(struct job *j)
 	struct volume *v = j->v;
 	struct space *s = &v->space;
 	bool was = s->data_full;
+	struct err e = {0};
 
 	s->busy = false;
 	s->looked_ns = clock_mono_ns();
 	if (s->run.code)
 		volume_die(v, "allocating data segments of epoch %u failed: %s", s->run.epoch.num,
 			strerror(-s->run.code));
+	if (store_failed(v->store, &e)) /* on a standby nobody else asks before it flushes */
+		volume_die(v, "%s", e.msg);
 	if (s->run.want && epoch_equal(s->run.epoch, s->epoch)) {
 		s->upto = MAX(s->upto, s->run.at);
 		s->data_full = s->run.full && s->upto < s->want;

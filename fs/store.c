@@ -390,7 +390,13 @@ uint64_t store_written_bytes(const struct store *s)
 	return atomic_load_explicit(&s->written_bytes, memory_order_relaxed);
 }
 
-/* A failure is no harm: it is asked for again, and the options file that it may not have room for is unused. */
+/* RocksDB writes its MANIFEST for it, and then a file of its options, which nobody reads. On a full disk nothing
+ * is lost: what it knows it writes whole the next time, and it is asked again. */
+static bool is_harmless(const char *text)
+{
+	return strstr(text, "/OPTIONS-") || strstr(text, "No space left");
+}
+
 void store_set_compaction(struct store *s, bool on)
 {
 	const char *const key = "disable_auto_compactions", *const value = on ? "false" : "true";
@@ -399,7 +405,9 @@ void store_set_compaction(struct store *s, bool on)
 	if (s->compaction == on)
 		return;
 	rocksdb_set_options(s->db, 1, &key, &value, &text);
-	if (text)
+	if (text && !is_harmless(text))
+		store_fail(s, "switching compactions", text);
+	else if (text)
 		rocksdb_free(text);
 	else
 		s->compaction = on;

@@ -100,7 +100,8 @@ uint64_t store_unflushed_bytes(const struct store *s);
 /* What txn_write() counted since the store was opened; never falls. */
 uint64_t store_written_bytes(const struct store *s);
 /* Compactions by itself, or none: each needs room for what it rewrites, and one that finds none fails the
- * store. One thread at a time; not the one that writes, as it may write a file. */
+ * store. One thread at a time; not the one that writes, as it may write a file. What failed in that is in
+ * store_failed() then, but for a full disk: it is asked for again. */
 void store_set_compaction(struct store *s, bool on);
 /* e->code: -EBADMSG where RocksDB met a damaged block, otherwise -EIO. */
 bool store_failed(struct store *s, struct err *e);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -189,6 +191,34 @@ Test(store, a_damaged_block_is_found_by_verify)
 	}
 	cr_assert(store_failed(s, &e));
 	cr_assert_eq(e.code, -EBADMSG, "damage, not an error of the disk: %s", e.msg);
+	store_close(s);
+}
+
+/* No file may grow beyond so many bytes. */
+static void files_end_at(rlim_t bytes)
+{
+	struct rlimit r;
+
+	signal(SIGXFSZ, SIG_IGN);
+	cr_assert_eq(getrlimit(RLIMIT_FSIZE, &r), 0);
+	r.rlim_cur = bytes;
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &r), 0);
+}
+
+Test(store, a_manifest_that_cannot_be_written_for_switching_compactions_is_final)
+{
+	struct store *s = open_store(0);
+	struct err e = {0};
+	char key[16384];
+
+	memset(key, 'k', sizeof(key) - 1);
+	key[sizeof(key) - 1] = '\0';
+	put(s, key, "flushed"); /* the MANIFEST names the least and the largest key of each file */
+	flush(s);
+	files_end_at(16384); /* more than the options that are written behind it have */
+	store_set_compaction(s, false);
+	cr_assert(store_failed(s, &e));
+	cr_assert(strstr(e.msg, "MANIFEST"), "%s", e.msg);
 	store_close(s);
 }
 
