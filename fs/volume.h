@@ -35,7 +35,8 @@ struct payload_pool *volume_pool(struct volume *v);
 /*
  * Takes an OP_WRITE whose bytes found no room in the pool: they are written to the scratch file
  * (bytes are copied; len at most WRITE_SIZE_MAX) and the op is queued, its edges merged, when there
- * is room again. Never waits for memory or the peer. -ENOSPC when the scratch file cannot grow.
+ * is room again. Never waits for memory or the peer. -ENOSPC when that would take the reserve
+ * of the disk (space_meta_reserve()), or the scratch file cannot grow.
  */
 int volume_park(struct volume *v, struct op *op, const void *bytes);
 /* The kernel's last reference to an inode is gone (forget). Any thread. */

@@ -319,7 +319,7 @@ struct volume {
 	/* parked writes; under park_mutex */
 	pthread_mutex_t park_mutex;
 	int scratch_fd;
-	uint64_t scratch_end;
+	uint64_t scratch_end, scratch_coming; /* bytes; the second: taken and not written yet */
 	struct parked *parked, **parked_tail;
 	unsigned nparked, scratch_users;
 	struct job unpark_job;

@@ -6,7 +6,8 @@
  * back when the payload pool has room again.
  *
  * Failure modes: a job's own error is in the job; the threads cannot fail. Parked bytes live in an
- * unlinked file, so a crash leaves nothing; they were never acknowledged.
+ * unlinked file, so a crash leaves nothing; they were never acknowledged. On a disk where they would take the
+ * reserve, ENOSPC (I8).
  */
 #include "volume_impl.h"
 
@@ -175,46 +176,98 @@ void op_send_to_helper(struct volume *v, struct op *op)
 
 /* --- parked writes --- */
 
-int volume_park(struct volume *v, struct op *op, const void *bytes)
+/*
+ * The scratch file takes room of the disk that the metadata flush into and other volumes write to: what is parked
+ * leaves them the reserve, and what has come back gives its room back, but for the beginning of the file. (Where
+ * there are always some parked the file's end only grows.)
+ */
+#define SCRATCH_KEEP (64ull << 20) /* bytes */
+
+static uint64_t scratch_bytes(uint64_t len)
 {
-	struct parked *p = calloc(1, sizeof(*p));
-	uint64_t at;
+	return (len + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
+}
 
-	if (!p)
-		return -ENOMEM;
+static void scratch_give_back(struct volume *v, uint64_t at, uint64_t len)
+{
+	if (at + len > SCRATCH_KEEP &&
+		fallocate(v->scratch_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
+			(off_t)scratch_bytes(len)))
+		log_debug("the scratch file keeps its room: %s", strerror(errno));
+}
+
+/* A place for so many bytes; what others have got and not written yet counts as taken. */
+static int scratch_take(struct volume *v, uint64_t len, uint64_t *ret_at)
+{
+	int r = 0;
+
 	pthread_mutex_lock(&v->park_mutex);
-	if (!v->nparked && !v->scratch_users)
-		v->scratch_end = 0;
-	at = v->scratch_end;
-	v->scratch_end += op->len;
-	v->scratch_users++;
+	if (space_free_bytes(v) < space_meta_reserve(v) + v->scratch_coming + len) {
+		r = -ENOSPC;
+	} else {
+		if (!v->nparked && !v->scratch_users)
+			v->scratch_end = 0;
+		*ret_at = v->scratch_end;
+		v->scratch_end += scratch_bytes(len);
+		v->scratch_coming += len;
+		v->scratch_users++;
+	}
 	pthread_mutex_unlock(&v->park_mutex);
+	return r;
+}
 
-	for (uint64_t done = 0; done < op->len;) {
-		ssize_t n = pwrite(v->scratch_fd, (const char *)bytes + done, op->len - done,
-			(off_t)(at + done));
+static int scratch_write(struct volume *v, const void *bytes, uint64_t len, uint64_t at)
+{
+	/* Exactly so much: xfs would allocate ahead of a file that grows. */
+	if (fallocate(v->scratch_fd, FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)scratch_bytes(len)) &&
+		errno != EOPNOTSUPP)
+		return -errno;
+	for (uint64_t done = 0; done < len;) {
+		ssize_t n = pwrite(
+			v->scratch_fd, (const char *)bytes + done, len - done, (off_t)(at + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0) {
-			int r = n < 0 ? -errno : -EIO;
-
-			pthread_mutex_lock(&v->park_mutex);
-			v->scratch_users--;
-			pthread_mutex_unlock(&v->park_mutex);
-			free(p);
-			return r;
-		}
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
 		done += (uint64_t)n;
 	}
+	return 0;
+}
+
+int volume_park(struct volume *v, struct op *op, const void *bytes)
+{
+	struct parked *p = calloc(1, sizeof(*p));
+	uint64_t at = 0;
+	int r;
+
+	if (!p)
+		return -ENOMEM;
+	r = scratch_take(v, op->len, &at);
+	if (r) {
+		free(p);
+		return r;
+	}
+	r = scratch_write(v, bytes, op->len, at);
+	if (r)
+		scratch_give_back(v, at, op->len);
 	p->op = op;
 	p->at = at;
 	p->len = (uint32_t)op->len;
 	pthread_mutex_lock(&v->park_mutex);
-	*v->parked_tail = p;
-	v->parked_tail = &p->next;
-	v->nparked++;
+	v->scratch_coming -= op->len;
+	if (r) {
+		v->scratch_users--;
+	} else {
+		*v->parked_tail = p;
+		v->parked_tail = &p->next;
+		v->nparked++;
+	}
 	pthread_mutex_unlock(&v->park_mutex);
+	if (r) {
+		free(p);
+		return r;
+	}
 	atomic_store(&v->room, true);
 	loop_wake(v->loop);
 	return 0;
@@ -266,6 +319,7 @@ static void unpark_run(struct job *j)
 		if (!payload)
 			return; /* the pool calls when it has room */
 		unpark_one(v, p, payload);
+		scratch_give_back(v, p->at, p->len);
 		pthread_mutex_lock(&v->park_mutex);
 		v->parked = p->next;
 		if (!v->parked)

@@ -8,7 +8,8 @@
 . "$(dirname "$0")/../lib.sh"
 
 CONF_JOURNAL="size = 32M"
-CONF_LIMITS="memtable = 4M"
+CONF_LIMITS=$'memtable = 4M\npayload_memory = 8M'
+RESERVE_KIB=$(((4 + 2 * (4 / 4 + 8)) * 1024)) # space_meta_reserve() of that memtable
 DISK_MIB=448
 work_new
 net_new
@@ -44,6 +45,13 @@ step "both sites are up on disks of $DISK_MIB MiB: $(df --output=fstype "$WORK/a
 
 m=$(mnt a)
 free_kib() { df -k --output=avail "$WORK/$1/disk" | tail -n 1 | tr -d ' '; }
+meta_kib() { du -sk "$(replica_of "$1")/meta" | cut -f1; }
+# Nobody takes the last for data: it is there for metadata, which may have had some of it since.
+reserve_left() { # site, what, KiB of metadata before
+	local free
+	free=$(($(free_kib "$1") + $(meta_kib "$1") - $3))
+	[[ $free -ge $RESERVE_KIB ]] || fail "$2: site $1 has $free KiB left, less than the reserve of $RESERVE_KIB KiB"
+}
 is_full() { [[ $(status "$1" .space.full) = true ]]; }
 has_room() { [[ $(status "$1" .space.full) = false ]]; }
 fill_disk() { # site: to the last block, and once more with what was given back meanwhile
@@ -110,13 +118,54 @@ readable() { [[ $(sha256sum <"$m/keep") = "$sum" ]]; }
 
 # The volume fills its own disks: more than they have was promised by its size.
 mark
+before=("$(meta_kib a)" "$(meta_kib b)")
 until_full big
+reserve_left a "full by its own data" "${before[0]}"
+reserve_left b "full by its own data" "${before[1]}"
 daemons_live
 step "full by its own data: $(stat -c %s "$m/big") bytes, $(free_kib a) and $(free_kib b) KiB free"
 readable || fail "keep has changed"
 rm "$m/big"
 write_soon again 64
 rm "$m/again"
+daemons_live
+
+# Writes that wait for a silent peer are parked on the disk when they have no memory; they leave the reserve alone.
+mark
+dd if=/dev/urandom of="$m/parked" bs=1M count=128 conv=fsync status=none
+mkdir "$WORK/a/disk/other"
+fallocate -l $((($(free_kib a) - RESERVE_KIB) / 1024 - 40))M "$WORK/a/disk/other/1"
+meta_before=$(meta_kib a)
+link_cut
+writers=()
+for ((i = 0; i < 128; i++)); do
+	dd if="$m/keep" of="$m/parked" bs=1M count=1 seek=$i conv=notrunc oflag=direct status=none 2>>"$WORK/parked.out" &
+	writers+=($!)
+done
+count_waiting() {
+	local pid n=0
+	for pid in "${writers[@]}"; do
+		! pid_alive "$pid" || n=$((n + 1))
+	done
+	echo $n
+}
+wait_for 30 "some hear that there is no room" eval '[[ $(count_waiting) -lt 100 ]]'
+pause_ms 500
+waiting=$(count_waiting)
+reserve_left a "with parked writes" "$meta_before"
+[[ $waiting -ge 16 ]] || fail "only $waiting writes wait"
+step "of 128 writes $waiting wait, $(free_kib a) KiB are free, $RESERVE_KIB are the reserve"
+link_heal
+for pid in "${writers[@]}"; do
+	wait "$pid" && waiting=$((waiting - 1)) || true
+done
+expect_eq "of those that waited and failed" "$waiting" 0
+expect_eq "who heard of something else" "$(grep -cv "No space left on device" "$WORK/parked.out" || true)" 0
+rm "$m/parked"
+free_disk a
+write_soon again 64
+rm "$m/again"
+readable || fail "keep has changed"
 daemons_live
 
 # Somebody else fills it, under data.
