@@ -26,6 +26,16 @@ for s in a b; do cp "$WORK/$s/conf" "$WORK/$s/volumes/$VOLUME.conf"; done
 expect_match "a dry run" "$("$BIN/tandem-agent" --config "$WORK/a/volumes/agent.conf" --dry-run)" \
 	"^$VOLUME: would be started$"
 expect_eq "daemons after a dry run" "$(daemon_of a)" ""
+wrong=$WORK/a/volumes/wrong
+{ cat "$WORK/a/volumes/agent.conf" && echo "colour = blue"; } >"$wrong"
+expect_fail "$BIN/tandem-agent" --config "$wrong"
+expect_eq "the status for a wrong configuration file" "$STATUS" 78
+expect_match "a wrong configuration file" "$OUT" "$wrong:$(wc -l <"$wrong"): .*unknown key 'colour'"
+expect_fail "$BIN/tandem-agent" --config "$WORK/a/volumes/missing"
+expect_eq "the status for a missing configuration file" "$STATUS" 78
+expect_fail "$BIN/tandem-agent" --colour
+expect_eq "the status for a wrong option" "$STATUS" 2
+rm "$wrong"
 agent_start a
 agent_start b
 site_wait_active a
