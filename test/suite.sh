@@ -29,15 +29,27 @@ CRITERION_OPTS=${CRITERION_OPTS:-}
 SIM_STEPS=${SIM_STEPS:-100000}
 SIM_SEEDS=${SIM_SEEDS:-20}
 SAN_SIM_STEPS=${SAN_SIM_STEPS:-20000}
-# Every test that kills. SAN_ROUNDS=40 are ten rounds or more of each: standby-killed makes one of four.
+# Of the tests that kill those that take little; with CI_LONG all of them, and what stops or hangs besides.
+# SAN_ROUNDS=40 are ten rounds or more of each: standby-killed makes one of four, and a test without rounds is repeated.
 SAN_ROUNDS=${SAN_ROUNDS:-5}
 san_system='kill-active both-killed pull-kill moments failover standby-killed orphans stale-mount recovering no-exec'
-san_system_long='chaos split hang resync sigterm demote-force standby-stopped power-loss bad-sector repair
-holder-kill holder-kill-fsync holder-kill-read holder-aborts ack-fsync'
+san_system_long='split hang sigterm standby-stopped holder-kill-fsync'
+# Those that call what ends a daemon, an agent or the power of a site without asking it, by themselves or by another
+# one that they read in.
+tests_that_kill() {
+	grep -lE '^[^#]*\b(site_kill9|site_end|power_cut|agent_kill|kill -(9|KILL))\b' test/system/*.sh |
+		sed 's|.*/||; s|\.sh$||' | while read -r name; do
+		case $name in
+		soak) ;; # it measures memory, and a sanitizer's is not the program's
+		kube-*) ;; # whole clusters; some of them are in race_system_long
+		*) echo "$name" ;;
+		esac
+	done
+}
 race_system='kill-active failover'
 race_system_long='moments pull-kill chaos repair resync holder-kill holder-kill-fsync holder ack-fsync agent agent-failover nodes create kube-domains kube-worst-day'
 RACE_SYSTEM=${RACE_SYSTEM:-$race_system${CI_LONG:+ $race_system_long}}
-SAN_SYSTEM=${SAN_SYSTEM:-$san_system${CI_LONG:+ $san_system_long}}
+SAN_SYSTEM=${SAN_SYSTEM:-$san_system${CI_LONG:+ $san_system_long $(tests_that_kill)}}
 FUZZ_SECONDS=${FUZZ_SECONDS:-10}
 MAX_SKIPS=${MAX_SKIPS:-0}
 SIM_SEED=${SIM_SEED:-1}
@@ -292,7 +304,7 @@ run_group() {
 			# The tests look for the sanitizers' reports themselves.
 			# shellcheck disable=SC2086 # several names in one variable
 			# Seeds of power cuts as many as rounds: in a normal build there are more.
-			B=$B-asan ROUNDS=$SAN_ROUNDS SEEDS=$SAN_ROUNDS SLOWER=2 \
+			B=$B-asan ROUNDS=$SAN_ROUNDS SEEDS=$SAN_ROUNDS SLOWER=2 REPEAT=${CI_LONG:+10} \
 				run_counted san-system "${SAN_ROUNDS}-rounds" "${fixed[@]}" test/run $SAN_SYSTEM
 		fi
 		;;
