@@ -22,6 +22,8 @@ struct json *operation_json(const struct operation *op)
 	}
 	if (op->alone)
 		json_set_bool(j, "alone", true);
+	if (op->dry_run)
+		json_set_bool(j, "dry_run", true);
 	json_set_bool(j, "cancelled", op->cancelled);
 	json_set_string(j, "from", op->from);
 	json_set_string(j, "to", op->to);

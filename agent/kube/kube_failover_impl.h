@@ -98,6 +98,9 @@ void failover_fence(struct failover *f, struct switch_seen *s);
 void failover_hand_over(struct failover *f, struct switch_seen *s);
 void failover_mount(struct failover *f, struct switch_seen *s);
 void failover_go_back(struct failover *f, struct switch_seen *s); /* a part of Rollback */
+/* Pure: the id of the newest operation of the volume that is under way to this domain; NULL: none. One the other way, or a
+ * dry run, is not what was asked for: its end is no hand-over. Borrowed from the list. */
+const char *failover_operation(const struct json *operations, const char *volume, const char *to);
 
 /* kube_failover_apps.c: likewise. */
 void failover_last_mile(struct failover *f, struct switch_seen *s);

@@ -447,28 +447,37 @@ void failover_mount(struct failover *f, struct switch_seen *s)
 
 /* --- hand over, and back --- */
 
-/* The newest operation of the volume that is under way, by the agent's word; to be freed. */
-static char *operation_under_way(struct failover *f, const char *node, const char *volume)
+const char *failover_operation(const struct json *operations, const char *volume, const char *to)
+{
+	for (unsigned i = json_length(operations); i--;) {
+		const struct json *op = json_at(operations, i);
+		const char *state = json_get_string(op, "state", "");
+
+		if (!strcmp(json_get_string(op, "volume", ""), volume) &&
+			!strcmp(json_get_string(op, "to", ""), to) &&
+			!json_get_bool(op, "dry_run", false) &&
+			(!strcmp(state, "running") || !strcmp(state, "rolling-back")))
+			return json_get_string(op, "id", "");
+	}
+	return NULL;
+}
+
+/* By the agent's word; to be freed. */
+static char *operation_under_way(
+	struct failover *f, const char *node, const char *volume, const char *to)
 {
 	struct json *answer = NULL;
-	const struct json *list;
-	char *id = NULL;
+	const char *id;
+	char *copy;
 	unsigned http;
 	struct err e;
 
 	if (node_call(&f->c, node, "/v1/operations", NULL, CALL_MS, &http, &answer, &e))
 		return NULL;
-	list = json_get(answer, "operations");
-	for (unsigned i = json_length(list); i-- && !id;) {
-		const struct json *op = json_at(list, i);
-		const char *state = json_get_string(op, "state", "");
-
-		if (!strcmp(json_get_string(op, "volume", ""), volume) &&
-			(!strcmp(state, "running") || !strcmp(state, "rolling-back")))
-			id = strdup(json_get_string(op, "id", ""));
-	}
+	id = failover_operation(json_get(answer, "operations"), volume, to);
+	copy = id ? strdup(id) : NULL;
 	json_free(answer);
-	return id;
+	return copy;
 }
 
 static void begin(struct failover *f, struct json *v, const char *to, const char *status)
@@ -484,7 +493,7 @@ static void begin(struct failover *f, struct json *v, const char *to, const char
 	json_set_string(body, "volume", name_of(v));
 	json_set_string(body, "to", to);
 	/* What one that was interrupted began is followed, not begun again. */
-	id = node ? operation_under_way(f, node, name_of(v)) : NULL;
+	id = node ? operation_under_way(f, node, name_of(v), to) : NULL;
 	if (!id && node)
 		ret = node_call(&f->c, node, "/v1/operations", body, CALL_MS, &http, &answer, &e);
 	if (!ret && http == 200)

@@ -91,3 +91,20 @@ Test(failover_jobs, a_silent_engines_volumes_are_those_with_a_replica_in_either_
 	cr_assert(eq(str, (char *)json_get_string(json_at(f.volumes, 1), "volume", ""), "w"));
 	json_free(objects);
 }
+
+Test(failover_jobs, an_operation_the_other_way_is_not_taken_for_the_hand_over)
+{
+	struct json *list =
+		parse("[{\"id\":\"1\",\"volume\":\"db\",\"to\":\"b\",\"state\":\"running\"},"
+		      "{\"id\":\"2\",\"volume\":\"db\",\"to\":\"b\",\"state\":\"done\"},"
+		      "{\"id\":\"3\",\"volume\":\"db\",\"to\":\"a\",\"state\":\"running\"},"
+		      "{\"id\":\"5\",\"volume\":\"db\",\"to\":\"b\",\"state\":\"running\",\"dry_"
+		      "run\":true},"
+		      "{\"id\":\"4\",\"volume\":\"x\",\"to\":\"b\",\"state\":\"running\"}]");
+
+	cr_assert_str_eq(failover_operation(list, "db", "b"), "1");
+	cr_assert_str_eq(failover_operation(list, "db", "a"), "3");
+	cr_assert_null(failover_operation(list, "x", "a"));
+	cr_assert_null(failover_operation(NULL, "db", "b"));
+	json_free(list);
+}
