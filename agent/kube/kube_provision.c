@@ -301,6 +301,7 @@ static void end_call(struct turn *t, struct provision_call *k)
 	if (!code) {
 		n->failures = 0;
 		n->next_ns = 0;
+		n->erased = k->step.what == PROVISION_ERASE || abandons;
 		if (k->step.what == PROVISION_UNDO || abandons)
 			end_removal(t, k);
 		return;
@@ -466,6 +467,12 @@ static void act_on_volume(struct turn *t, const struct json *listed, const struc
 	case PROVISION_FORGET:
 		forget_volume(l, &pv);
 		break;
+	case PROVISION_ACTIVE:
+	case PROVISION_STANDBY:
+	case PROVISION_KEEP:
+	case PROVISION_REBIND:
+		l->busy |= patch(l, &kind_volume, &pv, NULL, provision_role(pv, s));
+		break;
 	case PROVISION_LET_GO:
 		patch(l, &kind_volume, &pv, NULL, provision_finalizers(pv, NULL, FINALIZER_VOLUME));
 		break;
@@ -491,10 +498,25 @@ static void note_mount(
 	provision_note(claim)->mount_ends = ends;
 }
 
+/* A claim whose volume it shall be, other than `bound`. */
+static const struct json *find_naming(
+	const struct provision_look *l, const struct json *pv, const struct json *bound)
+{
+	for (unsigned i = 0; i < json_length(l->claims); i++) {
+		const struct json *claim = json_at(l->claims, i);
+
+		if (claim != bound &&
+			!strcmp(json_get_string(json_get(claim, "spec"), "volumeName", ""),
+				meta_of(pv, "name")))
+			return claim;
+	}
+	return NULL;
+}
+
 static void look_at_volume(struct turn *t, const struct json *pv)
 {
 	struct provision_look *l = t->l;
-	const struct json *ref = json_path(pv, "spec", "claimRef"), *claim;
+	const struct json *ref = json_path(pv, "spec", "claimRef"), *claim, *names_it;
 	enum provision_node own = PROVISION_NODE_UNASKED;
 	struct provision_step s;
 
@@ -503,9 +525,10 @@ static void look_at_volume(struct turn *t, const struct json *pv)
 	if (claim && json_get_string(ref, "uid", NULL) &&
 		strcmp(meta_of(claim, "uid"), json_get_string(ref, "uid", "")) != 0)
 		claim = NULL; /* a new one of the same name */
-	provision_volume(pv, claim, l->c->nodes, l->c->nnodes, own, &s);
+	names_it = find_naming(l, pv, claim);
+	provision_volume(pv, claim, names_it, l->c->nodes, l->c->nnodes, own, &s);
 	if (s.what == PROVISION_ASK_NODE && ask_node(l, s.node, &own))
-		provision_volume(pv, claim, l->c->nodes, l->c->nnodes, own, &s);
+		provision_volume(pv, claim, names_it, l->c->nodes, l->c->nnodes, own, &s);
 	if (s.what == PROVISION_ASK_NODE)
 		return;
 	if (s.what != PROVISION_NOTHING)

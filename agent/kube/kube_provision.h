@@ -11,6 +11,7 @@ struct note {
 	bool seen; /* in this look */
 	uint64_t told; /* hash of the last event */
 	bool mount_ends; /* it was told */
+	bool erased; /* on all sites, by this process */
 	unsigned failures; /* of calls to nodes, in a row */
 	uint64_t next_ns; /* monotonic: no call before */
 	uint64_t waits_since_ns; /* made, and not mounted yet; 0: it does not wait */
@@ -38,7 +39,8 @@ const struct json *provision_class(const struct provision_look *l, const struct 
 /* kube_provision_pair.c */
 /* The claim, its volume and its StorageClass, at each cluster that a ClusterPair leads to. */
 void standby_send(struct provision_look *l, const struct json *pv, const struct json *claim);
-/* Removes there what standby_send() brought. 0, or an error of the first that could not be asked. */
+/* Removes there what standby_send() brought, and what this one is a copy of where its data was erased from here. 0, or an error of
+ * the first that could not be asked; -EEXIST: a site has one. */
 int standby_remove(struct provision_look *l, const struct json *pv, struct err *e);
 void standby_close(struct provision_look *l);
 
@@ -51,5 +53,7 @@ struct provision_call {
 	struct err e; /* of the call, or of what the agent says; code 0: done */
 };
 void provision_calls(struct provision_call *calls, unsigned n);
+/* 0: the agents of the other sites say that none has a replica; -EEXIST: one has; else it is not known. */
+int provision_elsewhere(struct kube_control *c, const char *volume, struct err *e);
 
 #endif

@@ -12,6 +12,7 @@
 #include "peer_volume.h"
 
 #define CALL_MS 20000u
+#define ASK_MS 5000u
 
 static struct json *body_of(const struct provision_step *s, char *path, size_t size)
 {
@@ -69,6 +70,32 @@ static void abandon(struct provision_call *k)
 	if (ret)
 		err_wrap(&k->e, "node '%.100s' is gone with its replica, and the other one is left",
 			k->step.node);
+}
+
+int provision_elsewhere(struct kube_control *c, const char *volume, struct err *e)
+{
+	char path[128];
+	int ret = 0;
+
+	snprintf(path, sizeof(path), "/v1/volumes/%s", volume);
+	for (unsigned i = 0; i < c->config->npeers && !ret; i++) {
+		const char *domain = c->config->peers[i].domain;
+		struct json *j = NULL;
+		unsigned status = 0;
+
+		ret = peer_volume_call(
+			c->config, domain, volume, path, NULL, ASK_MS, c->stop, &status, &j, e);
+		if (!ret && status == 200)
+			ret = err_set(e, -EEXIST,
+				"no node of this site has its replica any more, and '%s' has one: "
+				"nothing is removed there. To remove it: delete its claim there",
+				domain);
+		else if (!ret && status != 404)
+			ret = err_set(
+				e, -EPROTO, "'%s' does not say whether it has a replica", domain);
+		json_free(j);
+	}
+	return ret;
 }
 
 /* --- this site's nodes --- */

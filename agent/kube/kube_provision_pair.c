@@ -313,28 +313,55 @@ void standby_send(struct provision_look *l, const struct json *pv, const struct 
 
 /* --- removing --- */
 
-static int remove_one(const struct route *r, const struct kube_kind *kind, const char *ns,
-	const char *name, const char *volume, struct err *e)
+/* Takes `there`, which may be NULL. */
+static int remove_there(
+	const struct route *r, const struct kube_kind *kind, struct json *there, struct err *e)
 {
-	struct json *there = NULL;
-	int ret = get(r->to, kind, ns, name, &there, e);
+	int ret = there ? kube_delete(r->to, kind, meta_of(there, "namespace"),
+				  meta_of(there, "name"), meta_of(there, "uid"), e)
+			: 0;
 
-	if (!ret && there && is_brought(there) &&
-		(!volume || !strcmp(json_get_string(json_get(there, "spec"), "volumeName", ""),
-				    volume))) {
-		ret = kube_delete(r->to, kind, ns, name, meta_of(there, "uid"), e);
-		if (ret == -ENOENT)
-			ret = 0;
-	}
 	json_free(there);
-	return ret;
+	return ret == -ENOENT ? 0 : ret;
+}
+
+/* What is there under these names and has nothing to do with `pv` is left alone. So is what this one is a copy of, but for
+ * where the data is known to be `erased`: in a cluster that has no replica nothing else tells that. */
+static int remove_both(struct route *r, const struct json *pv, bool erased, struct err *e)
+{
+	const struct json *ref = json_path(pv, "spec", "claimRef");
+	const char *ns = json_get_string(ref, "namespace", ""), *to = namespace_to(r, ns),
+		   *name = meta_of(pv, "name");
+	struct json *volume = NULL, *claim = NULL;
+	bool original;
+	int ret = get(r->to, &kind_volume, NULL, name, &volume, e);
+
+	if (!ret)
+		ret = get(r->to, &kind_claim, to ? to : ns, json_get_string(ref, "name", ""),
+			&claim, e);
+	original = erased && is_original(pv, volume);
+	if (ret || !claim || (!is_brought(claim) && !original) ||
+		strcmp(json_get_string(json_get(claim, "spec"), "volumeName", ""), name) != 0) {
+		json_free(claim);
+		claim = NULL;
+	}
+	if (ret || !volume || (!is_brought(volume) && !original)) {
+		json_free(volume);
+		volume = NULL;
+	}
+	if (ret)
+		return ret;
+	ret = remove_there(r, &kind_claim, claim, e);
+	if (ret)
+		json_free(volume);
+	return ret ? ret : remove_there(r, &kind_volume, volume, e);
 }
 
 int standby_remove(struct provision_look *l, const struct json *pv, struct err *e)
 {
 	const struct json *ref = json_path(pv, "spec", "claimRef");
-	const char *ns = json_get_string(ref, "namespace", ""), *to;
-	bool own = has_own(l, ns);
+	const char *ns = json_get_string(ref, "namespace", "");
+	bool own = has_own(l, ns), erased = provision_note(pv)->erased, asked = erased;
 	int ret = 0;
 
 	for (unsigned i = 0; i < json_length(l->pairs) && !ret; i++) {
@@ -342,20 +369,22 @@ int standby_remove(struct provision_look *l, const struct json *pv, struct err *
 
 		if (!is_for(l, i, ns, own))
 			continue;
-		ret = open_route(l, i, ns, &r, e);
-		if (ret)
-			break;
-		to = namespace_to(&r, ns);
-		ret = remove_one(&r, &kind_claim, to ? to : ns, json_get_string(ref, "name", ""),
-			meta_of(pv, "name"), e);
+		/* A claim that goes there takes the data along where the volume is active. */
+		if (!asked)
+			ret = provision_elsewhere(l->c, meta_of(pv, "name"), e);
+		asked = true;
+		if (ret == -EEXIST)
+			return ret;
 		if (!ret)
-			ret = remove_one(&r, &kind_volume, NULL, meta_of(pv, "name"), NULL, e);
+			ret = open_route(l, i, ns, &r, e);
+		if (!ret)
+			ret = remove_both(&r, pv, erased, e);
 		if (ret)
 			err_wrap(e,
-				"the data is removed; claim and volume at the cluster of "
+				"the data is removed here; claim and volume at the cluster of "
 				"ClusterPair '%.100s' are not yet (remove the pair where that is "
 				"gone for ever)",
-				r.from);
+				r.from[0] ? r.from : meta_of(json_at(l->pairs, i), "name"));
 	}
 	return ret;
 }

@@ -14,15 +14,23 @@
  * - The node's agent does not answer: nobody knows what is there. An event, and nothing else, as long as the API has
  *   the Node. When that is gone, somebody says that it never returns, and what was on it with it: a volume that is
  *   given back is then removed at the other sites, unless it is, or may be, active there.
- * - A volume's data is removed only where the object says Delete, its claim is gone, and the volume is active at
- *   this site, or its node is gone, or no node has it any more. While it is active at the other site somebody uses it there; while its
- *   daemon does not answer it may be.
+ * - A volume's data is removed only where the object says Delete, its claim is gone, no other claim names it, and the
+ *   volume is active at this site, or its node is gone, or no node has it any more. While its daemon does not answer
+ *   it may be active at the other site.
+ * - A claim that goes at the site that is standby (somebody clears the namespace that was failed over) removes nothing,
+ *   then or later: the data is in use at the other site, and is still that application's when the volume comes back. So the
+ *   policy goes with the active role. Where the volume is seen to be standby the PersistentVolume is Retain, and the
+ *   policy is put aside (KEY_RECLAIM, as in a copy that a migration made); where it is active, with its claim, it is
+ *   what was put aside. A claim that went while nobody looked is told by the epoch (KEY_EPOCH): every start as
+ *   active has a new one.
  * - All objects are gone (a cluster that was made anew): nothing is removed, a volume without an object is a person's.
  */
 #include "provision.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BACKOFF_S_MAX 60u
@@ -335,7 +343,7 @@ static uint64_t size_of(const struct json *list)
 	return size;
 }
 
-static void keep(const struct json *pv, struct provision_step *s)
+static void keep(const struct json *pv, const struct view *v, struct provision_step *s)
 {
 	const struct json *ref = json_path(pv, "spec", "claimRef");
 
@@ -345,12 +353,18 @@ static void keep(const struct json *pv, struct provision_step *s)
 		return;
 	}
 	set(s, PROVISION_TELL, "VolumeRetained", false);
-	snprintf(s->message, sizeof(s->message),
-		"its data is kept. To use it again: kubectl patch pv %s --type merge -p "
-		"'{\"spec\":{\"claimRef\":{\"uid\":null,\"resourceVersion\":null}}}', and a "
-		"claim '%.120s' with volumeName %s. To remove it: set "
-		"persistentVolumeReclaimPolicy to Delete",
-		meta_of(pv, "name"), json_get_string(ref, "name", ""), meta_of(pv, "name"));
+	if (v->state == ABSENT)
+		snprintf(s->message, sizeof(s->message),
+			"no node of this site has its volume: where it was removed from the other "
+			"site, kubectl delete pv %s",
+			meta_of(pv, "name"));
+	else
+		snprintf(s->message, sizeof(s->message),
+			"its data is kept. To use it again: kubectl patch pv %s --type merge -p "
+			"'{\"spec\":{\"claimRef\":{\"uid\":null,\"resourceVersion\":null}}}', "
+			"and a claim '%.120s' with volumeName %s. To remove it: set "
+			"persistentVolumeReclaimPolicy to Delete",
+			meta_of(pv, "name"), json_get_string(ref, "name", ""), meta_of(pv, "name"));
 }
 
 /* Nobody says what the replica does. `was`: its node; NULL: not known. */
@@ -377,28 +391,106 @@ static void wait_for_word(
 			node, s->volume);
 }
 
+/* Was the volume active here when its claim was last seen? Each start as active is a new epoch. */
+static bool was_active(const struct json *pv, const struct view *v)
+{
+	const char *seen = annotation_of(pv, KEY_EPOCH);
+	int64_t epoch = json_get_int(v->status, "epoch", 0);
+
+	return !seen || !epoch || strtoll(seen, NULL, 10) == epoch;
+}
+
+/* Nothing of it is removed, now or later, because this claim went. */
+static void keep_for_good(const struct json *pv, const struct view *v, struct provision_step *s)
+{
+	const char *claim = json_get_string(json_path(pv, "spec", "claimRef"), "name", ""),
+		   *active = json_get_string(v->status, "active_domain", "");
+
+	set(s, PROVISION_KEEP, "VolumeRetained", false);
+	if (v->state == STANDBY)
+		snprintf(s->message, sizeof(s->message),
+			"its claim went while it is active at %.63s, and in use there: its data is "
+			"kept, and a claim '%.120s' is bound to it again. To remove the data: "
+			"delete the claim at %.63s",
+			active, claim, active);
+	else
+		snprintf(s->message, sizeof(s->message),
+			"its claim went while it may have been active at the other site: its data "
+			"is kept, and a claim '%.120s' is bound to it again. To remove the data: "
+			"set persistentVolumeReclaimPolicy to Delete, and kubectl delete pv %s",
+			claim, meta_of(pv, "name"));
+}
+
+/* A claim names it that it is not bound to. True: that settles it. */
+static bool is_named(
+	const struct json *pv, const struct json *claim, bool removes, struct provision_step *s)
+{
+	const struct json *ref = json_path(pv, "spec", "claimRef");
+	const char *ns = meta_of(claim, "namespace"), *name = meta_of(claim, "name");
+
+	if (!claim)
+		return false;
+	if (!strcmp(json_get_string(ref, "namespace", ""), ns) &&
+		!strcmp(json_get_string(ref, "name", ""), name) &&
+		!meta_of(claim, "deletionTimestamp") && !meta_of(pv, "deletionTimestamp")) {
+		set(s, PROVISION_REBIND, "VolumeBoundAgain", false);
+		snprintf(s->message, sizeof(s->message),
+			"a new claim '%.63s/%.120s' names it, and is bound to it", ns, name);
+		return true;
+	}
+	if (removes)
+		tell(s, "VolumeFailedDelete",
+			"claim '%.63s/%.120s' names it: its data is not removed while there is one "
+			"that does",
+			ns, name);
+	return removes;
+}
+
 /* Its claim is gone, or it shall go itself. */
-static void give_back(const struct json *pv, const struct view *v, enum provision_node own,
-	struct provision_step *s)
+static void give_back(const struct json *pv, const struct json *names_it, const struct view *v,
+	enum provision_node own, struct provision_step *s)
 {
 	const char *policy =
 		json_get_string(json_get(pv, "spec"), "persistentVolumeReclaimPolicy", "Retain");
+	bool removes = !strcmp(policy, "Delete"), goes = meta_of(pv, "deletionTimestamp");
 
-	if (strcmp(policy, "Delete") != 0)
-		keep(pv, s);
+	if (is_named(pv, names_it, removes, s))
+		return;
+	if (v->state == STANDBY && (removes || !goes))
+		keep_for_good(pv, v, s);
+	else if (!removes)
+		keep(pv, v, s);
+	else if (v->state == ACTIVE && !goes && !was_active(pv, v))
+		keep_for_good(pv, v, s);
 	else if (v->state == ACTIVE)
 		set(s, PROVISION_ERASE, NULL, false);
 	else if (v->state == ABSENT)
 		set(s, PROVISION_FORGET, NULL, false);
 	else if (v->state == LOST)
 		set(s, PROVISION_ABANDON, NULL, false);
-	else if (v->state == STANDBY)
-		tell(s, "VolumeFailedDelete",
-			"it is active at %.63s and in use there: it is removed when it is active "
-			"here again, or delete its claim there",
-			json_get_string(v->status, "active_domain", ""));
 	else
 		wait_for_word(annotation_of(pv, KEY_NODE), v, own, s);
+}
+
+/* The policy goes with the active role. True: there is something to write. */
+static bool follow_role(const struct json *pv, const struct json *claim, const struct view *v,
+	struct provision_step *s)
+{
+	const char *policy = json_get_string(
+			   json_get(pv, "spec"), "persistentVolumeReclaimPolicy", "Retain"),
+		   *aside = annotation_of(pv, KEY_RECLAIM), *seen = annotation_of(pv, KEY_EPOCH);
+	bool removes = !strcmp(policy, "Delete"), takes = aside && !strcmp(aside, "Delete");
+	char epoch[24];
+
+	if (v->state == STANDBY && removes)
+		set(s, PROVISION_STANDBY, NULL, false);
+	if (v->state != ACTIVE || meta_of(claim, "deletionTimestamp") || (!removes && !takes))
+		return s->what != PROVISION_NOTHING;
+	s->epoch = (uint64_t)MAX(json_get_int(v->status, "epoch", 0), 0);
+	snprintf(epoch, sizeof(epoch), "%" PRIu64, s->epoch);
+	if (takes || (s->epoch && (!seen || strcmp(seen, epoch) != 0)))
+		set(s, PROVISION_ACTIVE, NULL, false);
+	return s->what != PROVISION_NOTHING;
 }
 
 int provision_may_abandon(
@@ -461,7 +553,7 @@ static void pin(const struct json *pv, const struct view *v, struct provision_st
 		mount, path);
 }
 
-void provision_volume(const struct json *pv, const struct json *claim,
+void provision_volume(const struct json *pv, const struct json *claim, const struct json *names_it,
 	const struct kube_node *nodes, unsigned nnodes, enum provision_node own,
 	struct provision_step *s)
 {
@@ -486,7 +578,7 @@ void provision_volume(const struct json *pv, const struct json *claim,
 		pin(pv, &v, s);
 	else if (!strcmp(phase, "Released") || !strcmp(phase, "Failed") ||
 		 (meta_of(pv, "deletionTimestamp") && !claim))
-		give_back(pv, &v, own, s);
-	else if (!strcmp(phase, "Bound") && claim)
+		give_back(pv, names_it, &v, own, s);
+	else if (!strcmp(phase, "Bound") && claim && !follow_role(pv, claim, &v, s))
 		grow(pv, claim, &v, s);
 }

@@ -23,6 +23,9 @@
 #define KEY_NODE TANDEM_KEY "selected-node"
 #define KEY_ORIGIN TANDEM_KEY "origin-domain"
 #define KEY_PROVISION TANDEM_KEY "provision" /* "false": a person makes the volume */
+#define KEY_EPOCH                                                                                  \
+	TANDEM_KEY                                                                                 \
+	"active-epoch" /* in which the volume was last seen active here, with its claim */
 #define FINALIZER_CLAIM TANDEM_KEY "provisioning"
 #define FINALIZER_VOLUME TANDEM_KEY "protect"
 
@@ -43,6 +46,10 @@ enum provision_do {
 	PROVISION_GROW,
 	PROVISION_CAPACITY, /* of the PersistentVolume := size */
 	PROVISION_CLAIM_SIZE, /* of the claim's status := size */
+	PROVISION_ACTIVE, /* it is active here, in `epoch`: its policy is what was put aside */
+	PROVISION_STANDBY, /* it is not: its policy is put aside, Retain */
+	PROVISION_KEEP, /* the same of one without a claim; the next claim of that name is bound to it */
+	PROVISION_REBIND, /* the claim that names it is bound to it */
 	PROVISION_ERASE, /* the data, on all sites */
 	PROVISION_FORGET, /* the copies at other clusters, the finalizer, the object */
 	PROVISION_LET_GO, /* the finalizer alone */
@@ -62,6 +69,7 @@ struct provision_step {
 	char node[KUBE_NAME_MAX + 1];
 	char path[4300]; /* of BIND: what pods mount */
 	uint64_t size;
+	uint64_t epoch; /* of ACTIVE; 0: not known */
 	struct provision_order order;
 	bool warning; /* the event's type */
 	const char *reason; /* of an event; NULL: none */
@@ -72,8 +80,8 @@ struct provision_step {
 void provision_claim(const struct json *claim, const struct json *class, const struct json *pv,
 	const struct kube_node *nodes, unsigned nnodes, enum provision_node own,
 	struct provision_step *ret_s);
-/* `claim`: the one it is bound to, NULL when there is none. */
-void provision_volume(const struct json *pv, const struct json *claim,
+/* `claim`: the one it is bound to, NULL when there is none. `names_it`: another whose spec.volumeName it is; NULL. */
+void provision_volume(const struct json *pv, const struct json *claim, const struct json *names_it,
 	const struct kube_node *nodes, unsigned nnodes, enum provision_node own,
 	struct provision_step *ret_s);
 /*
@@ -108,6 +116,8 @@ struct json *provision_new_volume(const struct json *claim, const struct json *c
 struct json *provision_affinity(const char *node, const char *hostname);
 struct json *provision_finalizers(const struct json *obj, const char *add, const char *remove);
 struct json *provision_order_body(const struct provision_step *s);
+/* Of ACTIVE, STANDBY, KEEP and REBIND. */
+struct json *provision_role(const struct json *pv, const struct provision_step *s);
 
 /* Seconds before the next try after so many that failed. */
 unsigned provision_backoff_s(unsigned failures);

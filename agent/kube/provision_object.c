@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The objects and patches of provisioning. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -111,6 +112,49 @@ struct json *provision_finalizers(const struct json *obj, const char *add, const
 	/* The list is written as a whole: never over one that somebody changed meanwhile. */
 	json_set_string(m, "resourceVersion", meta_of(obj, "resourceVersion"));
 	return object_with("metadata", m);
+}
+
+/* Claims are bound to it by their name: the uid of one that is gone keeps all others off. */
+static struct json *free_ref(void)
+{
+	struct json *ref = json_object();
+
+	json_set_string(ref, "uid", NULL);
+	json_set_string(ref, "resourceVersion", NULL);
+	return ref;
+}
+
+/*
+ * A copy that becomes the one whose claim removes the data needs what one has that was made here: our finalizer, and the
+ * word that it is a provisioner's outside of Kubernetes' own controller, which removes nothing then.
+ */
+struct json *provision_role(const struct json *pv, const struct provision_step *s)
+{
+	const char *policy = json_get_string(
+			   json_get(pv, "spec"), "persistentVolumeReclaimPolicy", "Retain"),
+		   *aside = annotation_of(pv, KEY_RECLAIM);
+	bool active = s->what == PROVISION_ACTIVE, removes = !strcmp(policy, "Delete");
+	struct json *patch = provision_finalizers(pv, active ? FINALIZER_VOLUME : NULL, NULL),
+		    *spec = json_object(), *annotations = json_object();
+	char epoch[24];
+
+	if (active) {
+		removes = removes || (aside && !strcmp(aside, "Delete"));
+		json_set_string(spec, "persistentVolumeReclaimPolicy", removes ? "Delete" : policy);
+		json_set_string(annotations, KEY_RECLAIM, NULL);
+		json_set_string(annotations, "pv.kubernetes.io/provisioned-by", PROVISIONER);
+		snprintf(epoch, sizeof(epoch), "%" PRIu64, s->epoch);
+		json_set_string(annotations, KEY_EPOCH, s->epoch ? epoch : NULL);
+	} else if (s->what != PROVISION_REBIND) {
+		json_set_string(spec, "persistentVolumeReclaimPolicy", "Retain");
+		if (removes)
+			json_set_string(annotations, KEY_RECLAIM, policy);
+	}
+	if (s->what == PROVISION_KEEP || s->what == PROVISION_REBIND)
+		json_set(spec, "claimRef", free_ref());
+	json_set(json_get(patch, "metadata"), "annotations", annotations);
+	json_set(patch, "spec", spec);
+	return patch;
 }
 
 struct json *provision_order_body(const struct provision_step *s)

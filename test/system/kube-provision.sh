@@ -132,6 +132,8 @@ in_site b "$BIN/tandemctl" generate clusterpair remotecluster -n blue --service-
 wait_for 90 "the claim is bound at the other cluster" bound b db
 expect_eq "the volume there" "$(pv_of b "$v" '{.spec.hostPath.path} {.spec.capacity.storage} {.spec.persistentVolumeReclaimPolicy} {.spec.nodeAffinity}')" \
 	"$WORK/a/mounts/$v/data 100Mi Retain "
+leader_config b one
+printf '[peer site-a]\nagent = %s\n' "$(rest_address a)" >>"$WORK/b/leader-one/agent.conf"
 leader_start b
 wait_for 30 "its node" eval 'pv_of b "$v" "{.spec.nodeAffinity}" | grep -q node-b'
 wait_for 10 "another path is told" told b "$v" 'StandbyPathDiffers'
@@ -158,15 +160,60 @@ wait_for 60 "a second claim" bound a kept
 k=$(of a kept '{.spec.volumeName}')
 wait_for 30 "a class that differs there is told" told a kept "StandbyClassDiffers StorageClass 'tandemfs'.*another allowVolumeExpansion"
 expect_eq "it is left as it is" "$(kc b get storageclass tandemfs -o 'jsonpath={.allowVolumeExpansion}')" false
-# While the other site has it, it is in use there; while the other site is away, it cannot be removed.
-tctl a demote "$v" --yes >/dev/null
-tctl b promote "$v" --yes >/dev/null
+policy() { # site, volume: its policy, and the one that is put aside
+	pv_of "$1" "$2" '{.spec.persistentVolumeReclaimPolicy} {.metadata.annotations.tandemfs\.dev/reclaimPolicy}'
+}
+policy_is() { [[ $(policy "$1" "$2") = "$3" ]]; }
+to_site() { # site, volume: it becomes the active one of the volume
+	tctl "$(other "$1")" demote "$2" --yes >/dev/null
+	tctl "$1" promote "$2" --yes >/dev/null
+	wait_for 20 "site $1 mounts it" mountpoint -q "$WORK/$1/mounts/$2"
+}
+# While the other site has it, it is in use there, and the claim's end here removes nothing.
+to_site b "$v"
+wait_for 20 "the policy is put aside" policy_is a "$v" 'Retain Delete'
+wait_for 20 "and is the copy's" policy_is b "$v" 'Delete '
 kb a delete pvc db kept --wait=false >/dev/null
-wait_for 20 "it is active elsewhere" told a "$v" 'VolumeFailedDelete it is active at site-b'
+wait_for 20 "it is active elsewhere" told a "$v" 'Normal VolumeRetained .*active at site-b.*delete the claim at site-b'
 wait_for 20 "what is kept" told a "$k" 'VolumeRetained its data is kept'
-tctl b demote "$v" --yes >/dev/null
+wait_for 20 "it waits for a claim of that name" pv_is a "$v" '{.status.phase}' Available
+# The claim comes back, with another uid, as a migration brings it: it has its data.
+claim db keys 160Mi "volumeName: $v" | kb a apply -f - >/dev/null
+wait_for 30 "the new claim is bound to it" bound a db
+[[ $v != "pvc-$(of a db '{.metadata.uid}')" ]] || fail "it is the same claim"
+to_site a "$v"
+wait_for 20 "the policy is back" policy_is a "$v" 'Delete '
+wait_for 20 "the copy's is put aside" policy_is b "$v" 'Retain Delete'
+expect_eq "its data" "$(cat "$WORK/a/mounts/$v/data/file")" kept
+# The same while nobody looks; then by its name alone.
+leader_kill a TERM
+to_site b "$v"
+kb a delete pvc db --wait=false >/dev/null
+wait_for 20 "it is released" pv_is a "$v" '{.status.phase} {.spec.persistentVolumeReclaimPolicy}' 'Released Delete'
+to_site a "$v"
+leader_start a
+wait_for 20 "it is told" told a "$v" 'Normal VolumeRetained .*may have been active at the other site'
+wait_for 20 "it waits for a claim of that name" pv_is a "$v" '{.status.phase}' Available
+claim db keys 160Mi | kb a apply -f - >/dev/null
+wait_for 30 "the new claim is bound to it" bound a db
+wait_for 20 "the policy is back" policy_is a "$v" 'Delete '
+expect_eq "its data" "$(cat "$WORK/a/mounts/$v/data/file")" kept
+# What still has a claim that names it is not removed.
+claim second keys 160Mi "volumeName: $v" | kb a apply -f - >/dev/null
+kb a delete pvc db --wait=false >/dev/null
+wait_for 20 "a claim names it" told a "$v" "VolumeFailedDelete claim 'blue/second' names it"
+kb a delete pvc second --wait=false >/dev/null
+wait_for 60 "the volume is gone" gone a pv "$v"
+step "a claim that goes where the volume is standby removes nothing; one of that name has its data again"
+
+# While the other site is away, it cannot be removed.
+claim db keys 64Mi | kb a apply -f - >/dev/null
+select_node a db
+wait_for 60 "a claim" bound a db
+v=$(of a db '{.spec.volumeName}')
+wait_for 60 "at the other cluster, too" bound b db
 agent_kill b KILL
-tctl a promote "$v" --yes >/dev/null
+kb a delete pvc db --wait=false >/dev/null
 wait_for 40 "the other site is away" told a "$v" 'VolumeFailedDelete.*site-b'
 [[ -e $WORK/a/volumes/$v.conf ]] || fail "it was removed though the other site was away"
 agent_start b
@@ -180,7 +227,26 @@ kc a patch pv "$k" --type merge -p '{"spec":{"persistentVolumeReclaimPolicy":"De
 wait_for 60 "now it goes" gone a pv "$k"
 wait_for 20 "with its copy" gone b pv "$k"
 expect_eq "left" "$(leftovers)" ""
-step "deleted where the class says so, kept otherwise; not while the other site has it or is away"
+step "deleted where the class says so, kept otherwise; not while the other site is away"
+
+# After a failover the claim at the active site is the one that removes the data.
+claim moved keys 64Mi | kb a apply -f - >/dev/null
+select_node a moved
+wait_for 60 "a claim that moves" bound a moved
+v=$(of a moved '{.spec.volumeName}')
+wait_for 60 "at the other cluster, too" bound b moved
+to_site b "$v"
+wait_for 20 "the policy has moved" policy_is b "$v" 'Delete '
+wait_for 20 "from here" policy_is a "$v" 'Retain Delete'
+kb b delete pvc moved --wait=false >/dev/null
+wait_for 60 "the volume is gone" gone b pv "$v"
+no_volume a "$v" || fail "something of it is left at site a"
+no_volume b "$v" || fail "something of it is left at site b"
+kb a delete pvc moved --wait=false >/dev/null
+wait_for 20 "what is left is told" told a "$v" "VolumeRetained no node of this site has its volume.*kubectl delete pv $v"
+kc a delete pv "$v" --wait=false >/dev/null
+wait_for 20 "it is gone here, too" gone a pv "$v"
+step "deleted at the site that is active, after a failover"
 
 # --- many, and the leader dies again and again ----------------------------------------------------------
 class quick 'volumeBindingMode: Immediate' 'reclaimPolicy: Delete' | kc a apply -f - >/dev/null

@@ -167,6 +167,7 @@ static struct kube_node nodes[3];
 static unsigned nnodes;
 static struct provision_step s;
 static enum provision_node own; /* what the API says of the volume's node */
+static struct json *names_it; /* a claim that names the volume */
 
 /* "": its agent does not answer. */
 static void node(const char *name, const char *volumes)
@@ -184,6 +185,8 @@ static void no_nodes(void)
 	while (nnodes)
 		json_free(nodes[--nnodes].status);
 	own = PROVISION_NODE_UNASKED;
+	json_free(names_it);
+	names_it = NULL;
 }
 
 #define WAITS "{'volume':'" NAME "','status':{'role':'active','mounted':false,'active_domain':'a'}}"
@@ -341,7 +344,7 @@ static enum provision_do then(
 		    *c = claim ? parse(claim) : NULL;
 
 	cr_assert(provision_is_ours(pv));
-	provision_volume(pv, c, nodes, nnodes, own, &s);
+	provision_volume(pv, c, names_it, nodes, nnodes, own, &s);
 	json_free(pv);
 	json_free(c);
 	return s.what;
@@ -360,7 +363,7 @@ Test(provision_volume, data_is_removed_only_where_the_volume_is_active_here)
 	cr_assert_eq(then(ON("one"), DELETE, "Bound", "{}"), PROVISION_NOTHING);
 	no_nodes();
 	node("one", "[" STANDBY "]");
-	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_TELL);
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_KEEP);
 	cr_assert(strstr(s.message, "active at site-b"));
 	no_nodes();
 	node("one", "[" SILENT "]");
@@ -371,6 +374,110 @@ Test(provision_volume, data_is_removed_only_where_the_volume_is_active_here)
 	no_nodes();
 	node("one", "[]");
 	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_FORGET);
+}
+
+#define CLAIMED ",'claimRef':{'namespace':'ns','name':'db','uid':'1'}"
+#define NOTED(epoch, aside)                                                                        \
+	",'annotations':{'" KEY_NODE "':'one','" KEY_EPOCH "':'" epoch "'" aside "}"
+#define ASIDE ",'" KEY_RECLAIM "':'Delete'"
+#define IN_EPOCH(n)                                                                                \
+	"[{'volume':'" NAME "','status':{'role':'active','mounted':true,'active_domain':'a',"      \
+	"'epoch':" n ",'mount':'/mnt/v','space':{'size':1073741824}}}]"
+
+Test(provision_volume, a_claim_that_goes_where_the_volume_is_standby_removes_nothing_later)
+{
+	node("one", "[" STANDBY "]");
+	cr_assert_eq(then(ON("one"), DELETE CLAIMED, "Released", NULL), PROVISION_KEEP);
+	cr_assert_str_eq(s.reason, "VolumeRetained");
+	cr_assert(strstr(s.message, "delete the claim at site-b"), "%s", s.message);
+	cr_assert_eq(then(ON("one"), CLAIMED, "Released", NULL), PROVISION_KEEP);
+	/* Deleted itself: the object goes, Retain. */
+	cr_assert_eq(then(ON("one") ",'deletionTimestamp':'t'", DELETE, "Released", NULL),
+		PROVISION_KEEP);
+	cr_assert_eq(
+		then(ON("one") ",'deletionTimestamp':'t'", "", "Released", NULL), PROVISION_LET_GO);
+	no_nodes();
+	/* It went, and nobody looked until the volume was active here again. */
+	node("one", IN_EPOCH("7"));
+	cr_assert_eq(then(NOTED("5", ""), DELETE CLAIMED, "Released", NULL), PROVISION_KEEP);
+	cr_assert(strstr(s.message, "kubectl delete pv " NAME), "%s", s.message);
+	cr_assert_eq(then(NOTED("7", ""), DELETE CLAIMED, "Released", NULL), PROVISION_ERASE);
+	cr_assert_eq(then(NOTED("5", "") ",'deletionTimestamp':'t'", DELETE, "Available", NULL),
+		PROVISION_ERASE);
+}
+
+Test(provision_volume, the_policy_goes_with_the_active_role)
+{
+	node("one", "[" STANDBY "]");
+	cr_assert_eq(then(ON("one"), DELETE, "Bound", "{}"), PROVISION_STANDBY);
+	cr_assert_eq(then(ON("one"), "", "Bound", "{}"), PROVISION_NOTHING);
+	no_nodes();
+	node("one", "[" SILENT "]");
+	cr_assert_eq(then(ON("one"), DELETE, "Bound", "{}"), PROVISION_NOTHING);
+	cr_assert_eq(then(NOTED("5", ASIDE), "", "Bound", "{}"), PROVISION_NOTHING);
+	no_nodes();
+	node("one", IN_EPOCH("7"));
+	cr_assert_eq(then(NOTED("5", ASIDE), "", "Bound", "{}"), PROVISION_ACTIVE);
+	cr_assert_eq(s.epoch, 7);
+	cr_assert_eq(then(NOTED("5", ""), DELETE, "Bound", "{}"), PROVISION_ACTIVE);
+	cr_assert_eq(then(NOTED("7", ""), DELETE, "Bound", "{}"), PROVISION_NOTHING);
+	/* What a person made Retain where it is active stays that, and a claim that is going changes nothing. */
+	cr_assert_eq(then(NOTED("5", ""), "", "Bound", "{}"), PROVISION_NOTHING);
+	cr_assert_eq(then(NOTED("5", ASIDE), "", "Bound", "{'metadata':{'deletionTimestamp':'t'}}"),
+		PROVISION_NOTHING);
+	cr_assert_eq(then(NOTED("5", ASIDE), CLAIMED, "Released", NULL), PROVISION_TELL);
+	cr_assert_eq(then(NOTED("5", ASIDE), "", "Available", NULL), PROVISION_NOTHING);
+}
+
+Test(provision_volume, a_claim_that_names_it_gets_it_and_is_never_without_its_data)
+{
+	node("one", "[" MOUNTED "]");
+	names_it = parse("{'metadata':{'namespace':'ns','name':'db','uid':'2'}}");
+	cr_assert_eq(then(ON("one"), DELETE CLAIMED, "Released", NULL), PROVISION_REBIND);
+	cr_assert_eq(then(ON("one"), CLAIMED, "Released", NULL), PROVISION_REBIND);
+	json_free(names_it);
+	names_it = parse("{'metadata':{'namespace':'ns','name':'other','uid':'3'}}");
+	cr_assert_eq(then(ON("one"), DELETE CLAIMED, "Released", NULL), PROVISION_TELL);
+	cr_assert(strstr(s.message, "claim 'ns/other' names it"), "%s", s.message);
+	cr_assert_eq(then(ON("one") ",'deletionTimestamp':'t'", DELETE CLAIMED, "Released", NULL),
+		PROVISION_TELL);
+}
+
+static void patch_is(
+	enum provision_do step, const char *annotations, const char *policy, const char *want)
+{
+	struct json *pv = format(
+			    "{'metadata':{'name':'x','resourceVersion':'9','finalizers':['y'],"
+			    "'annotations':{%s}},'spec':{'persistentVolumeReclaimPolicy':'%s'}}",
+			    annotations, policy),
+		    *expected = parse(want), *patch;
+	struct provision_step role = {.what = step, .epoch = 7};
+
+	patch = provision_role(pv, &role);
+	cr_assert(json_equal(patch, expected), "%s", json_text(patch, false));
+	json_free(pv);
+	json_free(expected);
+	json_free(patch);
+}
+
+#define FREED ",'claimRef':{'uid':null,'resourceVersion':null}"
+
+Test(provision_object, the_policy_is_put_aside_and_taken_back)
+{
+	patch_is(PROVISION_STANDBY, "", "Delete",
+		"{'metadata':{'finalizers':['y'],'resourceVersion':'9','annotations':{'" KEY_RECLAIM
+		"':'Delete'}},'spec':{'persistentVolumeReclaimPolicy':'Retain'}}");
+	patch_is(PROVISION_KEEP, "'" KEY_RECLAIM "':'Delete'", "Retain",
+		"{'metadata':{'finalizers':['y'],'resourceVersion':'9','annotations':{}},'spec':"
+		"{'persistentVolumeReclaimPolicy':'Retain'" FREED "}}");
+	patch_is(PROVISION_REBIND, "", "Delete",
+		"{'metadata':{'finalizers':['y'],'resourceVersion':'9','annotations':{}},'spec':{"
+		"'claimRef':{'uid':null,'resourceVersion':null}}}");
+	patch_is(PROVISION_ACTIVE, "'" KEY_RECLAIM "':'Delete'", "Retain",
+		"{'metadata':{'finalizers':['y','" FINALIZER_VOLUME "'],'resourceVersion':'9',"
+		"'annotations':{'" KEY_RECLAIM
+		"':null,'pv.kubernetes.io/provisioned-by':'" PROVISIONER "','" KEY_EPOCH
+		"':'7'}},'spec':{'persistentVolumeReclaimPolicy':'Delete'}}");
 }
 
 Test(provision_volume, a_node_that_is_away_may_still_have_it_until_its_object_is_gone)
@@ -456,6 +563,10 @@ Test(provision_volume, what_is_retained_is_told_how_to_use_it_again)
 	cr_assert_eq(
 		then(ON("one") ",'deletionTimestamp':'t'", "", "Released", NULL), PROVISION_LET_GO);
 	cr_assert_eq(then(",'deletionTimestamp':'t'", "", "Released", NULL), PROVISION_NOTHING);
+	no_nodes();
+	node("one", "[]");
+	cr_assert_eq(then(ON("one"), "", "Released", NULL), PROVISION_TELL);
+	cr_assert(strstr(s.message, "no node of this site has its volume"), "%s", s.message);
 }
 
 #define CLAIM(want, has)                                                                           \
@@ -497,12 +608,12 @@ Test(provision_volume, a_copy_gets_the_node_that_has_the_replica)
 
 	node("one", "[]");
 	node("two", "[" STANDBY "]");
-	provision_volume(pv, NULL, nodes, nnodes, own, &s);
+	provision_volume(pv, NULL, NULL, nodes, nnodes, own, &s);
 	cr_assert_eq(s.what, PROVISION_PIN);
 	cr_assert_str_eq(s.node, "two");
 	cr_assert_eq(s.reason, NULL);
 	json_set_string(json_path(pv, "spec", "hostPath"), "path", "/elsewhere/data");
-	provision_volume(pv, NULL, nodes, nnodes, own, &s);
+	provision_volume(pv, NULL, NULL, nodes, nnodes, own, &s);
 	cr_assert_eq(s.what, PROVISION_PIN);
 	cr_assert_str_eq(s.reason, "StandbyPathDiffers");
 	json_free(pv);
