@@ -281,7 +281,8 @@ static int do_task(struct open_request *o, const struct agent_config *c, const a
 	case API_JOIN:
 		return join(o, c);
 	case API_REMOVE:
-		return replica_remove(c, volume, stop, &o->e);
+		ret = replica_may_go(c, volume, json_get_bool(args, "active", false), stop, &o->e);
+		return ret ? ret : replica_remove(c, volume, stop, &o->e);
 	case API_DELETE:
 		return volume_delete(c, volume, json_get_bool(args, "local", false), stop, &o->e);
 	default:

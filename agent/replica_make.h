@@ -73,4 +73,17 @@ int replica_publish(const struct agent_config *c, const char *volume, struct err
 int replica_remove(
 	const struct agent_config *c, const char *volume, const atomic_bool *stop, struct err *e);
 
+/* replica_ask.c */
+/* Its daemon says that it is the active one. At most 2 s. */
+bool replica_is_active(const struct agent_config *c, const char *volume);
+/*
+ * May it be removed for another site, whose own replica is the active one or not? 0, also where there is none; -EPERM it
+ * is active here; -EAGAIN its daemon does not say within 10 s, and the asker's is not active. Blocking.
+ */
+int replica_may_go(const struct agent_config *c, const char *volume, bool asker_active,
+	const atomic_bool *stop, struct err *e);
+/* The same from what the daemon says (NULL: nothing). Pure; `domain`: this site. */
+int replica_judge(const struct json *status, const char *volume, const char *domain,
+	bool asker_active, struct err *e);
+
 #endif

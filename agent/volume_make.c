@@ -21,7 +21,8 @@
  * goes on and refuses the other (api.c); what it asks for at the other is done anew with its own draft.
  *
  * Deleting asks the peers first: while one of them cannot be reached this side keeps its replica, and the
- * command can be repeated, or said again with --local where the other site is gone for ever.
+ * command can be repeated, or said again with --local where the other site is gone for ever. A peer that is active
+ * refuses (replica_ask.c): what is in use at one site is not removed from another.
  */
 #include "volume_make.h"
 
@@ -302,12 +303,13 @@ int volume_create(const struct agent_config *c, struct replica_spec *spec, const
 int volume_delete(const struct agent_config *c, const char *volume, bool local,
 	const atomic_bool *stop, struct err *e)
 {
-	bool removed = false;
+	bool removed = false, active = !local && replica_is_active(c, volume);
 	int ret;
 
 	for (unsigned i = 0; i < c->npeers && !local; i++) {
 		struct json *body = json_object(), *j;
 
+		json_set_bool(body, "active", active);
 		ret = tell(c, &(struct told){c->peers[i].domain, ""}, volume, "remove", body,
 			CALL_MS, stop, &j, e);
 		json_free(body);

@@ -17,7 +17,8 @@
  */
 int volume_create(const struct agent_config *c, struct replica_spec *spec, const char *peer_node,
 	const atomic_bool *stop, struct err *e);
-/* First the other sites' replicas, then this one. `local`: this one only. -ENOENT nothing was there. */
+/* First the other sites' replicas, then this one. `local`: this one only. -ENOENT nothing was there; -EPERM another site is
+ * active; -EAGAIN it may be. */
 int volume_delete(const struct agent_config *c, const char *volume, bool local,
 	const atomic_bool *stop, struct err *e);
 

@@ -289,6 +289,27 @@ static bool grow(struct kube_control *c, struct json *obj, const struct json *en
 	return ret && ret != -ECANCELED && (say(c, obj, "Degraded", "NotGrown", why.msg, e), true);
 }
 
+static const char *active_elsewhere(const struct kube_control *c, const struct json *entry)
+{
+	const char *active = json_get_string(json_get(entry, "status"), "active_domain", "");
+
+	return strcmp(active, c->config->domain) ? active : "";
+}
+
+static int say_elsewhere(
+	struct kube_control *c, struct json *obj, const struct json *entry, struct err *e)
+{
+	char text[400];
+
+	snprintf(text, sizeof(text),
+		"it is active at '%.63s', and in use there: nothing is removed. Delete it there, "
+		"or "
+		"let this object go without the data: kubectl annotate volumes.tandemfs.dev "
+		"%.63s " KEY_FORCE "=true",
+		active_elsewhere(c, entry), meta_of(obj, "name"));
+	return say(c, obj, "Deleting", "ActiveElsewhere", text, e);
+}
+
 static int look(struct kube_control *c, const char *name, struct json *obj, struct err *e)
 {
 	const struct json *entry = NULL, *meta = json_get(obj, "metadata");
@@ -304,6 +325,7 @@ static int look(struct kube_control *c, const char *name, struct json *obj, stru
 		.forced = !strcmp(
 			json_get_string(json_get(meta, "annotations"), KEY_FORCE, ""), "true"),
 		.volume = node != NULL,
+		.elsewhere = active_elsewhere(c, entry)[0],
 		.all = all_answer(c),
 	};
 
@@ -328,6 +350,8 @@ static int look(struct kube_control *c, const char *name, struct json *obj, stru
 		return make(c, obj, e);
 	case VOLUME_REMOVE:
 		return remove_volume(c, obj, node->name, e);
+	case VOLUME_ELSEWHERE:
+		return say_elsewhere(c, obj, entry, e);
 	case VOLUME_LOST:
 		return say(c, obj, "Failed", "VolumeGone",
 			"no node of this site has the volume any more; it is not made again under "

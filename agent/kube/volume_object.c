@@ -18,7 +18,7 @@ enum volume_action volume_decide(const struct volume_seen *s)
 		if (s->forced || !s->removes)
 			return VOLUME_RELEASE;
 		if (s->volume)
-			return VOLUME_REMOVE;
+			return s->elsewhere ? VOLUME_ELSEWHERE : VOLUME_REMOVE;
 		return s->all ? VOLUME_RELEASE : VOLUME_NONE;
 	}
 	if (!s->ours && !s->guarded)

@@ -66,7 +66,11 @@ tandemctl a demote pvc-1 --yes >/dev/null
 tandemctl b promote pvc-1 --yes >/dev/null
 wait_for 20 "site b mounts it" mountpoint -q "$WORK/b/mounts/pvc-1"
 expect_eq "the directory at site b" "$(stat -c '%a %u:%g' "$WORK/b/mounts/pvc-1/data") $(cat "$WORK/b/mounts/pvc-1/data/file")" "2770 7:8 in it"
-tandemctl a delete volume pvc-1 --yes
+expect_fail tandemctl a delete volume pvc-1 --yes
+expect_match "in use at the other site" "$OUT" "nothing is removed here: 'site-b' says: volume 'pvc-1' is active at 'site-b'"
+expect_eq "its data there" "$(cat "$WORK/b/mounts/pvc-1/data/file")" "in it"
+[[ -e $WORK/a/volumes/pvc-1.conf ]] || fail "the replica at site a is removed"
+tandemctl b delete volume pvc-1 --yes
 echo "hello" >"$WORK/a/mounts/blue/file"
 expect_eq "the replicas at site b" "$(tandemctl b status -o json | jq -r '[.. | .role? // empty] | join(" ")')" \
 	"standby standby"

@@ -141,9 +141,20 @@ expect_eq "its ack" "$(tctl a status mine -o json | jq -r '.[0].ack')" fsync
 kc a patch volumes.tandemfs.dev mine --type merge -p '{"spec":{"size":"80Mi"}}' >/dev/null
 wait_for 30 "mine grows" vol_is a mine '{.status.sizeBytes}' 83886080
 wait_for 30 "and its mirror" vol_is b mine '{.spec.size}' 83886080
+# While it is active at the other site it is in use there.
+tctl a demote mine --yes >/dev/null
+tctl b promote mine --yes >/dev/null
+wait_for 30 "site b mounts mine" mountpoint -q "$WORK/b/mounts/mine"
 leader_kill a 9
 kc a delete volumes.tandemfs.dev mine kept --wait=false >/dev/null
 leader_start a
+wait_for 30 "mine is in use elsewhere" eval "[[ \$(vol a mine '{.status.message}') = *\"active at 'site-b'\"*force-delete=true* ]]"
+sleep 2
+for s in a b; do
+	[[ -e $WORK/$s/volumes/mine.conf ]] || fail "the replica of mine at site $s is removed"
+done
+tctl b demote mine --yes >/dev/null
+tctl a promote mine --yes >/dev/null
 wait_for 60 "mine is deleted" vol_gone a mine
 wait_for 30 "and what mirrored it" vol_gone b mine
 expect_match "its replicas" "$(tctl a status mine 2>&1 || true)" "is not running here"

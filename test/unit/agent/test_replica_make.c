@@ -155,6 +155,44 @@ Test(replica, a_draft_keeps_its_address_and_others_take_another)
 	cr_assert(eq(int, replica_remove(&config, "db", &no, &e), -ENOENT));
 }
 
+static int judge(const char *status, bool asker_active)
+{
+	struct json *j = NULL;
+	int ret;
+
+	if (status)
+		cr_assert(zero(int, json_parse(status, strlen(status), &j, &e)), "%s", e.msg);
+	ret = replica_judge(j, "db", "site-a", asker_active, &e);
+	json_free(j);
+	return ret;
+}
+
+Test(replica, one_that_is_or_may_be_active_is_not_removed_for_another_site)
+{
+	const atomic_bool stop = true;
+
+	cr_assert(eq(
+		int, judge("{\"role\":\"active\",\"active_domain\":\"site-a\"}", false), -EPERM));
+	cr_assert(e.msg[0] && strstr(e.msg, "active at 'site-a'"), "%s", e.msg);
+	cr_assert(
+		eq(int, judge("{\"role\":\"active\",\"active_domain\":\"site-a\"}", true), -EPERM));
+	cr_assert(eq(
+		int, judge("{\"role\":\"standby\",\"active_domain\":\"site-a\"}", true), -EPERM));
+	cr_assert(eq(int, judge("{\"role\":\"standby\",\"active_domain\":\"site-b\"}", false), 0));
+	cr_assert(eq(int, judge("{\"role\":\"standby\",\"active_domain\":null}", false), 0));
+	cr_assert(eq(int, judge("{\"role\":\"recovering\"}", false), -EAGAIN));
+	cr_assert(eq(int, judge("{\"role\":\"recovering\"}", true), 0));
+	cr_assert(eq(int, judge(NULL, false), -EAGAIN));
+	cr_assert(eq(int, judge(NULL, true), 0));
+	/* A draft serves nobody; one that is published and whose daemon does not answer may. */
+	cr_assert(zero(int, replica_draft(&config, &spec, (char[256]){0}, &e)), "%s", e.msg);
+	cr_assert(zero(int, replica_may_go(&config, "db", false, &stop, &e)));
+	cr_assert(zero(int, replica_publish(&config, "db", &e)));
+	cr_assert(eq(int, replica_may_go(&config, "db", false, &stop, &e), -EAGAIN));
+	cr_assert(zero(int, replica_may_go(&config, "db", true, &stop, &e)));
+	cr_assert(not(replica_is_active(&config, "db")));
+}
+
 /* Whether the draft of "db" with this size has the line. */
 static bool drafted(const char *size, const char *line)
 {

@@ -67,6 +67,22 @@ Test(volume_object, deleting_removes_by_policy_and_has_a_way_out)
 	cr_assert_eq(what(s), VOLUME_NONE);
 }
 
+Test(volume_object, what_is_active_at_another_site_is_not_removed_from_here)
+{
+	struct volume_seen s = {.object = true,
+		.deleting = true,
+		.guarded = true,
+		.volume = true,
+		.removes = true,
+		.elsewhere = true};
+
+	cr_assert_eq(what(s), VOLUME_ELSEWHERE);
+	s.forced = true;
+	cr_assert_eq(what(s), VOLUME_RELEASE);
+	s.forced = s.removes = false;
+	cr_assert_eq(what(s), VOLUME_RELEASE);
+}
+
 Test(volume_object, quantities)
 {
 	static const struct {
