@@ -26,6 +26,9 @@
 const struct kube_kind kind_tandem_volume =
 	KUBE_KIND("tandemfs.dev", "v1alpha1", "Volume", "volumes", false);
 
+static const struct kube_kind kind_definition = KUBE_KIND("apiextensions.k8s.io", "v1",
+	"CustomResourceDefinition", "customresourcedefinitions", false);
+
 static bool has_guard(const struct json *obj)
 {
 	const struct json *all = json_get(json_get(obj, "metadata"), "finalizers");
@@ -289,6 +292,20 @@ static bool grow(struct kube_control *c, struct json *obj, const struct json *en
 	return ret && ret != -ECANCELED && (say(c, obj, "Degraded", "NotGrown", why.msg, e), true);
 }
 
+/*
+ * Does the kind go, and all its objects with it? The API marks the kind before it deletes the first of them, so that an
+ * object that is seen on its way out for this reason is never seen before the mark.
+ */
+static int kind_goes(struct kube_control *c, bool *ret_goes, struct err *e)
+{
+	struct json *kind = NULL;
+	int ret = kube_get(c->kube, &kind_definition, NULL, "volumes.tandemfs.dev", &kind, e);
+
+	*ret_goes = ret == -ENOENT || json_path(kind, "metadata", "deletionTimestamp");
+	json_free(kind);
+	return ret == -ENOENT ? 0 : ret;
+}
+
 static const char *active_elsewhere(const struct kube_control *c, const struct json *entry)
 {
 	const char *active = json_get_string(json_get(entry, "status"), "active_domain", "");
@@ -329,6 +346,8 @@ static int look(struct kube_control *c, const char *name, struct json *obj, stru
 		.all = all_answer(c),
 	};
 
+	if (s.deleting && s.guarded && s.removes && kind_goes(c, &s.kind_goes, e))
+		return e->code;
 	switch (volume_decide(&s)) {
 	case VOLUME_MIRROR:
 		return mirror(c, name, entry, e);

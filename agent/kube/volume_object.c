@@ -15,7 +15,7 @@ enum volume_action volume_decide(const struct volume_seen *s)
 	if (s->deleting) {
 		if (!s->guarded)
 			return VOLUME_NONE;
-		if (s->forced || !s->removes)
+		if (s->forced || !s->removes || s->kind_goes)
 			return VOLUME_RELEASE;
 		if (s->volume)
 			return s->elsewhere ? VOLUME_ELSEWHERE : VOLUME_REMOVE;

@@ -2,7 +2,8 @@
 /*
  * What becomes of a Volume object and of the volume with its name. An object that the agent made mirrors a volume; one
  * that somebody wrote is a volume to make, and to remove by its reclaimPolicy. A volume whose data are gone is never
- * made a second time under the same object. Nor is one removed that is active at another site. Pure.
+ * made a second time under the same object. Nor is one removed that is active at another site, or because somebody takes
+ * the kind away and all objects with it (kubectl delete -k of the whole install). Pure.
  */
 #ifndef AGENT_VOLUME_OBJECT_H
 #define AGENT_VOLUME_OBJECT_H
@@ -17,6 +18,7 @@ struct volume_seen {
 	bool ours, deleting, guarded; /* ... the agent's, on its way out, with our finalizer */
 	bool known; /* ... whose volume was seen before */
 	bool removes, forced; /* reclaimPolicy Delete; let go in any case */
+	bool kind_goes; /* objects go because their kind does: nobody meant the data */
 	bool elsewhere; /* the volume is active at another site, and in use there */
 	bool volume; /* a node reports it */
 	bool all; /* all nodes answered: what none reports is not there */

@@ -161,6 +161,24 @@ expect_match "its replicas" "$(tctl a status mine 2>&1 || true)" "is not running
 wait_for 30 "the volume that is retained is mirrored" vol_is a kept '{.status.phase} {.metadata.labels.tandemfs\.dev/mirrors-volume}' "Ready true"
 tctl a delete volume kept --yes >"$WORK/delete.out" 2>&1 || fail "$(cat "$WORK/delete.out")"
 wait_for 30 "its mirror goes with it" vol_gone a kept
+# The kind itself goes, as with all of an install, and its objects with it: nobody meant their data.
+kc a apply -f - >/dev/null <<-END
+	apiVersion: tandemfs.dev/v1alpha1
+	kind: Volume
+	metadata: {name: stays}
+	spec: {size: 64Mi, reclaimPolicy: Delete}
+END
+wait_for 60 "stays is made" vol_is a stays '{.status.phase} {.metadata.finalizers}' 'Ready ["tandemfs.dev/protect"]'
+kc a delete crd volumes.tandemfs.dev --wait=false >/dev/null
+wait_for 60 "the kind is gone" eval '! kc a get crd volumes.tandemfs.dev'
+kc a apply -f "$ROOT/k8s-manifests/base/crds/volume.yaml" >/dev/null
+wait_for 60 "a mirror says that the volume is there" vol_is a stays '{.status.phase} {.metadata.labels.tandemfs\.dev/mirrors-volume}' "Ready true"
+for s in a b; do
+	[[ -e $WORK/$s/volumes/stays.conf ]] || fail "the replica of stays at site $s is removed"
+done
+tctl a delete volume stays --yes >"$WORK/delete.out" 2>&1 || fail "$(cat "$WORK/delete.out")"
+wait_for 30 "its mirror goes with it" vol_gone a stays
+wait_for 30 "db is mirrored again" vol_is a db '{.status.phase}' Ready
 version=$(vol a db '{.metadata.resourceVersion}')
 sleep 3
 expect_eq "an idle volume's object is not written" "$(vol a db '{.metadata.resourceVersion}')" "$version"

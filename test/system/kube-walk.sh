@@ -316,5 +316,23 @@ wait_for 60 "the database answers on site a" answers a
 expect_eq "answered rows of site a that are lost" "$(mariadb_missing a a)" 0
 expect_eq "answered rows of site b that are lost" "$(mariadb_missing b a)" 0
 expect_eq "workloads left on site b" "$(kc b -n blue get deployment mariadb -o 'jsonpath={.spec.replicas}')" 0
-walk_end
 step "site a is back, with everything: $(mariadb_acked a) and $(mariadb_acked b) rows; $(steps_of a back-to-site-a)"
+
+# --- all of it goes, but for the data -----------------------------------------------------------------------------
+mariadb_unload a
+for s in a b; do
+	kc "$s" delete pod application --ignore-not-found >/dev/null
+done
+pv=$(kc a -n blue get pvc mariadb -o 'jsonpath={.spec.volumeName}')
+walk "Taking it away"
+for s in a b; do
+	expect_eq "kinds that are left on site $s" "$(kc "$s" get crd -o name | grep tandemfs || true)" ""
+	expect_eq "volumes that are left on site $s" "$(kc "$s" get pv -o name)" ""
+	wait_for 60 "the namespace is gone from site $s" eval '! kc '"$s"' get namespace tandem-system'
+	wait_for 60 "nothing of it runs on site $s" eval '! in_node '"$s"' pgrep -x "tandemfs|tandem-agent|tandem-holder"'
+	for v in db "$pv"; do
+		[[ -e $(node_dir "$s")/volumes/$v.conf && -e $(node_dir "$s")/data/$v/volume ]] || fail "the data of $v is gone from site $s"
+	done
+done
+walk_end
+step "all is taken away, and the data is there: db, $pv"

@@ -83,6 +83,20 @@ Test(volume_object, what_is_active_at_another_site_is_not_removed_from_here)
 	cr_assert_eq(what(s), VOLUME_RELEASE);
 }
 
+Test(volume_object, data_is_not_removed_because_the_kind_goes)
+{
+	struct volume_seen s = {.object = true,
+		.deleting = true,
+		.guarded = true,
+		.volume = true,
+		.removes = true,
+		.kind_goes = true};
+
+	cr_assert_eq(what(s), VOLUME_RELEASE);
+	s.volume = false;
+	cr_assert_eq(what(s), VOLUME_RELEASE);
+}
+
 Test(volume_object, quantities)
 {
 	static const struct {
