@@ -248,6 +248,22 @@ kc a delete pv "$v" --wait=false >/dev/null
 wait_for 20 "it is gone here, too" gone a pv "$v"
 step "deleted at the site that is active, after a failover"
 
+# The replica of this site was taken away alone: what the other site has is not removed because this claim goes.
+claim alone keys 64Mi | kb a apply -f - >/dev/null
+select_node a alone
+wait_for 60 "a claim" bound a alone
+v=$(of a alone '{.spec.volumeName}')
+wait_for 60 "at the other cluster, too" bound b alone
+tctl a delete volume "$v" --local --yes >"$WORK/local.out" 2>&1 || fail "delete volume --local: $(cat "$WORK/local.out")"
+kb a delete pvc alone --wait=false >/dev/null
+wait_for 30 "the other site has a replica" told a "$v" "VolumeFailedDelete no node of this site has its replica any more, and 'site-b' has one"
+expect_eq "the claim there" "$(of b alone '{.status.phase} {.metadata.deletionTimestamp}')" "Bound "
+[[ -e $WORK/b/volumes/$v.conf ]] || fail "it was removed at site b"
+tctl b delete volume "$v" --yes >"$WORK/local.out" 2>&1 || fail "delete volume at site b: $(cat "$WORK/local.out")"
+wait_for 90 "the volume is gone" gone a pv "$v"
+wait_for 20 "its copy, too" gone b pv "$v"
+step "a replica that is left at the other site keeps its claim there"
+
 # --- many, and the leader dies again and again ----------------------------------------------------------
 class quick 'volumeBindingMode: Immediate' 'reclaimPolicy: Delete' | kc a apply -f - >/dev/null
 CLAIMS=${CLAIMS:-12}
