@@ -95,8 +95,21 @@ const char *replica_node(const struct json *replicas, const char *domain, char *
 /* kube_failover_storage.c: looks at stages. */
 void failover_check(struct failover *f, struct switch_seen *s); /* a part of Initial */
 void failover_fence(struct failover *f, struct switch_seen *s);
-void failover_hand_over(struct failover *f, struct switch_seen *s);
 void failover_mount(struct failover *f, struct switch_seen *s);
+/* Of one entry of the status' volumes. */
+bool volume_is(const struct json *v, const char *status);
+const char *volume_name(const struct json *v);
+void volume_set(struct json *v, const char *status, const char *reason); /* NULL: none */
+/* The volume's node, remembered; NULL with the reason in the volume. */
+const char *failover_node_of(struct failover *f, struct json *v);
+/* How many volumes there are of a status; ret_why (may be NULL) gets the first one's reason, where there is one. */
+unsigned failover_count(const struct failover *f, const char *status, const char **ret_why);
+const char *failover_volumes_word(unsigned n);
+/* Is it a "no" that waiting will not change? A question is none, and nor is a daemon that is starting. */
+bool failover_is_final(int code);
+
+/* kube_failover_hand.c: likewise. */
+void failover_hand_over(struct failover *f, struct switch_seen *s);
 void failover_go_back(struct failover *f, struct switch_seen *s); /* a part of Rollback */
 /* Pure: the id of the newest operation of the volume that is under way to this domain; NULL: none. One the other way, or a
  * dry run, is not what was asked for: its end is no hand-over. Borrowed from the list. */

@@ -35,17 +35,17 @@ static const char *status_of(const struct json *v)
 	return json_get_string(v, "status", "");
 }
 
-static bool is(const struct json *v, const char *status)
+bool volume_is(const struct json *v, const char *status)
 {
 	return !strcmp(status_of(v), status);
 }
 
-static const char *name_of(const struct json *v)
+const char *volume_name(const struct json *v)
 {
 	return json_get_string(v, "volume", "");
 }
 
-static void set(struct json *v, const char *status, const char *reason)
+void volume_set(struct json *v, const char *status, const char *reason)
 {
 	json_set_string(v, "status", status);
 	json_set_string(v, "reason", reason ? reason : "");
@@ -115,10 +115,9 @@ static void calls_free(struct calls *all)
 	free(all->call);
 }
 
-/* The volume's node, remembered; NULL with the reason in the volume. */
-static const char *node_of(struct failover *f, struct json *v)
+const char *failover_node_of(struct failover *f, struct json *v)
 {
-	const struct kube_node *n = node_of_volume(&f->c, name_of(v), NULL);
+	const struct kube_node *n = node_of_volume(&f->c, volume_name(v), NULL);
 	char text[256];
 
 	if (n) {
@@ -127,7 +126,7 @@ static const char *node_of(struct failover *f, struct json *v)
 	}
 	f->lost = true;
 	snprintf(text, sizeof(text), "no engine of '%.60s' that answers has volume '%.100s'",
-		f->c.config->domain, name_of(v));
+		f->c.config->domain, volume_name(v));
 	json_set_string(v, "reason", text);
 	return NULL;
 }
@@ -142,12 +141,12 @@ static void ask(struct failover *f, bool (*wants)(const struct json *v), const c
 	ensure(ret->call);
 	for (unsigned i = 0; i < n; i++) {
 		struct json *v = json_at(f->volumes, i);
-		const char *node = wants(v) ? node_of(f, v) : NULL;
+		const char *node = wants(v) ? failover_node_of(f, v) : NULL;
 		struct call *k = &ret->call[ret->n];
 
 		if (!node)
 			continue;
-		*k = (struct call){.c = &f->c, .node = node, .volume = name_of(v)};
+		*k = (struct call){.c = &f->c, .node = node, .volume = volume_name(v)};
 		snprintf(k->path, sizeof(k->path), "/v1/volumes/%s%s%s", k->volume, verb ? "/" : "",
 			verb ? verb : "");
 		if (body) {
@@ -169,20 +168,19 @@ static int look_again(struct failover *f, struct err *e)
 static struct json *volume_find(struct failover *f, const char *name)
 {
 	for (unsigned i = 0; i < json_length(f->volumes); i++)
-		if (!strcmp(name_of(json_at(f->volumes, i)), name))
+		if (!strcmp(volume_name(json_at(f->volumes, i)), name))
 			return json_at(f->volumes, i);
 	return NULL;
 }
 
-/* How many there are of a status, and the first one's reason. */
-static unsigned count(const struct failover *f, const char *status, const char **ret_why)
+unsigned failover_count(const struct failover *f, const char *status, const char **ret_why)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < json_length(f->volumes); i++) {
 		const struct json *v = json_at(f->volumes, i);
 
-		if (!is(v, status))
+		if (!volume_is(v, status))
 			continue;
 		if (!n++ && ret_why)
 			*ret_why = json_get_string(v, "reason", "");
@@ -190,7 +188,7 @@ static unsigned count(const struct failover *f, const char *status, const char *
 	return n;
 }
 
-static const char *volumes_word(unsigned n)
+const char *failover_volumes_word(unsigned n)
 {
 	return n == 1 ? "volume" : "volumes";
 }
@@ -278,29 +276,29 @@ void failover_check(struct failover *f, struct switch_seen *s)
 		struct json *v = json_at(f->volumes, i);
 		const struct json *entry = NULL;
 
-		if (!node_of(f, v) || !node_of_volume(&f->c, name_of(v), &entry) ||
+		if (!failover_node_of(f, v) || !node_of_volume(&f->c, volume_name(v), &entry) ||
 			!json_get(entry, "status")) {
 			bool late = failover_now_ms() - f->run.started_ms > INITIAL_MS;
 
 			seen_say(s, late ? FOUND_REFUSED : FOUND_NOT_YET,
 				"no engine of '%s' that answers has volume '%s'",
-				f->c.config->domain, name_of(v));
+				f->c.config->domain, volume_name(v));
 			return;
 		}
-		if (check_planned(f, name_of(v), json_get(entry, "status"), &e)) {
+		if (check_planned(f, volume_name(v), json_get(entry, "status"), &e)) {
 			seen_say(s, FOUND_REFUSED, "%s", e.msg);
 			return;
 		}
 	}
-	seen_say(s, FOUND_DONE, "%u %s and %u %s go from '%s' to '%s'%s", n, volumes_word(n),
-		json_length(f->summary), json_length(f->summary) == 1 ? "namespace" : "namespaces",
-		failover_from(f), f->c.config->domain, silent_words(f, silent, sizeof(silent)));
+	seen_say(s, FOUND_DONE, "%u %s and %u %s go from '%s' to '%s'%s", n,
+		failover_volumes_word(n), json_length(f->summary),
+		json_length(f->summary) == 1 ? "namespace" : "namespaces", failover_from(f),
+		f->c.config->domain, silent_words(f, silent, sizeof(silent)));
 }
 
 /* --- fence --- */
 
-/* Is it a "no" that waiting will not change? A question is none, and nor is a daemon that is starting. */
-static bool is_final(int code)
+bool failover_is_final(int code)
 {
 	return code < 0 && code != -EBUSY && code != -EAGAIN && code != CONTROL_SOON &&
 	       code != -ECONNRESET && code != -ENOTCONN && code != -ETIMEDOUT &&
@@ -309,7 +307,7 @@ static bool is_final(int code)
 
 static bool wants_fence(const struct json *v)
 {
-	return is(v, "");
+	return volume_is(v, "");
 }
 
 static void note_fence(struct failover *f, const struct call *k)
@@ -319,11 +317,11 @@ static void note_fence(struct failover *f, const struct call *k)
 	const char *text = k->answer ? json_get_string(k->answer, "text", "") : k->e.msg;
 
 	if (k->answer && !code)
-		set(v, "Fenced", NULL);
+		volume_set(v, "Fenced", NULL);
 	else if (k->answer && code == -ENOENT)
-		set(v, "NotConcerned", text);
-	else if (k->answer && is_final(code))
-		set(v, "Failed", text);
+		volume_set(v, "NotConcerned", text);
+	else if (k->answer && failover_is_final(code))
+		volume_set(v, "Failed", text);
 	else
 		json_set_string(v, "reason", text);
 }
@@ -336,7 +334,7 @@ static void give_up(struct failover *f, const char *status, uint64_t patience_ms
 	for (unsigned i = 0; i < json_length(f->volumes); i++) {
 		struct json *v = json_at(f->volumes, i);
 
-		if (is(v, status))
+		if (volume_is(v, status))
 			json_set_string(v, "status", "Failed");
 	}
 }
@@ -348,8 +346,9 @@ static void give_up_silent(struct failover *f)
 	for (unsigned i = 0; i < json_length(f->volumes); i++) {
 		struct json *v = json_at(f->volumes, i);
 
-		if (since_ms >= SILENT_MS && is(v, "") && count(f, "Fenced", NULL) &&
-			!node_of_volume(&f->c, name_of(v), NULL))
+		if (since_ms >= SILENT_MS && volume_is(v, "") &&
+			failover_count(f, "Fenced", NULL) &&
+			!node_of_volume(&f->c, volume_name(v), NULL))
 			json_set_string(v, "status", "Failed");
 	}
 }
@@ -357,15 +356,15 @@ static void give_up_silent(struct failover *f)
 static void say_end(struct failover *f, const char *status, const char *done, struct switch_seen *s)
 {
 	const char *why = "";
-	unsigned good = count(f, status, NULL) + count(f, "NotConcerned", NULL),
-		 bad = count(f, "Failed", &why);
+	unsigned good = failover_count(f, status, NULL) + failover_count(f, "NotConcerned", NULL),
+		 bad = failover_count(f, "Failed", &why);
 
 	if (bad && !good)
-		seen_say(s, FOUND_REFUSED, "%u %s: %.300s", bad, volumes_word(bad), why);
+		seen_say(s, FOUND_REFUSED, "%u %s: %.300s", bad, failover_volumes_word(bad), why);
 	else if (bad)
 		seen_say(s, FOUND_PARTLY, "%u of %u volumes: %.300s", bad, good + bad, why);
 	else
-		seen_say(s, FOUND_DONE, "%u %s %s", good, volumes_word(good), done);
+		seen_say(s, FOUND_DONE, "%u %s %s", good, failover_volumes_word(good), done);
 }
 
 void failover_fence(struct failover *f, struct switch_seen *s)
@@ -391,9 +390,9 @@ void failover_fence(struct failover *f, struct switch_seen *s)
 	calls_free(&all);
 	give_up(f, "", FAILOVER_AWAY_MS);
 	give_up_silent(f);
-	n = count(f, "", &why);
+	n = failover_count(f, "", &why);
 	if (n)
-		seen_say(s, FOUND_NOT_YET, "%u %s: %.300s", n, volumes_word(n), why);
+		seen_say(s, FOUND_NOT_YET, "%u %s: %.300s", n, failover_volumes_word(n), why);
 	else
 		say_end(f, "Fenced", "fenced against the other site", s);
 }
@@ -402,7 +401,7 @@ void failover_fence(struct failover *f, struct switch_seen *s)
 
 static bool wants_mount(const struct json *v)
 {
-	return is(v, "Fenced") || is(v, "HandedOver");
+	return volume_is(v, "Fenced") || volume_is(v, "HandedOver");
 }
 
 static void note_mount(struct failover *f, const struct call *k)
@@ -414,7 +413,7 @@ static void note_mount(struct failover *f, const struct call *k)
 	char text[256];
 
 	if (here) {
-		set(v, "Mounted", NULL);
+		volume_set(v, "Mounted", NULL);
 		return;
 	}
 	snprintf(text, sizeof(text), "volume '%.100s' is not mounted yet: %.120s", k->volume,
@@ -438,171 +437,9 @@ void failover_mount(struct failover *f, struct switch_seen *s)
 	calls_free(&all);
 	if (f->run.type == SWITCH_UNPLANNED)
 		give_up(f, status, SWITCH_LATE_MS);
-	n = count(f, status, &why);
+	n = failover_count(f, status, &why);
 	if (n)
-		seen_say(s, FOUND_NOT_YET, "%u %s: %.300s", n, volumes_word(n), why);
+		seen_say(s, FOUND_NOT_YET, "%u %s: %.300s", n, failover_volumes_word(n), why);
 	else
 		say_end(f, "Mounted", "mounted here", s);
-}
-
-/* --- hand over, and back --- */
-
-const char *failover_operation(const struct json *operations, const char *volume, const char *to)
-{
-	for (unsigned i = json_length(operations); i--;) {
-		const struct json *op = json_at(operations, i);
-		const char *state = json_get_string(op, "state", "");
-
-		if (!strcmp(json_get_string(op, "volume", ""), volume) &&
-			!strcmp(json_get_string(op, "to", ""), to) &&
-			!json_get_bool(op, "dry_run", false) &&
-			(!strcmp(state, "running") || !strcmp(state, "rolling-back")))
-			return json_get_string(op, "id", "");
-	}
-	return NULL;
-}
-
-/* By the agent's word; to be freed. */
-static char *operation_under_way(
-	struct failover *f, const char *node, const char *volume, const char *to)
-{
-	struct json *answer = NULL;
-	const char *id;
-	char *copy;
-	unsigned http;
-	struct err e;
-
-	if (node_call(&f->c, node, "/v1/operations", NULL, CALL_MS, &http, &answer, &e))
-		return NULL;
-	id = failover_operation(json_get(answer, "operations"), volume, to);
-	copy = id ? strdup(id) : NULL;
-	json_free(answer);
-	return copy;
-}
-
-static void begin(struct failover *f, struct json *v, const char *to, const char *status)
-{
-	struct json *body = json_object(), *answer = NULL;
-	const char *node = node_of(f, v);
-	char *id = NULL;
-	struct err e = {0};
-	unsigned http = 0;
-	int ret = -ENOENT;
-
-	json_set_string(body, "kind", "failover");
-	json_set_string(body, "volume", name_of(v));
-	json_set_string(body, "to", to);
-	/* What one that was interrupted began is followed, not begun again. */
-	id = node ? operation_under_way(f, node, name_of(v), to) : NULL;
-	if (!id && node)
-		ret = node_call(&f->c, node, "/v1/operations", body, CALL_MS, &http, &answer, &e);
-	if (!ret && http == 200)
-		id = strdup(json_get_string(answer, "id", ""));
-	if (id) {
-		json_set_string(v, "operation", id);
-		set(v, status, NULL);
-	} else if (!ret && is_final((int)json_get_int(answer, "code", -EIO))) {
-		set(v, "Failed", json_get_string(answer, "error", "refused"));
-	} else if (node) {
-		json_set_string(v, "reason", ret ? e.msg : json_get_string(answer, "error", ""));
-	}
-	free(id);
-	json_free(answer);
-	json_free(body);
-}
-
-/* What became of its operation. */
-static void follow(struct failover *f, struct json *v, const char *done, const char *failed)
-{
-	const char *node = node_of(f, v), *state;
-	struct json *answer = NULL;
-	struct err e = {0};
-	char path[128];
-	unsigned http;
-
-	if (!node)
-		return;
-	snprintf(path, sizeof(path), "/v1/operations/%.64s", json_get_string(v, "operation", ""));
-	if (node_call(&f->c, node, path, NULL, CALL_MS, &http, &answer, &e)) {
-		json_set_string(v, "reason", e.msg);
-		return;
-	}
-	state = json_get_string(answer, "state", "");
-	if (http == 404) /* it is not kept any more: look again */
-		set(v, "", "its operation is not known any more");
-	else if (!strcmp(state, "done"))
-		set(v, done, NULL);
-	else if (!strcmp(state, "failed"))
-		set(v, failed, json_get_string(answer, "message", ""));
-	else
-		json_set_string(v, "reason", "it is being handed over");
-	json_free(answer);
-}
-
-/* Is it active here? Then there is nothing to hand over. */
-static bool is_here(struct failover *f, const struct json *v)
-{
-	const struct json *entry = NULL, *status;
-
-	node_of_volume(&f->c, name_of(v), &entry);
-	status = json_get(entry, "status");
-	return !strcmp(json_get_string(status, "active_domain", ""), f->c.config->domain) &&
-	       !strcmp(json_get_string(status, "role", ""), "active");
-}
-
-void failover_hand_over(struct failover *f, struct switch_seen *s)
-{
-	unsigned n = json_length(f->volumes), open = 0, bad;
-	const char *why = "";
-	struct err e = {0};
-
-	failover_nodes(f, count(f, "", NULL) ? NODES_MS / 2 : NODES_MS * 10, &e);
-	for (unsigned i = 0; i < n; i++) {
-		struct json *v = json_at(f->volumes, i);
-
-		if (is(v, "") && is_here(f, v))
-			set(v, "HandedOver", NULL);
-		else if (is(v, ""))
-			begin(f, v, f->c.config->domain, "HandingOver");
-		if (is(v, "HandingOver"))
-			follow(f, v, "HandedOver", "Failed");
-		if (is(v, "") || is(v, "HandingOver")) {
-			open++;
-			why = json_get_string(v, "reason", "");
-		}
-	}
-	bad = count(f, "Failed", open ? NULL : &why);
-	if (open) /* also where one has failed already: it is known then what has to go back */
-		seen_say(s, FOUND_NOT_YET, "%u of %u %s: %.300s", open, n, volumes_word(n), why);
-	else if (bad)
-		seen_say(s, FOUND_REFUSED, "%u of %u %s: %.300s", bad, n, volumes_word(n), why);
-	else
-		seen_say(s, FOUND_DONE, "%u %s handed over", n, volumes_word(n));
-}
-
-void failover_go_back(struct failover *f, struct switch_seen *s)
-{
-	unsigned n = json_length(f->volumes), open = 0;
-	const char *why = "";
-	struct err e = {0};
-
-	failover_nodes(f, NODES_MS, &e);
-	for (unsigned i = 0; i < n; i++) {
-		struct json *v = json_at(f->volumes, i);
-
-		if (is(v, "HandingOver"))
-			follow(f, v, "HandedOver", "Back");
-		if (is(v, "HandedOver"))
-			begin(f, v, failover_from(f), "GoingBack");
-		if (is(v, "GoingBack"))
-			follow(f, v, "Back", "Failed");
-		if (is(v, "HandingOver") || is(v, "HandedOver") || is(v, "GoingBack")) {
-			open++;
-			why = json_get_string(v, "reason", "");
-		}
-	}
-	if (open)
-		seen_say(s, FOUND_NOT_YET, "%u of %u %s: %.300s", open, n, volumes_word(n), why);
-	else
-		seen_say(s, FOUND_DONE, "the volumes are where they were");
 }
