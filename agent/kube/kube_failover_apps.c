@@ -198,10 +198,7 @@ void failover_last_mile(struct failover *f, struct switch_seen *s)
 
 /* --- stop and start --- */
 
-/* One of apps_stop() and apps_start() at the source, for all namespaces. */
-static int at_source(struct failover *f,
-	int (*what)(struct kube *k, const char *ns, unsigned *ret_n, struct err *e),
-	unsigned *ret_n, struct err *e)
+static int stop_source(struct failover *f, unsigned *ret_n, struct err *e)
 {
 	int ret = 0;
 
@@ -212,7 +209,7 @@ static int at_source(struct failover *f,
 
 		ret = source_of(f, i, &there, e);
 		if (!ret)
-			ret = what(there, failover_source(f, i), &n, e);
+			ret = apps_stop(there, failover_source(f, i), &n, e);
 		*ret_n += n;
 	}
 	return ret;
@@ -228,7 +225,7 @@ void failover_scale_down(struct failover *f, struct switch_seen *s)
 		seen_say(s, FOUND_NOT_NEEDED, "spec.sourceIsStopped");
 		return;
 	}
-	ret = at_source(f, apps_stop, &n, &e);
+	ret = stop_source(f, &n, &e);
 	if (ret)
 		seen_error(s, ret, &e);
 	else
@@ -344,19 +341,62 @@ void failover_scale_up(struct failover *f, struct switch_seen *s)
 			stuck ? ", stuck pods taken away" : "");
 }
 
+/* One whose volumes are home. Its line remembers that it was started. */
+static int start_again(struct failover *f, unsigned i, unsigned *workloads, struct err *e)
+{
+	struct kube *there;
+	unsigned n = 0;
+	int ret = source_of(f, i, &there, e);
+
+	if (!ret)
+		ret = apps_start(there, failover_source(f, i), &n, e);
+	*workloads += n;
+	if (!ret)
+		failover_namespace_set(f, i, "RollbackSuccessful", "");
+	return ret;
+}
+
+static void tell_not_started(struct failover *f, unsigned i, const struct json *v)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		"volume '%.100s' is not active at '%.60s': nothing was started",
+		json_get_string(v, "volume", ""), failover_from(f));
+	failover_namespace_set(f, i, "In-Progress", text);
+}
+
+/* Each namespace as soon as it can be: those whose volumes are home wait for no other one's. */
 void failover_roll_back(struct failover *f, struct switch_seen *s)
 {
-	struct err e = {0};
-	unsigned n;
-	int ret;
+	unsigned n = 0;
+	struct err e = {0}, first = {0};
+	int ret = 0;
 
 	failover_go_back(f, s);
-	if (s->found != FOUND_DONE || is_stopped_by_hand(f))
+	if (is_stopped_by_hand(f))
 		return;
-	ret = at_source(f, apps_start, &n, &e);
-	if (ret)
-		seen_error(s, ret, &e);
-	else
+	for (unsigned i = 0; i < json_length(f->summary); i++) {
+		const struct json *line = json_at(f->summary, i), *v = NULL;
+		int r;
+
+		if (!strcmp(json_get_string(line, "status", ""), "RollbackSuccessful"))
+			continue;
+		if (!failover_is_home(f, failover_namespace(f, i), &v)) {
+			tell_not_started(f, i, v);
+			continue;
+		}
+		r = start_again(f, i, &n, &e);
+		if (r && !ret) {
+			ret = r;
+			first = e;
+		}
+	}
+	if (ret && s->found == FOUND_DONE)
+		seen_error(s, ret, &first);
+	else if (ret && kube_is_away(ret))
+		s->found = FOUND_NOT_YET; /* and the words are about a volume */
+	else if (s->found == FOUND_DONE)
 		seen_say(s, FOUND_DONE, "%u workloads started again at '%s'", n, failover_from(f));
 }
 

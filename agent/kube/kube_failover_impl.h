@@ -22,6 +22,7 @@ struct failover {
 	struct kube *there
 		[FAILOVER_NAMESPACES_MAX]; /* by summary: the source's cluster; NULL: not yet */
 	uint64_t nodes_ms; /* when the engines were looked at */
+	uint64_t again_ms; /* when a volume that is refused the way back was tried again */
 	bool lost; /* since then a volume had no engine, or a call to one had no answer */
 };
 
@@ -110,7 +111,14 @@ bool failover_is_final(int code);
 
 /* kube_failover_hand.c: likewise. */
 void failover_hand_over(struct failover *f, struct switch_seen *s);
-void failover_go_back(struct failover *f, struct switch_seen *s); /* a part of Rollback */
+/* A part of Rollback: volumes that are not back in the end are refused, with words about the first. */
+void failover_go_back(struct failover *f, struct switch_seen *s);
+/* Are all volumes of the namespace (by its name here) active at the source, as the engines here say now? false: *ret_v,
+ * borrowed, is one that is not, or is not known to be. */
+bool failover_is_home(const struct failover *f, const char *ns, const struct json **ret_v);
+/* Pure: of the status of a volume's daemon here; NULL or no object: it does not answer. */
+enum back_word { BACK_UNKNOWN, BACK_HOME, BACK_AWAY };
+enum back_word failover_back_judge(const struct json *status, const char *from);
 /* Pure: the id of the newest operation of the volume that is under way to this domain; NULL: none. One the other way, or a
  * dry run, is not what was asked for: its end is no hand-over. Borrowed from the list. */
 const char *failover_operation(const struct json *operations, const char *volume, const char *to);

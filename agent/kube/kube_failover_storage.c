@@ -289,6 +289,9 @@ void failover_check(struct failover *f, struct switch_seen *s)
 			seen_say(s, FOUND_REFUSED, "%s", e.msg);
 			return;
 		}
+		if (!strcmp(json_get_string(json_get(entry, "status"), "active_domain", ""),
+			    f->c.config->domain))
+			json_set_bool(v, "wasHere", true);
 	}
 	seen_say(s, FOUND_DONE, "%u %s and %u %s go from '%s' to '%s'%s", n,
 		failover_volumes_word(n), json_length(f->summary),

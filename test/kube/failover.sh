@@ -46,9 +46,11 @@ state_is() { [[ $(state "$1" "${3:-blue}") = "$2" ]]; } # site, state [, namespa
 
 has_file() { [[ $(cat "$WORK/$1/mounts/db/$2" 2>/dev/null) = "$2" ]]; } # site, name
 put_file() { echo "$2" >"$WORK/$1/mounts/db/$2" && sync "$WORK/$1/mounts/db/$2"; }
-volume() { rest "$1" GET /v1/volumes/db | head -n 1 | jq -r ".status | $2"; }
-in_sync() { [[ $(volume "$1" '"\(.in_sync | length) \(.peers[0].connected)"') = '2 true' ]]; }
-level() { wait_for 90 "both sites are in sync" in_sync "$1"; } # active site
+volume() { rest "$1" GET "/v1/volumes/${3:-db}" | head -n 1 | jq -r ".status | $2"; } # site, expression [, volume]
+in_sync() { [[ $(volume "$1" '"\(.in_sync | length) \(.peers[0].connected)"' "${2:-db}") = '2 true' ]]; }
+level() { wait_for 90 "both sites are in sync" in_sync "$1" "${2:-db}"; } # active site [, volume]
+# A daemon that was demoted has started itself anew, under another name: the agent knows it.
+daemon_of() { rest "$1" GET "/v1/volumes/${2:-db}" | head -n 1 | jq .supervision.pid; } # site [, volume]
 
 blue_allow() { # site, namespace: both the leader there and the other one's mover
 	kc "$1" create namespace "$2" >/dev/null
@@ -66,19 +68,38 @@ blue_up() {
 		--src-kubeconfig "$(kube_dir a)/admin.kubeconfig" --dest-kubeconfig "$(kube_dir b)/admin.kubeconfig"
 }
 
-blue_make() { # site
+claim_make() { # site, volume: namespace blue claims it by its name
 	kc "$1" apply -f - >/dev/null <<-END
 		---
-		{apiVersion: v1, kind: PersistentVolume, metadata: {name: db, labels: {tandemfs.dev/volume: db}}, spec: {capacity: {storage: 1Gi},
-		  accessModes: [ReadWriteOnce], hostPath: {path: /mnt/db/data}, claimRef: {namespace: blue, name: db}}}
+		{apiVersion: v1, kind: PersistentVolume, metadata: {name: $2, labels: {tandemfs.dev/volume: $2}}, spec: {capacity: {storage: 1Gi},
+		  accessModes: [ReadWriteOnce], hostPath: {path: /mnt/$2/data}, claimRef: {namespace: blue, name: $2}}}
 	END
 	kc "$1" -n blue apply -f - >/dev/null <<-END
 		---
-		{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: db}, spec: {volumeName: db, storageClassName: "",
+		{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: $2}, spec: {volumeName: $2, storageClassName: "",
 		  accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}
 	END
+}
+blue_make() { # site
+	claim_make "$1" db
 	workloads_make "$1"
 }
+
+# A namespace of site a that has no volume, with a Deployment of 2, pairs and its schedule; it may have another name at site b.
+web_make() { # name, there
+	kctl b generate clusterpair remotecluster -n blue --service-account mover |
+		sed "s/namespace: blue/namespace: $1/" | kc a apply -f - >/dev/null
+	kctl a generate clusterpair remotecluster -n blue --service-account mover |
+		sed "s/namespace: blue/namespace: $2/" | kc b apply -f - >/dev/null
+	kc a -n "$1" create deployment web --image x --replicas 2 >/dev/null
+	kc a -n "$1" apply -f - >/dev/null <<-END
+		---
+		{apiVersion: tandemfs.dev/v1alpha1, kind: MigrationSchedule, metadata: {name: $1schedule}, spec: {schedulePolicyName: bluepolicy,
+		  template: {spec: {clusterPair: remotecluster, includeVolumes: false, namespaceMapping: {$1: $2}}}}}
+	END
+}
+web() { kc "$1" -n "$2" get deploy web -o 'jsonpath={.spec.replicas}'; } # site, namespace
+web_is() { [[ $(web "$1" "$2") = "$3" ]]; }
 
 pod() { # site, name, node: one that uses the claim
 	kc "$1" -n blue create serviceaccount default >/dev/null 2>&1 || true
@@ -90,7 +111,8 @@ pod() { # site, name, node: one that uses the claim
 }
 
 # Volume db with a file, active at site a, and the applications of blue: they run there, and are at site b, stopped.
-blue_on_both() {
+blue_on_both() { # further volumes that blue claims...
+	local v
 	work_new
 	net_new
 	engines_up
@@ -99,6 +121,11 @@ blue_on_both() {
 	put_file a one
 	blue_up
 	blue_make a
+	for v; do
+		tctl a create volume "$v" --size 64M >/dev/null
+		level a "$v"
+		claim_make a "$v"
+	done
 	leader_start a
 	leader_start b
 	kc a apply -f "$ROOT/k8s-manifests/examples/schedulepolicy.yaml" -f "$ROOT/k8s-manifests/examples/migrationschedule.yaml" >/dev/null

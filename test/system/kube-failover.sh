@@ -215,17 +215,7 @@ expect_eq "its policy's" "$(kc b get sp bluepolicy -o 'jsonpath={.policy.interva
 expect_eq "and not one of a copy" "$(kc a -n blue get ms blueschedule -o 'jsonpath={.metadata.annotations.tandemfs\.dev/static-copy}')" ''
 blue_allow a green
 blue_allow b red
-pair_to() { kctl "$1" generate clusterpair remotecluster -n blue --service-account mover; } # site
-pair_to b | sed 's/namespace: blue/namespace: green/' | kc a apply -f - >/dev/null
-pair_to a | sed 's/namespace: blue/namespace: red/' | kc b apply -f - >/dev/null
-kc a -n green create deployment web --image x --replicas 2 >/dev/null
-kc a -n green apply -f - >/dev/null <<END
----
-{apiVersion: tandemfs.dev/v1alpha1, kind: MigrationSchedule, metadata: {name: greenschedule}, spec: {schedulePolicyName: bluepolicy,
-  template: {spec: {clusterPair: remotecluster, includeVolumes: false, namespaceMapping: {green: red}}}}}
-END
-web() { kc "$1" -n "$2" get deploy web -o 'jsonpath={.spec.replicas}'; } # site, namespace
-web_is() { [[ $(web "$1" "$2") = "$3" ]]; }
+web_make green red
 schedule_is_there() { kc b -n red get ms greenschedule; }
 wait_for 90 "the schedule's copy in the other namespace" schedule_is_there
 expect_eq "the mapping, as seen from there" \
@@ -282,8 +272,6 @@ fi
 put_file a three
 pod b old-life node-gone
 kc b -n blue delete pod old-life --grace-period 1 --wait=false >/dev/null
-# A daemon that was demoted has started itself anew, under another name: the agent knows it.
-daemon_of() { rest "$1" GET /v1/volumes/db | head -n 1 | jq .supervision.pid; } # site
 daemon=$(daemon_of a)
 link_silence a # nobody refuses a call to it
 kill -9 "${LEADER[a-one]}" "${AGENT[a]}" "${KUBE_PID[a-apiserver]}" "${KUBE_PID[a-etcd]}" "$daemon"

@@ -57,7 +57,7 @@ kube_raw b PATCH /apis/tandemfs.dev/v1alpha1/volumes/ghost/status -o /dev/null -
 pod a lingers node-a
 failover b stuck Planned site-a 'namespaces: [blue]'
 wait_for 90 "it waits for the pod" at_stage b stuck WaitAfterScaleDown
-daemon=$(rest a GET /v1/volumes/db | head -n 1 | jq .supervision.pid)
+daemon=$(daemon_of a)
 kill -STOP "${KUBE_PID[a-apiserver]}"
 kill -9 "${LEADER[a-one]}" "${AGENT[a]}" "$daemon"
 unset 'LEADER[a-one]' 'AGENT[a]'
