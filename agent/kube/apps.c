@@ -110,22 +110,32 @@ int apps_running(struct kube *k, const char *ns, unsigned *ret_n, struct err *e)
 	return ret;
 }
 
-static int change(struct kube *k, const char *ns, struct json *(*decide)(const struct json *live),
-	unsigned *ret_n, struct err *e)
+/* `as_read`: only what nobody changed since it was listed. */
+static int change(struct kube *k, const char *ns, const struct json *all,
+	struct json *(*decide)(const struct json *live), bool as_read, unsigned *ret_n,
+	struct err *e)
 {
-	struct json *all = json_array();
-	int ret = apps_list(k, ns, all, e);
+	int ret = 0;
 
 	*ret_n = 0;
 	for (unsigned i = 0; i < json_length(all) && !ret; i++) {
 		const struct json *obj = json_at(all, i);
-		struct json *patch = decide(obj);
+		struct json *patch = decide(obj), *meta;
 
 		if (!patch)
 			continue;
+		if (as_read) {
+			meta = json_get(patch, "metadata");
+			if (!meta) {
+				meta = json_object();
+				json_set(patch, "metadata", meta);
+			}
+			json_set_string(meta, "resourceVersion",
+				json_get_string(json_get(obj, "metadata"), "resourceVersion", "0"));
+		}
 		ret = kube_patch(k, kind_of(obj), ns, name_of(obj), NULL, patch, NULL, e);
 		json_free(patch);
-		if (ret == -ENOENT) /* gone meanwhile */
+		if (ret == -ENOENT || (as_read && ret == -EBUSY)) /* gone or changed meanwhile */
 			ret = 0;
 		else if (ret)
 			err_wrap(e, "%s '%s/%s'", json_get_string(obj, "kind", ""), ns,
@@ -133,18 +143,36 @@ static int change(struct kube *k, const char *ns, struct json *(*decide)(const s
 		else
 			(*ret_n)++;
 	}
+	return ret;
+}
+
+static int change_all(struct kube *k, const char *ns,
+	struct json *(*decide)(const struct json *live), unsigned *ret_n, struct err *e)
+{
+	struct json *all = json_array();
+	int ret = apps_list(k, ns, all, e);
+
+	*ret_n = 0;
+	if (!ret)
+		ret = change(k, ns, all, decide, false, ret_n, e);
 	json_free(all);
 	return ret;
 }
 
 int apps_stop(struct kube *k, const char *ns, unsigned *ret_n, struct err *e)
 {
-	return change(k, ns, hold_stop, ret_n, e);
+	return change_all(k, ns, hold_stop, ret_n, e);
 }
 
 int apps_start(struct kube *k, const char *ns, unsigned *ret_n, struct err *e)
 {
-	return change(k, ns, hold_release, ret_n, e);
+	return change_all(k, ns, hold_release, ret_n, e);
+}
+
+int apps_stop_as_read(struct kube *k, const char *ns, const struct json *workloads, unsigned *ret_n,
+	struct err *e)
+{
+	return change(k, ns, workloads, hold_stop, true, ret_n, e);
 }
 
 /* --- pods --- */

@@ -19,6 +19,9 @@ int apps_running(struct kube *k, const char *ns, unsigned *ret_n, struct err *e)
 /* Stops or starts them all. ret_n: how many were changed. The first error ends it, with the object's name. */
 int apps_stop(struct kube *k, const char *ns, unsigned *ret_n, struct err *e);
 int apps_start(struct kube *k, const char *ns, unsigned *ret_n, struct err *e);
+/* Stops these, as apps_list() gave them; one that was changed since is left as it is. */
+int apps_stop_as_read(struct kube *k, const char *ns, const struct json *workloads, unsigned *ret_n,
+	struct err *e);
 
 /*
  * A pod that may still write to one of the namespace's volumes: it uses a claim or a directory below `mounts`, and

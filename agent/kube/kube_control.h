@@ -33,6 +33,7 @@ struct kube_control {
 	int64_t pairs_s; /* when all ClusterPairs were looked at */
 	int64_t site_s; /* kube_site.h: when the nodes were asked, and what they said */
 	unsigned site;
+	int64_t twice_s; /* kube_twice.h: when it was looked for */
 	struct kube_node *nodes; /* kube_nodes.h */
 	unsigned nnodes;
 };

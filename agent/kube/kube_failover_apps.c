@@ -12,6 +12,7 @@
 #include "apps.h"
 #include "kube_failover_impl.h"
 #include "kube_rule.h"
+#include "log.h"
 
 #define LAST_MILE_MS 60000u /* how long the source's agent may take to begin and end it */
 
@@ -198,6 +199,23 @@ void failover_last_mile(struct failover *f, struct switch_seen *s)
 
 /* --- stop and start --- */
 
+/* Are all volumes of the namespace, of which it has some, still to come? */
+static bool awaits_volume(const struct failover *f, const char *ns)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < json_length(f->volumes); i++) {
+		const struct json *v = json_at(f->volumes, i);
+
+		if (!json_has_string(json_get(v, "namespaces"), ns))
+			continue;
+		if (json_get_bool(v, "wasHere", false))
+			return false;
+		any = true;
+	}
+	return any;
+}
+
 static int stop_source(struct failover *f, unsigned *ret_n, struct err *e)
 {
 	int ret = 0;
@@ -215,12 +233,39 @@ static int stop_source(struct failover *f, unsigned *ret_n, struct err *e)
 	return ret;
 }
 
+/*
+ * What runs here, too, of a namespace with a volume that is to come: a site that was left behind and was activated before
+ * it was back. Its pods would start with the mount, also in a Failover that goes back.
+ */
+static int stop_here(struct failover *f, unsigned *ret_n, struct err *e)
+{
+	int ret = 0;
+
+	*ret_n = 0;
+	for (unsigned i = 0; i < json_length(f->summary) && !ret; i++) {
+		unsigned n = 0;
+
+		if (!awaits_volume(f, failover_namespace(f, i)))
+			continue;
+		ret = apps_stop(f->c.kube, failover_namespace(f, i), &n, e);
+		*ret_n += n;
+	}
+	return ret;
+}
+
 void failover_scale_down(struct failover *f, struct switch_seen *s)
 {
 	struct err e = {0};
-	unsigned n;
-	int ret;
+	unsigned n, here = 0;
+	int ret = stop_here(f, &here, &e);
 
+	if (here)
+		log_info("Failover '%s': %u workloads stopped here until their volumes are",
+			meta_of(f->obj, "name"), here);
+	if (ret) {
+		seen_error(s, ret, &e);
+		return;
+	}
 	if (is_stopped_by_hand(f)) {
 		seen_say(s, FOUND_NOT_NEEDED, "spec.sourceIsStopped");
 		return;

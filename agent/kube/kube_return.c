@@ -11,7 +11,8 @@
  * Failure modes, in all of which nothing is stopped: a volume of the namespace whose daemon or node does not answer, or
  * whose record names no active domain; one that is active here (a namespace of which another volume was left behind is
  * told, and left to people); a volume that is active elsewhere while this domain counts, as after a hand-over that
- * may go back, or after `activate`; no right in the namespace.
+ * may go back, or after `activate`; no right in the namespace. What runs at the other site as well is stopped in these
+ * cases, too, and in namespaces without a volume: kube_twice.c.
  * - The domain comes back to life meanwhile. It runs on the thread that begins Failovers, when none is under way, and
  *   ends early for a new one; and the replicas are asked again right before the namespace is stopped, which takes one
  *   call for each of its objects. To be active here, a domain must have been activated, caught up and been handed over
@@ -49,10 +50,12 @@ enum return_word return_judge(const struct json *statuses, const char *domain)
 			left |= !strcmp(json_string_at(inactive, k, ""), domain) &&
 				strcmp(active, domain) != 0;
 	}
-	return !left ? RETURN_LEAVE : here ? RETURN_MIXED : RETURN_STOP;
+	if (!left)
+		return here || !json_length(statuses) ? RETURN_LEAVE : RETURN_ELSEWHERE;
+	return here ? RETURN_MIXED : RETURN_STOP;
 }
 
-static enum return_word judge(struct kube_control *c, const struct json *volumes)
+enum return_word return_judge_volumes(struct kube_control *c, const struct json *volumes)
 {
 	struct json *statuses = json_array();
 	enum return_word word;
@@ -128,7 +131,7 @@ static int candidates(struct kube_control *c, struct json *names, struct err *e)
 
 /* --- one of them --- */
 
-static void tell(struct kube_control *c, const char *ns, const char *reason, const char *text)
+void return_tell(struct kube_control *c, const char *ns, const char *reason, const char *text)
 {
 	struct json *obj = NULL;
 	struct err e = {0};
@@ -155,7 +158,7 @@ static int stop(struct kube_control *c, const char *ns, struct err *e)
 		"%u workloads were stopped: domain '%.60s' is inactive, and their volumes are "
 		"active in another one. A failback starts them as they were",
 		n, c->config->domain);
-	tell(c, ns, "StoppedInInactiveDomain", text);
+	return_tell(c, ns, "StoppedInInactiveDomain", text);
 	return ret;
 }
 
@@ -164,17 +167,18 @@ static int look_namespace(struct kube_control *c, const char *ns, struct err *e)
 	struct json *volumes = json_array();
 	unsigned n = 0;
 	int ret = apps_volumes(c->kube, ns, c->config->mounts, volumes, NULL, NULL, e);
-	enum return_word word = ret ? RETURN_LEAVE : judge(c, volumes);
+	enum return_word word = ret ? RETURN_LEAVE : return_judge_volumes(c, volumes);
 
-	if (word != RETURN_LEAVE)
+	if (word == RETURN_STOP || word == RETURN_MIXED)
 		ret = apps_running(c->kube, ns, &n, e);
 	if (!ret && n && word == RETURN_MIXED)
-		tell(c, ns, "VolumesInTwoDomains",
+		return_tell(c, ns, "VolumesInTwoDomains",
 			"a volume was left behind in this inactive domain, and another one is "
 			"active here: the applications are left as they are");
 	if (!ret && n && word == RETURN_STOP)
 		ret = nodes_look(c, NODES_MS_HURRY, e);
-	if (!ret && n && word == RETURN_STOP && lease_hold(c) && judge(c, volumes) == RETURN_STOP)
+	if (!ret && n && word == RETURN_STOP && lease_hold(c) &&
+		return_judge_volumes(c, volumes) == RETURN_STOP)
 		ret = stop(c, ns, e);
 	json_free(volumes);
 	return ret;

@@ -8,6 +8,7 @@
 enum return_word {
 	RETURN_LEAVE, /* it is not known, or is no business of ours */
 	RETURN_MIXED, /* another volume of it is active here */
+	RETURN_ELSEWHERE, /* all are active in others, and this domain counts */
 	RETURN_STOP,
 };
 
@@ -17,5 +18,10 @@ int returned_look(struct kube_control *c, struct err *e);
 
 /* Pure: of the statuses of a namespace's volumes here; an empty object is one that is not known. */
 enum return_word return_judge(const struct json *statuses, const char *domain);
+/* The same by what the nodes said last of these volumes. */
+enum return_word return_judge_volumes(struct kube_control *c, const struct json *volumes);
+
+/* Tells of a namespace, in the log and by an Event about it. */
+void return_tell(struct kube_control *c, const char *ns, const char *reason, const char *text);
 
 #endif

@@ -12,6 +12,7 @@
 #include "kube_control.h"
 #include "kube_domain.h"
 #include "kube_return.h"
+#include "kube_twice.h"
 #include "kube_volume.h"
 #include "kube_worker.h"
 #include "log.h"
@@ -98,9 +99,13 @@ static int look_switching(struct kube_control *c, struct err *e)
 {
 	int ret = failovers_look(c, e);
 
-	if (ret || !lease_hold(c) || kube_jobs_count(c->jobs, ""))
+	if (ret || !lease_hold(c) || kube_jobs_count(c->jobs, "planned/") ||
+		kube_jobs_count(c->jobs, "unplanned/"))
 		return ret;
-	return returned_look(c, e);
+	ret = returned_look(c, e);
+	if (!ret)
+		twice_look(c);
+	return ret;
 }
 
 static const struct worker_work works[] = {

@@ -23,16 +23,10 @@ enum site_state site_with(enum site_state before, const struct json *status, con
 	return strcmp(active, domain) != 0 ? SITE_STANDBY : SITE_ACTIVE;
 }
 
-enum site_state site_look(struct kube_control *c, int64_t age_s, unsigned timeout_ms)
+enum site_state site_of_nodes(const struct kube_control *c)
 {
 	enum site_state s = SITE_UNKNOWN;
-	struct err e = {0};
 
-	if (c->site_s && now_s() >= c->site_s && now_s() - c->site_s <= age_s)
-		return c->site;
-	if (!c->config->listen[0] ||
-		nodes_look(c, timeout_ms, &e)) /* there is no way to ask them */
-		return SITE_UNKNOWN;
 	for (unsigned i = 0; i < c->nnodes; i++) {
 		const struct json *volumes = json_get(c->nodes[i].status, "volumes");
 
@@ -40,9 +34,21 @@ enum site_state site_look(struct kube_control *c, int64_t age_s, unsigned timeou
 			s = site_with(
 				s, json_get(json_at(volumes, n), "status"), c->config->domain);
 	}
-	c->site = s;
-	c->site_s = now_s();
 	return s;
+}
+
+enum site_state site_look(struct kube_control *c, int64_t age_s, unsigned timeout_ms)
+{
+	struct err e = {0};
+
+	if (c->site_s && now_s() >= c->site_s && now_s() - c->site_s <= age_s)
+		return c->site;
+	if (!c->config->listen[0] ||
+		nodes_look(c, timeout_ms, &e)) /* there is no way to ask them */
+		return SITE_UNKNOWN;
+	c->site = site_of_nodes(c);
+	c->site_s = now_s();
+	return c->site;
 }
 
 const char *site_words(enum site_state s)

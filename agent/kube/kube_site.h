@@ -14,6 +14,8 @@ enum site_state {
 
 /* Asks the nodes, each for at most timeout_ms, at most once in age_s. */
 enum site_state site_look(struct kube_control *c, int64_t age_s, unsigned timeout_ms);
+/* By what the nodes said last; asks nobody. */
+enum site_state site_of_nodes(const struct kube_control *c);
 /* Pure: of one volume's status (NULL: its daemon does not answer) on top of what others said. */
 enum site_state site_with(enum site_state before, const struct json *status, const char *domain);
 /* For people; "": it may copy. */

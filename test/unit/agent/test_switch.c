@@ -375,7 +375,7 @@ Test(switch, a_returned_site_is_stopped_only_where_its_own_record_says_so)
 		{"[" LEFT "," HERE "]", RETURN_MIXED}, {"[" HERE "," LEFT "]", RETURN_MIXED},
 		{"[" LEFT ",{}]", RETURN_LEAVE}, /* one does not answer */
 		{"[{}," LEFT "]", RETURN_LEAVE},
-		{"[{\"active_domain\":\"b\",\"inactive\":[]}]", RETURN_LEAVE}, /* a hand-over */
+		{"[{\"active_domain\":\"b\",\"inactive\":[]}]", RETURN_ELSEWHERE}, /* a hand-over */
 		{"[" LEFT ",{\"active_domain\":\"b\",\"inactive\":[]}]", RETURN_STOP},
 		{"[{\"active_domain\":\"a\",\"inactive\":[\"a\"]}]", RETURN_LEAVE},
 		{"[{\"active_domain\":\"a\",\"inactive\":[\"b\"]}]", RETURN_LEAVE}, /* it went on */
