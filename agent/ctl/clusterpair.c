@@ -2,6 +2,7 @@
 #include "clusterpair.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,4 +158,13 @@ int clusterpair_become(struct kube *k, struct kube_access *a, const char *ns, co
 	kube_access_clear(a);
 	*a = as;
 	return 0;
+}
+
+void clusterpair_warn(FILE *to, const char *where)
+{
+	fprintf(to,
+		"tandemctl: warning: without --service-account the Secret has your own "
+		"certificate or token for %s: who reads it may do there what you may, and it is "
+		"not renewed\n",
+		where);
 }

@@ -6,6 +6,8 @@
 #ifndef AGENT_CTL_CLUSTERPAIR_H
 #define AGENT_CTL_CLUSTERPAIR_H
 
+#include <stdio.h>
+
 #include "kube.h"
 
 /* Pure. Both have the same name; the caller's. */
@@ -26,5 +28,8 @@ int clusterpair_check_there(const struct json *pair, const struct json *secret, 
  * not known. */
 int clusterpair_become(struct kube *k, struct kube_access *a, const char *ns, const char *account,
 	int64_t *ret_ends_s, struct err *e);
+
+/* Warns of a Secret that has the rights of the one who types at `where`, which is a cluster. */
+void clusterpair_warn(FILE *to, const char *where);
 
 #endif

@@ -167,12 +167,14 @@ static int make(struct ctl *c, struct side *s, const struct side *to, const char
 	fprintf(c->out, "%s: ClusterPair '%s/%s' %s, with its Secret: to %s as ", s->what, c->ns,
 		name, s->again ? "is renewed" : "is made", to->given.server);
 	kube_time(to->ends_s, ends);
-	if (!c->service_account)
+	if (!c->service_account) {
 		fprintf(c->out, "who is in '%s'\n", to->path);
-	else if (to->ends_s)
+		clusterpair_warn(c->err, to->what);
+	} else if (to->ends_s) {
 		fprintf(c->out, "ServiceAccount '%s', until %s\n", c->service_account, ends);
-	else
+	} else {
 		fprintf(c->out, "ServiceAccount '%s'\n", c->service_account);
+	}
 	return CTL_OK;
 }
 

@@ -58,6 +58,8 @@ int cmd_generate(struct ctl *c, unsigned nargs, const char *const *args)
 	ret = kube_access_load(ctl_kubeconfig(c, buf, sizeof(buf)), &a, &e);
 	if (!ret && c->service_account)
 		ret = become(&a, c->ns, c->service_account, &e);
+	if (!ret && !c->service_account)
+		clusterpair_warn(c->err, "this cluster");
 	if (!ret)
 		print(c, args[1], &a);
 	kube_access_clear(&a);

@@ -218,6 +218,24 @@ static void note_token(struct kube_control *c, struct json *pair, struct kube *t
 		e.code == -EPERM ? "MayNotRenew" : "NotRenewed", text);
 }
 
+/* A person's rights, often all there are, in the hands of who may read a Secret here, and nobody renews them. */
+static void note_person(const struct json *pair, const struct kube_access *a, struct json *status)
+{
+	struct pair_token t;
+	bool account = a->token && pair_token_read(a->token, &t) && t.account[0];
+
+	if (!account)
+		condition_set(status, pair, "NoServiceAccount", true,
+			a->token ? "UserToken" : "ClientCertificate",
+			"its kubeconfig is a user's and not a service account's: who reads it may "
+			"do there what that user may, and it is not renewed. 'tandemctl create "
+			"clusterpair' with --service-account replaces it");
+	else if (condition_is(status, "NoServiceAccount", "UserToken") ||
+		 condition_is(status, "NoServiceAccount", "ClientCertificate"))
+		condition_set(status, pair, "NoServiceAccount", false, "ServiceAccount",
+			"its kubeconfig has a service account's token");
+}
+
 static int look_there(struct kube_control *c, struct json *pair, struct json *status, struct err *e)
 {
 	struct kube_access a = {0};
@@ -232,6 +250,8 @@ static int look_there(struct kube_control *c, struct json *pair, struct json *st
 		r = may_copy(to, meta_of(pair, "namespace"), e);
 	if (!r)
 		r = note_domain(c, to, status, e);
+	if (!r)
+		note_person(pair, &a, status);
 	if (!r && a.token)
 		note_token(c, pair, to, a.token, status);
 	kube_free(to);

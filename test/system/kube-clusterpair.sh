@@ -73,7 +73,8 @@ expect_match "one way" "$(pair oneway admin admin --service-account mover -u)" \
 expect_eq "where it leads" "$(leads_to a oneway)" "$server_b"
 expect_match "as whom" "$(is_there a oneway)" 'system:serviceaccount:blue:mover'
 ! kc b -n blue get secret oneway >/dev/null 2>&1 || fail "the destination has a Secret"
-expect_match "as oneself" "$(pair myself admin admin --unidirectional)" "to $server_b as who is in '.*/admin.kubeconfig'"
+expect_match "as oneself" "$(pair myself admin admin --unidirectional 2>"$WORK/warned")" "to $server_b as who is in '.*/admin.kubeconfig'"
+expect_match "warned" "$(cat "$WORK/warned")" "warning: without --service-account the Secret has your own .* for the destination \($server_b\)"
 expect_match "its objects" "$(is_there a myself)" '"ConfigMapList"'
 
 # --- in both, and again ------------------------------------------------------------------------------------

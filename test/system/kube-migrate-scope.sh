@@ -273,6 +273,20 @@ expect_eq "the wish is gone" "$(kc a -n blue get cp remotecluster -o 'jsonpath={
 migrated renewed Successful 'adminClusterPair: admins'
 step "the token is renewed"
 
+# --- a pair with one's own certificate -----------------------------------------------------------------------
+expect_eq "what a service account's pair says" "$(pair_says remotecluster NoServiceAccount)" ''
+in_site a "$BIN/tandemctl" generate clusterpair myself -n blue --kubeconfig "$(kube_dir b)/admin.kubeconfig" 2>"$WORK/warned" |
+	kc a apply -f - >/dev/null
+expect_match "warned" "$(cat "$WORK/warned")" 'warning: without --service-account the Secret has your own certificate'
+wait_for 20 "it is told of" says myself NoServiceAccount ClientCertificate
+in_site a "$BIN/tandemctl" generate clusterpair myself -n blue --service-account mover --kubeconfig "$(kube_dir b)/admin.kubeconfig" \
+	2>"$WORK/warned" | kc a apply -f - >/dev/null
+expect_eq "no warning with an account" "$(cat "$WORK/warned")" ''
+kc a -n blue annotate cp myself tandemfs.dev/renew-token=now >/dev/null
+wait_for 90 "it is an account's now" says myself NoServiceAccount ServiceAccount
+kc a -n blue delete cp/myself secret/myself >/dev/null
+step "a pair that has a person's rights is told of"
+
 # --- the copy that a schedule leaves of itself goes with it -----------------------------------------------------
 kc b apply -f "$MANIFESTS/base/crds" >/dev/null
 kc b wait --for=condition=Established crd/migrationschedules.tandemfs.dev crd/schedulepolicies.tandemfs.dev --timeout=20s >/dev/null

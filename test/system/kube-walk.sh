@@ -17,6 +17,10 @@
 is() { # site, namespace, object, path, value
 	[[ $(kc "$1" -n "$2" get "$3" -o "jsonpath={$4}") = "$5" ]]
 }
+pair_token() { # site: whether a new one is waited for, and what is said of it
+	kc "$1" -n blue get clusterpair remotecluster \
+		-o 'jsonpath={.metadata.annotations.tandemfs\.dev/renew-token} {.status.conditions[?(@.type=="TokenExpires")].reason}'
+}
 answers() { mariadb_query "$1" "SELECT 1"; } # site
 rows_after() { # site, rows before
 	[[ $(mariadb_acked "$1") -gt $(($2 + 20)) ]]
@@ -98,6 +102,8 @@ wait_for 30 "the sites are level" is_level a
 in_node a mkdir /var/lib/tandemfs/mnt/db/app
 for s in a b; do
 	wait_for 30 "the pair of site $s is ready" is "$s" blue clusterpair/remotecluster .status.schedulerStatus Ready
+	kc "$s" -n blue annotate clusterpair remotecluster tandemfs.dev/renew-token=now >/dev/null
+	wait_for 60 "the token of site $s is renewed" eval '[[ $(pair_token '"$s"') = " Renewed" ]]'
 done
 for p in $imports; do
 	wait "$p" || fail "the database's image is not taken"
