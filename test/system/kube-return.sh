@@ -91,3 +91,47 @@ sleep 12
 everything_is a "$running" 2 || fail "stopped at home: $(state a) $(web a green)"
 untouched
 step "both are home again, and stay as they are"
+
+# --- the link is cut, and site a lives, and its pods write ----------------------------------------------------
+writes() { # through one descriptor, as a pod that stays: what was answered is in $WORK/acked
+	local n=0
+	exec 9>>"$WORK/a/mounts/db/lines"
+	while n=$((n + 1)) && echo "$n" >&9 && sync /dev/fd/9; do
+		echo "$n" >>"$WORK/acked"
+		sleep 0.01
+	done
+	echo "$n" >"$WORK/writer-ended"
+}
+acked() { wc -l <"$WORK/acked"; }
+acked_are() { [[ $(acked) -ge $1 ]]; }
+everything_is b "$stopped" 0 || fail "runs at both: $(state b) $(web b green)"
+level a
+: >"$WORK/acked"
+writes 2>"$WORK/writer.err" &
+wait_for 30 "lines are answered" acked_are 50
+link_cut
+sleep 2
+before=$(acked)
+failover b a-lives Unplanned site-a
+end_is b a-lives Successful
+everything_is b "$running" 2 || fail "not started: $(state b) $(web b green)"
+put_file b three
+cp "$WORK/b/mounts/db/lines" "$WORK/lines"
+expect_eq "answered lines that site b lacks" "$(comm -23 <(sort "$WORK/acked") <(sort "$WORK/lines") | xargs)" ''
+[[ $(wc -l <"$WORK/lines") -le $((before + 1)) ]] || fail "$(wc -l <"$WORK/lines") lines are at site b, and $before were answered"
+everything_is a "$running" 2 || fail "nobody told site a: $(state a)"
+[[ ! -e $WORK/writer-ended ]] || fail "the writer ended while nobody told it: $(cat "$WORK/writer.err")"
+link_heal
+wait_for 60 "the writer of site a meets an error" test -e "$WORK/writer-ended"
+expect_match "which" "$(cat "$WORK/writer.err")" 'Input/output error|Transport endpoint is not connected|Software caused connection abort'
+expect_eq "lines that site a answered after the fence" "$(($(acked) - before))" 0
+wait_for 60 "the applications of site a are stopped" everything_is a "$stopped" 0
+everything_is b "$running" 2 || fail "the active site was stopped: $(state b) $(web b green)"
+tctl b activate clusterdomain site-a --yes >"$WORK/activate.out" 2>&1 || fail "$(cat "$WORK/activate.out")"
+level b
+kctl a perform failback -n blue >"$WORK/perform.out" 2>&1 || fail "$(cat "$WORK/perform.out")"
+state_is a "$running" || fail "not started: $(state a)"
+has_file a three || fail "a file is missing"
+cmp "$WORK/a/mounts/db/lines" "$WORK/lines" || fail "site a has other lines than site b had"
+untouched
+step "site a lived and wrote while site b took over: $before lines were answered, all are there, and none since"
