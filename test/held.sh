@@ -8,7 +8,7 @@
 [[ $(uname -r | awk -F. '{ print ($1 * 1000 + $2 >= 6009) }') = 1 ]] || skip "this kernel cannot resend"
 CONF_VOLUME="holder = yes"
 PAUSE_MS_MAX=10000 # of one, on a machine that does other things as well
-PAUSE_MS_MEDIAN=2000 # what is promised
+PAUSE_MS=2000        # what is promised
 
 connection() { awk -v m="$m" '$5 == m { print $3 }' /proc/self/mountinfo; } # the same as long as the mount is
 holder() { pgrep -f "^[^ ]*tandem-holder $WORK/"; } # process
@@ -91,10 +91,14 @@ paused() { # what, since
 	pauses+=("$ms")
 	[[ $ms -lt $((PAUSE_MS_MAX * ${SLOWER:-1})) ]] || fail "$1: a pause of $ms ms"
 }
-# At the end of a test, over all its pauses.
+# At the end of a test, over all its pauses: nine of ten are as promised. Of fewer than ten the middle one is, because a tenth of
+# them is none.
 pauses_check() {
-	local median
-	median=$(printf '%s\n' "${pauses[@]}" | sort -n | sed -n "$((${#pauses[@]} / 2 + 1))p")
-	[[ $median -lt $((PAUSE_MS_MEDIAN * ${SLOWER:-1})) ]] || fail "the median of the pauses is $median ms: ${pauses[*]}"
-	step "the median of ${#pauses[@]} pauses: $median ms"
+	local n=${#pauses[@]} percent=90 sorted of
+	[[ $n -gt 0 ]] || fail "no pause was measured"
+	[[ $n -ge 10 ]] || percent=50
+	mapfile -t sorted < <(printf '%s\n' "${pauses[@]}" | sort -n)
+	of=${sorted[$(((n * percent + 99) / 100 - 1))]}
+	[[ $of -lt $((PAUSE_MS * ${SLOWER:-1})) ]] || fail "of $n pauses $percent percent took up to $of ms: ${sorted[*]}"
+	step "of $n pauses $percent percent took up to $of ms, the longest ${sorted[-1]} ms"
 }

@@ -8,6 +8,7 @@
 #	mariadb_image                    # $WORK/mariadb.tar
 #	mariadb_load a 4                 # 4 writers on site a; what was answered: $WORK/acked-a-N; ends with mariadb_unload a
 #	mariadb_query b "SELECT ..."
+#	mariadb_gap a "$EPOCHREALTIME"   # milliseconds without a row since then
 
 declare -A MARIADB_LOAD=() # site: the writers' processes
 
@@ -64,7 +65,7 @@ mariadb_query() { # site, statement
 	mariadb_client "$1" app -e "$2" 2>/dev/null
 }
 
-# One answered row after the other, some 50 a second: "N ROW" of each writer N. A lost connection ends it.
+# One answered row after the other, some 50 a second: "N ROW SECONDS" of each writer N, when it was answered by its server's clock. A lost connection ends it.
 mariadb_load() { # site, writers
 	local s=$1 n
 	mariadb_query "$s" "CREATE TABLE IF NOT EXISTS written (site CHAR(1), writer INT, line INT, text CHAR(200),
@@ -74,7 +75,7 @@ mariadb_load() { # site, writers
 		(
 			trap - ERR
 			first=$(($(mariadb_query "$s" "SELECT COALESCE(MAX(line), 0) FROM written WHERE site = '$s' AND writer = $n") + 1))
-			seq "$first" 1000000 | sed "s/.*/INSERT INTO written VALUES ('$s', $n, &, REPEAT('x', 200)); SELECT $n, &; DO SLEEP(0.02);/" |
+			seq "$first" 1000000 | sed "s/.*/INSERT INTO written VALUES ('$s', $n, &, REPEAT('x', 200)); SELECT $n, &, UNIX_TIMESTAMP(SYSDATE(6)); DO SLEEP(0.02);/" |
 				mariadb_client "$s" app --unbuffered >>"$WORK/acked-$s-$n" 2>>"$WORK/load-$s.err"
 		) &
 		MARIADB_LOAD[$s]+=" $!"
@@ -90,9 +91,16 @@ mariadb_unload() { # site
 	done
 	MARIADB_LOAD[$1]=
 }
+mariadb_gap() { # site, since (seconds): the longest time between two answered rows of it, in milliseconds
+	cut -f 3 "$WORK/acked-$1"-* | sort -n | awk -v since="$2" '
+		$1 < since { next }
+		last && $1 - last > gap { gap = $1 - last }
+		{ last = $1 }
+		END { printf "%d\n", gap * 1000 }'
+}
 # Answered rows of the writers of one site that another one lacks.
 mariadb_missing() { # writers' site, where to look
-	cat "$WORK/acked-$1"-* | tr '\t' ' ' | sort >"$WORK/acked"
+	awk -F '\t' 'NF == 3 { print $1, $2 }' "$WORK/acked-$1"-* | sort >"$WORK/acked" # a last line may be half of one
 	mariadb_query "$2" "SELECT writer, line FROM written WHERE site = '$1'" | tr '\t' ' ' | sort >"$WORK/rows"
 	comm -23 "$WORK/acked" "$WORK/rows" >"$WORK/missing"
 	echo "missing: $(wc -l <"$WORK/missing") of $(wc -l <"$WORK/acked"), $(wc -l <"$WORK/rows") rows: $(head -n 8 "$WORK/missing" | tr '\n' ',')" >&2

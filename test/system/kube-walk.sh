@@ -21,6 +21,13 @@ pair_token() { # site: whether a new one is waited for, and what is said of it
 	kc "$1" -n blue get clusterpair remotecluster \
 		-o 'jsonpath={.metadata.annotations.tandemfs\.dev/renew-token} {.status.conditions[?(@.type=="TokenExpires")].reason}'
 }
+# The largest pause between two answered rows of site a since then; ten times what is promised is bad.
+bound_gap() { # what, since
+	local gap
+	gap=$(mariadb_gap a "$2")
+	step "$1: the longest time between two answered rows was $gap ms"
+	[[ $gap -lt $((20000 * ${SLOWER:-1})) ]] || fail "$1: no row for $gap ms"
+}
 answers() { mariadb_query "$1" "SELECT 1"; } # site
 rows_after() { # site, rows before
 	[[ $(mariadb_acked "$1") -gt $(($2 + 20)) ]]
@@ -141,6 +148,7 @@ for s in a b; do
 	kube_import "$s" "$WORK/next.tar"
 	program[$s]=$(program_of "$s")
 done
+begin=$EPOCHREALTIME
 walk "A new release"
 for s in a b; do
 	wait_for 60 "engine and agents of site $s are replaced" pods_ready "$s"
@@ -151,10 +159,12 @@ done
 all_go_on a
 no_errors a
 wait_for 30 "the sites are level again" is_level a
+bound_gap "another build" "$begin"
 step "all was replaced by another build under $(acks a) lines and $(mariadb_acked a) rows, without an error"
 
 # --- its processes are killed -------------------------------------------------------------------------------
 before=$(restarts a engine)
+begin=$EPOCHREALTIME
 # shellcheck disable=SC2046 # several
 kill_processes a $(in_node a pgrep -x tandemfs)
 all_go_on a
@@ -168,6 +178,7 @@ for s in a b; do
 done
 no_errors a
 wait_for 30 "the sites are level again" is_level a
+bound_gap "killed daemons" "$begin"
 step "daemons and agents were killed under $(acks a) lines and $(mariadb_acked a) rows, without an error"
 
 # --- both APIs are away: all goes on, and a volume is switched without them ------------------------------------
