@@ -28,6 +28,8 @@
 #define NODES_MS 1000u /* between two looks at the engines, while a volume has none */
 #define NODES_KNOWN_MS 10000u /* while each has one that answers */
 #define SILENT_MS 5000u /* how long fenced volumes wait for one whose engine is silent */
+#define MOUNT_MS                                                                                   \
+	50000u /* how long those that are mounted wait for the rest; below SWITCH_LATE_MS */
 #define INITIAL_MS 10000u /* how long the check of a planned one waits for an engine */
 
 static const char *status_of(const struct json *v)
@@ -329,7 +331,7 @@ static void note_fence(struct failover *f, const struct call *k)
 		json_set_string(v, "reason", text);
 }
 
-/* An unplanned one goes on without those that cannot be had in time; the others must not wait for ever. */
+/* It goes on without those that cannot be had in time; the others must not wait for ever. */
 static void give_up(struct failover *f, const char *status, uint64_t patience_ms)
 {
 	if (failover_now_ms() - f->run.steps[f->run.stage].start_ms < patience_ms)
@@ -438,8 +440,7 @@ void failover_mount(struct failover *f, struct switch_seen *s)
 	for (unsigned i = 0; i < all.n; i++)
 		note_mount(f, &all.call[i]);
 	calls_free(&all);
-	if (f->run.type == SWITCH_UNPLANNED)
-		give_up(f, status, SWITCH_LATE_MS);
+	give_up(f, status, MOUNT_MS);
 	n = failover_count(f, status, &why);
 	if (n)
 		seen_say(s, FOUND_NOT_YET, "%u %s: %.300s", n, failover_volumes_word(n), why);

@@ -11,8 +11,9 @@
  *
  * Failure modes: until the source is scaled down a refusal has changed nothing. From there to the end of HandOver,
  * which is the point of no return, a refusal, the time-out and `cancel` lead to Rollback: what was handed over goes
- * back, and the source is scaled up again. After it, and in an unplanned one, what cannot be done ends it as Failed
- * with the words of what is left to do; a rule or a webhook that fails then is told, and what comes behind it is done.
+ * back, and the source is scaled up again, but for what uses a volume that could not go back. After it, and in an
+ * unplanned one, what cannot be done ends it as Failed with the words of what is left to do, and the rest is done; a
+ * rule or a webhook that fails then is told, and what comes behind it is done.
  */
 #ifndef AGENT_SWITCH_H
 #define AGENT_SWITCH_H

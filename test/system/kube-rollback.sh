@@ -81,3 +81,23 @@ state_is b "$running" || fail "not started: $(state b)"
 state_is a "$stopped" || fail "runs at both: $(state a)"
 has_file b one || fail "a file is missing"
 step "a volume that cannot go back is told of, its applications are not started there, and the same once more goes on"
+
+# --- behind the hand-over a volume is taken away again ---------------------------------------------------
+kctl a perform failback -n blue >"$WORK/perform.out" 2>&1 || fail "$(cat "$WORK/perform.out")"
+level a
+level a db2
+leader_kill b KILL
+TANDEMFS_FAULT_FAILOVER=Mount leader_start b
+failover b partly Planned site-a 'namespaces: [blue, green]'
+dies Mount
+expect_eq "the volumes" "$(fo b partly '{.status.volumes[*].status}')" "HandedOver HandedOver"
+tctl b failover db2 --to site-a >"$WORK/by-hand.out" 2>&1 || fail "$(cat "$WORK/by-hand.out")"
+leader_start b
+end_is b partly Failed
+expect_match "why" "$(fo b partly '{.status.reason}')" "the rest runs here, but: .*volume 'db2' is not mounted"
+expect_eq "the volumes" "$(fo b partly '{.status.volumes[*].status}')" "Mounted Failed"
+expect_eq "the namespaces" "$(fo b partly '{.status.summary[*].namespace} {.status.summary[*].status}')" "blue green Failed Successful"
+web_is b green 2 || fail "not started: $(web b green)"
+state_is b "$stopped" || fail "started without a volume: $(state b)"
+state_is a "$stopped" || fail "started without a volume: $(state a)"
+step "planned: a volume that does not mount keeps stopped what uses it, and nothing else"
