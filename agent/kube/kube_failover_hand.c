@@ -182,6 +182,8 @@ static bool was_here(const struct json *v)
 /* By what the engines say now; what they said before its operation ended does not count. */
 static enum back_word judge(const struct failover *f, const struct json *v)
 {
+	if (!f->run.steps[STAGE_HAND_OVER].start_ms)
+		return was_here(v) ? BACK_AWAY : BACK_HOME; /* nobody has touched it */
 	if (is_under_way(v) || failover_now_ms() - f->nodes_ms > NODES_OLD_MS)
 		return BACK_UNKNOWN;
 	return failover_back_judge(status_here(f, v), failover_from(f));

@@ -138,6 +138,19 @@ Test(failover_back, one_that_was_here_before_stays_and_starts_nothing_there)
 	cr_assert(not(home("n")));
 }
 
+Test(failover_back, before_the_hand_over_all_is_where_it_was_whether_an_engine_answers_or_not)
+{
+	f.run.steps[STAGE_HAND_OVER].start_ms = 0;
+	cr_assert(eq(int, look("[" LINE("v", "n", "") "]", ""), FOUND_DONE));
+	cr_assert(home("n"));
+	cr_assert(eq(int,
+		look("[{\"volume\":\"v\",\"namespaces\":[\"n\"],\"status\":\"\","
+		     "\"wasHere\":true}]",
+			""),
+		FOUND_DONE));
+	cr_assert(not(home("n")));
+}
+
 Test(failover_back, a_namespace_without_volumes_is_home)
 {
 	cr_assert(eq(int, look("[]", ""), FOUND_DONE));
