@@ -308,7 +308,7 @@ int cmd_check(const struct options *opt)
 		return report(&o->v, &e, r);
 	if (o->nblocks)
 		qsort(o->blocks, o->nblocks, sizeof(*o->blocks), block_order);
-	bad_meta = store_verify(o->v.store, &e);
+	bad_meta = store_verify(o->v.store, NULL, &e);
 	if (bad_meta)
 		problem(o, e.msg);
 	r = tree_check(o->v.tree, &c);

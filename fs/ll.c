@@ -109,6 +109,7 @@ static void *worker_main(void *arg)
 	allow_interruption();
 	while (!fuse_session_exited(l->se) && !atomic_load(&l->leaving)) {
 		int n = fuse_session_receive_buf(l->se, &w->buf);
+		uint64_t began = 0;
 
 		if (n == -EINTR || n == -EAGAIN)
 			continue;
@@ -117,7 +118,11 @@ static void *worker_main(void *arg)
 		if (n <= 0)
 			break;
 		atomic_fetch_add(&w->phase, 1);
+		if (atomic_load_explicit(&l->watched, memory_order_relaxed))
+			began = ll_load_begin(w);
 		ll_dispatch(w);
+		if (began)
+			ll_load_end(w, began);
 		atomic_fetch_add(&w->phase, 1);
 	}
 	ll_self = NULL;

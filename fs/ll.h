@@ -43,6 +43,21 @@ int ll_mount(struct volume *v, const struct ll_config *cfg, struct ll **ret_ll, 
 uint64_t ll_mount_id(const struct ll *l);
 /* true while the kernel holds a reference to the inode. Any thread. */
 bool ll_knows(struct ll *l, uint64_t ino);
+/* What users do, as far as the workers see it. */
+enum ll_use {
+	LL_CHANGES, /* what is handed over; who answers it counts it */
+	LL_READS,
+	LL_LOOKS, /* names, attributes, directories */
+	LL_USES
+};
+struct ll_load {
+	uint64_t ops,
+		ns; /* that workers answered while they were watched, and how long they took together */
+	uint64_t since_ns; /* monotonic: the oldest one that a worker is at; 0: none */
+};
+/* On: the workers measure. Any thread. */
+void ll_watch(struct ll *l, bool on);
+void ll_load(const struct ll *l, struct ll_load ret_load[LL_USES]);
 /* true when somebody else unmounted it (umount(8)): the workers have ended. */
 bool ll_ended(const struct ll *l);
 /* The first step of a fence, at once: when it returns, every new request is answered with EIO and no

@@ -42,6 +42,9 @@ struct ll_worker {
 	bool in_spare; /* of the request at hand: a WRITE's bytes are there, not in buf */
 	uint8_t *data; /* LL_READ_SIZE bytes, BLOCK_SIZE-aligned: what replies are made in */
 	atomic_uint phase; /* odd while a request is at hand */
+	/* ll_load.c; the worker writes, any thread reads */
+	atomic_uint_fast64_t since_ns; /* of the request at hand, if it is watched; else 0 */
+	atomic_uint_fast64_t ops[LL_USES], ns[LL_USES];
 	/* of the request at hand, as the kernel sent it; libfuse's parser drops these */
 	uint64_t unique;
 	uint32_t raw_flags;
@@ -63,6 +66,7 @@ struct ll {
 	struct ll_worker *workers; /* workers[nthreads]: what ll_mount() reads INIT with */
 	atomic_uint refs, running;
 	atomic_bool fenced;
+	atomic_bool watched; /* the workers count what they answer */
 	atomic_bool detached; /* by ll_unmount_idle() */
 	/* INIT: what the kernel offers, to be amended in the answer (ll_init.c) */
 	uint64_t init_unique, init_offered;
@@ -105,6 +109,10 @@ int ll_reply_create_raw(fuse_req_t req, const struct inode *i, uint32_t open_fla
 /* ll_attr.c: for how long the kernel may keep an inode's attributes. Not while blocks that are dead
  * already are counted in st_blocks, because it is not told when they are gone. */
 double ll_attr_seconds(const struct inode *i);
+
+/* ll_load.c: around a request, by its worker. 0: it does not count. */
+uint64_t ll_load_begin(struct ll_worker *w);
+void ll_load_end(struct ll_worker *w, uint64_t began);
 
 /* ll_known.c */
 int ll_known_init(struct ll *l);

@@ -31,6 +31,7 @@
 #define FS_PULL_H
 
 #include "json.h"
+#include "pace.h"
 #include "volume_impl.h"
 
 /* --- for the volume; commit thread --- */
@@ -91,6 +92,6 @@ int pull_sync_dir(const char *path);
 void pull_remove_tree(const char *path);
 /* Renames dir/from to dir/to, durably on both sides. */
 int pull_move(const char *dir, const char *from, const char *to, struct err *e);
-int pull_file_crc(const char *path, uint64_t *ret_size, uint32_t *ret_crc);
+int pull_file_crc(const char *path, const struct pace *pace, uint64_t *ret_size, uint32_t *ret_crc);
 
 #endif

@@ -56,6 +56,7 @@ static int write_epochs(struct source *s)
 
 static int list_files(struct source *s)
 {
+	struct pace pace = {.step = pull_copy_step, .ctx = s};
 	char path[PULL_PATH_SIZE];
 	struct dirent *de;
 	unsigned cap = 0;
@@ -86,7 +87,7 @@ static int list_files(struct source *s)
 		memset(f, 0, sizeof(*f));
 		snprintf(f->name, sizeof(f->name), "%.63s", de->d_name);
 		source_path(s, f->name, path, sizeof(path));
-		r = pull_file_crc(path, &f->size, &f->crc);
+		r = pull_file_crc(path, &pace, &f->size, &f->crc);
 		if (r)
 			err_set(&s->copy_error, r, "'%s': %s", path, strerror(-r));
 	}
@@ -98,6 +99,7 @@ static int list_files(struct source *s)
 static int verify(struct source *s)
 {
 	struct store_options so = {.block_cache_bytes = 8u << 20, .read_only = true};
+	struct pace pace = {.step = pull_copy_step, .ctx = s};
 	char path[PULL_PATH_SIZE];
 	struct store *store;
 	int r;
@@ -106,7 +108,7 @@ static int verify(struct source *s)
 	r = store_open(path, &so, &store, &s->copy_error);
 	if (r)
 		return r;
-	r = store_verify(store, &s->copy_error);
+	r = store_verify(store, &pace, &s->copy_error);
 	store_close(store);
 	return r;
 }

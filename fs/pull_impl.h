@@ -71,12 +71,13 @@ struct source {
 	unsigned nfiles;
 	struct job copy_job;
 	bool copy_busy, remove_only;
+	bool copy_hurry; /* the job's: not at the pace, the ring is held meanwhile */
+	atomic_bool copy_unwanted;
 	struct err copy_error;
 	struct source_ask *head, **tail;
 	unsigned nasks;
 	struct serve serves[PULL_SERVES]; /* a circle, in the order of the questions */
 	unsigned first_serve, nserves;
-	struct pull_yield yield;
 	struct loop_timer yield_timer;
 	uint64_t sent, sent_before; /* bytes: of this connection, of earlier ones */
 	struct pull_hole
@@ -130,9 +131,14 @@ struct target {
 };
 
 struct pull {
+	struct volume *v;
 	struct source source[REPLICAS_MAX];
 	struct target target;
 	atomic_uint copying; /* checkpoints being linked */
+	struct pull_yield yield; /* the pace of all sources; commit thread */
+	/* pull_pace.c */
+	struct loop_timer copy_timer;
+	atomic_uint_fast64_t copy_until_ns, copy_rate; /* for the jobs; 0: no limit */
 };
 
 /* pull_source.c */
@@ -142,6 +148,16 @@ void source_up(struct source *s, uint64_t conn);
 void source_down(struct source *s);
 void source_message(struct source *s, const struct msg *m);
 void source_go_on(struct source *s);
+
+/* pull_pace.c: commit thread */
+void pull_pace_init(struct volume *v);
+void pull_pace_work(struct volume *v);
+/* 0: something may be sent now; else when to ask again. */
+uint64_t pull_pace_until(struct volume *v);
+/* The job of a checkpoint begins. */
+void pull_pace_copy(struct volume *v);
+/* On a job thread; ctx is the struct source. -ECANCELED: nobody wants the checkpoint any more. */
+int pull_copy_step(void *ctx, uint64_t bytes);
 
 /* pull_answer.c: on a job thread */
 void source_copy_run(struct job *j);

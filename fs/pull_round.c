@@ -255,7 +255,7 @@ static bool have_file(struct round *r, const struct pull_file *f)
 	file_path(r, f->name, "", path, sizeof(path));
 	if (stat(path, &st) || (uint64_t)st.st_size != f->size)
 		return false;
-	return pull_file_crc(path, &size, &crc) == 0 && size == f->size && crc == f->crc;
+	return pull_file_crc(path, NULL, &size, &crc) == 0 && size == f->size && crc == f->crc;
 }
 
 static int ask_part(struct round *r, uint32_t index, uint64_t offset, uint64_t size)
@@ -326,7 +326,7 @@ static int fetch_file(struct round *r, uint32_t index, const struct pull_file *f
 		return ret;
 	if (fsync(fd))
 		return err_set(r->e, -EIO, "'%s': %s", part, strerror(errno));
-	ret = pull_file_crc(part, &size, &crc);
+	ret = pull_file_crc(part, NULL, &size, &crc);
 	if (ret || size != f->size || crc != f->crc)
 		return err_set(r->e, -EBADMSG, "file %s is not what was offered", f->name);
 	if (rename(part, path))

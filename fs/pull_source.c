@@ -4,7 +4,8 @@
  * the next checkpoint -> COPYING: a job links RocksDB's files and sums them up -> OFFERED: questions are
  * answered in their order, a few jobs at a time, as the bulk socket takes it. A new BEGIN starts over.
  *
- * Answers are given at a pace that leaves the volume to its users (pull_yield.c).
+ * Answers are given, and the checkpoint is made, at a pace that leaves the volume to its users
+ * (pull_yield.c, pull_pace.c).
  *
  * The ring is held from the checkpoint's position on: in the first rounds as long as a quarter of it is
  * free; later, if rounds are short, and when the target says that it has everything, also against
@@ -126,6 +127,12 @@ static void copy_done(struct job *j)
 	offer(s);
 }
 
+/* Rounds have become short: this one may be the last, if the ring is held that long. */
+static bool firm_round(const struct source *s)
+{
+	return s->round >= FIRM_ROUND && s->took_ns < FIRM_ROUND_NS;
+}
+
 void pull_flushed(struct volume *v, struct pos at)
 {
 	for (unsigned i = 0; i < REPLICAS_MAX; i++) {
@@ -139,6 +146,8 @@ void pull_flushed(struct volume *v, struct pos at)
 		s->hold_until_ns = clock_mono_ns() + HOLD_NS;
 		s->copy_busy = true;
 		s->remove_only = false;
+		s->copy_hurry = firm_round(s);
+		atomic_store(&s->copy_unwanted, false);
 		s->copy_error = (struct err){0};
 		s->nfiles = 0;
 		free(s->files);
@@ -147,6 +156,7 @@ void pull_flushed(struct volume *v, struct pos at)
 		s->copy_job.run = source_copy_run;
 		s->copy_job.done = copy_done;
 		job_submit(v, &s->copy_job);
+		pull_pace_copy(v);
 	}
 }
 
@@ -251,7 +261,7 @@ static void answer_send(struct source *s, struct serve *sv)
 
 	msg_payload(&sv->answer, &len);
 	s->sent += len;
-	pull_yield_took(&s->yield, clock_mono_ns(), len);
+	pull_yield_took(&s->v->pull->yield, clock_mono_ns(), len);
 	if (!len || net_send(s->v->net, NET_BULK + s->peer, s->conn, &sv->answer, release,
 			    sv->payload)) {
 		if (!len)
@@ -320,10 +330,9 @@ static void serve_begin(struct source *s)
 void source_go_on(struct source *s)
 {
 	/* At a pace, one after the other: it counts what was sent. */
-	while (s->up && s->head && s->nserves < (s->yield.rate ? 1 : PULL_SERVES) &&
+	while (s->up && s->head && s->nserves < (s->v->pull->yield.rate ? 1 : PULL_SERVES) &&
 		net_queued(s->v->net, NET_BULK + s->peer) <= PULL_QUEUE_MAX) {
-		uint64_t until = pull_yield_until(
-			&s->yield, clock_mono_ns(), s->v->answered_ops, s->v->answered_ns);
+		uint64_t until = pull_pace_until(s->v);
 
 		if (until) {
 			if (!s->yield_timer.slot)
@@ -390,6 +399,13 @@ static void on_done(struct source *s, const struct msg *m)
 	send_plain(s, &answer);
 }
 
+/* Another checkpoint than the one that is being made. */
+static void source_again(struct source *s)
+{
+	s->again = true;
+	atomic_store(&s->copy_unwanted, true);
+}
+
 void source_message(struct source *s, const struct msg *m)
 {
 	switch (m->type) {
@@ -399,7 +415,7 @@ void source_message(struct source *s, const struct msg *m)
 		if (!s->v->serving)
 			source_break(s, "this replica does not serve");
 		else if (s->state == SOURCE_COPYING)
-			s->again = true;
+			source_again(s);
 		else
 			begin(s);
 		break;
@@ -434,6 +450,7 @@ void source_down(struct source *s)
 		log_info("sent %llu bytes to %s", (unsigned long long)s->sent,
 			core_record(s->v->core)->replicas[s->peer].domain);
 	s->up = false;
+	atomic_store(&s->copy_unwanted, true);
 	s->sent_before += s->sent;
 	s->sent = 0;
 	asks_drop(s);
@@ -447,7 +464,7 @@ void source_down(struct source *s)
 static void check_hold(struct source *s, uint64_t now)
 {
 	struct volume *v = s->v;
-	bool firm = s->done || (s->round >= FIRM_ROUND && s->took_ns < FIRM_ROUND_NS);
+	bool firm = s->done || firm_round(s);
 	struct core_peer_view view;
 
 	if (!s->hold)
@@ -465,6 +482,7 @@ void source_work(struct volume *v)
 {
 	uint64_t now = clock_mono_ns();
 
+	pull_pace_work(v);
 	for (unsigned i = 0; i < REPLICAS_MAX; i++) {
 		struct source *s = &v->pull->source[i];
 
@@ -485,6 +503,7 @@ void source_work(struct volume *v)
 
 void source_init(struct volume *v)
 {
+	pull_pace_init(v);
 	for (unsigned i = 0; i < REPLICAS_MAX; i++) {
 		struct source *s = &v->pull->source[i];
 

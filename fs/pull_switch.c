@@ -38,7 +38,6 @@
 #define PATH_SIZE 4400
 #define EPOCH_SIZE 12u /* bytes of one in the file */
 #define EPOCHS_MAX (1u << 24)
-#define CRC_STEP (1u << 20)
 
 /* --- files --- */
 
@@ -59,21 +58,25 @@ void pull_remove_tree(const char *path)
 	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-int pull_file_crc(const char *path, uint64_t *ret_size, uint32_t *ret_crc)
+int pull_file_crc(const char *path, const struct pace *pace, uint64_t *ret_size, uint32_t *ret_crc)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	cleanup_free uint8_t *buf = malloc(CRC_STEP);
+	cleanup_free uint8_t *buf = malloc(PACE_STEP);
 	ssize_t n;
+	int r = 0;
 
 	*ret_size = 0;
 	*ret_crc = 0;
 	if (fd < 0 || !buf)
 		return fd < 0 ? -errno : -ENOMEM;
-	while ((n = read(fd, buf, CRC_STEP)) > 0) {
+	while (!r && (n = read(fd, buf, PACE_STEP)) != 0) {
+		if (n < 0)
+			return -errno;
 		*ret_crc = crc32c(*ret_crc, buf, (size_t)n);
 		*ret_size += (uint64_t)n;
+		r = pace_step(pace, (uint64_t)n);
 	}
-	return n < 0 ? -errno : 0;
+	return r;
 }
 
 int pull_epochs_load(const char *path, struct epoch **ret_epochs, unsigned *ret_n, struct err *e)

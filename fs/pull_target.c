@@ -354,6 +354,8 @@ struct json *pull_status(const struct volume *v, unsigned peer, char *buf, size_
 	json_set_double(j, "percent", percent);
 	json_set_int(j, "rate_bps", (int64_t)rate);
 	json_set_int(j, "eta_s", (int64_t)eta);
+	if (!target && s->up)
+		json_set_int(j, "limit_bps", (int64_t)v->pull->yield.rate);
 	json_set_int(j, "bytes_done", (int64_t)done);
 	json_set_int(j, "bytes_total", (int64_t)total);
 	json_set_int(j, target ? "bytes_received" : "bytes_sent", (int64_t)moved);

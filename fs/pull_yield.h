@@ -7,20 +7,32 @@
 
 #include "clock.h"
 
+/* What users do, apart from each other: the average of all would be that of the fast ones. */
+enum pull_use { PULL_CHANGES, PULL_READS, PULL_LOOKS, PULL_USES };
+
+struct pull_load { /* of one use */
+	uint64_t ops, ns; /* answered to users ever, and how long they took together */
+	uint64_t age_ns; /* of the oldest that is not answered yet; 0: none */
+};
+
 enum pull_slot { PULL_WORK, PULL_SETTLE, PULL_QUIET };
 
 struct pull_yield { /* zeroed at first */
 	enum pull_slot state;
-	uint64_t ends_ns; /* of the slot */
-	uint64_t ops, ns; /* counters when it began */
-	uint64_t with, without; /* latencies, ns; 0: unknown */
+	uint64_t began_ns; /* the slot */
+	uint64_t asked_ns, seen_ns; /* when it was last asked, and last saw a user */
+	uint64_t quiet_ns; /* how long the last quiet slot took */
+	struct pull_use_seen {
+		uint64_t ops, ns; /* counters when the slot began */
+		uint64_t with, without; /* latencies, ns; 0: unknown */
+	} seen[PULL_USES];
 	uint64_t rate; /* bytes a second; 0: no limit */
 	uint64_t next_ns; /* no answer before */
 };
 
-/* 0: an answer may be given now; else when to ask again. ops and ns: how many operations were answered
- * to users of the volume ever, and how long they took together. */
-uint64_t pull_yield_until(struct pull_yield *y, uint64_t now, uint64_t ops, uint64_t ns);
+/* 0: an answer may be given now; else when to ask again. `queued` bytes of answers are not yet sent. */
+uint64_t pull_yield_until(struct pull_yield *y, uint64_t now,
+	const struct pull_load load[PULL_USES], uint64_t queued);
 /* An answer of so many bytes was given. */
 void pull_yield_took(struct pull_yield *y, uint64_t now, uint64_t bytes);
 

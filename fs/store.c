@@ -447,20 +447,30 @@ unsigned store_level0_files(struct store *s)
 	return n;
 }
 
-int store_verify(struct store *s, struct err *e)
+int store_verify(struct store *s, const struct pace *pace, struct err *e)
 {
 	struct store_iter *it;
+	uint64_t bytes = 0;
 	char *text = NULL;
+	size_t len;
 	int r = iter_new(s, NULL, 0, NULL, 0, true, &it);
 
 	if (r)
 		return err_set(e, r, "metadata store: no memory");
-	while (store_iter_valid(it))
-		store_iter_next(it);
+	for (; !r && store_iter_valid(it); store_iter_next(it)) {
+		rocksdb_iter_key(it->it, &len);
+		bytes += len;
+		rocksdb_iter_value(it->it, &len);
+		bytes += len;
+		if (bytes < PACE_STEP)
+			continue;
+		r = pace_step(pace, bytes);
+		bytes = 0;
+	}
 	rocksdb_iter_get_error(it->it, &text);
 	store_iter_free(it);
 	if (!text)
-		return 0;
+		return r ? err_set(e, r, "broken off") : 0;
 	r = err_set(e, error_code(text), "metadata store: %s", text);
 	rocksdb_free(text);
 	return r;

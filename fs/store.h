@@ -21,6 +21,7 @@
 
 #include "check.h"
 #include "entry.h"
+#include "pace.h"
 
 struct store;
 
@@ -108,8 +109,9 @@ bool store_failed(struct store *s, struct err *e);
 /* Bytes of RocksDB's files. */
 uint64_t store_disk_bytes(struct store *s);
 unsigned store_level0_files(struct store *s);
-/* Reads every block of every file and checks RocksDB's checksums. 0, -EBADMSG, or -EIO where
- * one cannot be read. The store goes on after that as before. */
-int store_verify(struct store *s, struct err *e);
+/* Reads every block of every file and checks RocksDB's checksums, at a pace (NULL: as fast as it can). 0,
+ * -EBADMSG, -EIO where one cannot be read, or what the pace ends it with. The store goes on after that as
+ * before. */
+int store_verify(struct store *s, const struct pace *pace, struct err *e);
 
 #endif

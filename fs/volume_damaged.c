@@ -196,7 +196,7 @@ int damaged_look(struct volume *v, int opened, struct err *e)
 		return err_wrap(e, "the metadata of this replica is damaged");
 	}
 	log_warn("a damaged block of the metadata was met before: all of it is read");
-	r = store_verify(v->store, &found);
+	r = store_verify(v->store, NULL, &found);
 	if (!r) {
 		log_info("the metadata is well: every block has its checksum");
 		v->facts.damaged = false;

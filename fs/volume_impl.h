@@ -315,6 +315,7 @@ struct volume {
 	pthread_cond_t job_cond;
 	struct job *job_head, **job_tail; /* under job_mutex */
 	bool job_stop; /* under job_mutex */
+	struct warm_job *warming, *warming_last; /* by age; commit thread */
 
 	/* parked writes; under park_mutex */
 	pthread_mutex_t park_mutex;
@@ -418,6 +419,8 @@ void job_post(struct volume *v, struct job *j);
 void jobs_reap(struct volume *v);
 void volume_unpark(struct volume *v);
 void op_send_to_helper(struct volume *v, struct op *op);
+/* When the oldest operation was queued that waits for what the helpers read ahead; UINT64_MAX: none does. */
+uint64_t jobs_warm_since_ns(const struct volume *v);
 
 /* volume_peer.c: catching a peer up */
 void fetch_start(struct volume *v, unsigned peer, uint64_t conn, uint64_t from);

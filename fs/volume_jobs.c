@@ -119,6 +119,8 @@ struct warm_job {
 	struct job job;
 	struct op *op;
 	int error;
+	uint64_t queued_ns; /* the op's */
+	struct warm_job *older, *newer; /* in v->warming; commit thread */
 };
 
 static void warm_run(struct job *j)
@@ -150,6 +152,8 @@ static void warm_done(struct job *j)
 	struct volume *v = j->v;
 	struct op *op = w->op;
 
+	*(w->older ? &w->older->newer : &v->warming) = w->newer;
+	*(w->newer ? &w->newer->older : &v->warming_last) = w->older;
 	v->waiting--;
 	if (!op) {
 		/* it is being repaired, and comes again */
@@ -171,7 +175,16 @@ void op_send_to_helper(struct volume *v, struct op *op)
 	w->job.run = warm_run;
 	w->job.done = warm_done;
 	op->tries++;
+	w->queued_ns = op->queued_ns;
+	w->older = v->warming_last;
+	*(w->older ? &w->older->newer : &v->warming) = w;
+	v->warming_last = w;
 	job_submit(v, &w->job);
+}
+
+uint64_t jobs_warm_since_ns(const struct volume *v)
+{
+	return v->warming ? v->warming->queued_ns : UINT64_MAX;
 }
 
 /* --- parked writes --- */

@@ -7,8 +7,10 @@ void latency_account(struct volume *v, const struct slot *s, const struct op *op
 	latency_count(&v->latency, now);
 	latency_add(&v->latency, LATENCY_QUEUE, op->staged_ns - op->queued_ns);
 	latency_add(&v->latency, LATENCY_TOTAL, now - op->queued_ns);
-	v->answered_ops++;
-	v->answered_ns += now - op->queued_ns;
+	if (op->type != OP_REAP) { /* nobody waits for that */
+		v->answered_ops++;
+		v->answered_ns += now - op->queued_ns;
+	}
 	if (!s)
 		return;
 	if (s->local_ns)

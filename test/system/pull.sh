@@ -60,20 +60,50 @@ load_verify blocks2 stamp a
 step "replaced: in sync again under load, $(sent) bytes sent"
 sites_stop_and_compare
 
-# Killed in the middle: slowly enough for that to have a middle.
-CONF_LIMITS+=$'\ncatch_up_rate = 20M'
+# In the middle: slowly enough for that to have one.
+CONF_LIMITS+=$'\ncatch_up_rate = 5M'
+pull_of() { status a ".peers[0].pull.$1 // 0 | floor"; }
+is_beyond() { # percent
+	local p
+	p=$(pull_of percent)
+	[[ $p != down && $p -ge $1 ]]
+}
+is_limited() { [[ $(pull_of limit_bps) -gt 0 ]]; }
+is_unlimited() { [[ $(pull_of limit_bps) -eq 0 ]]; }
+dd if=/dev/urandom of="$WORK/light.data" bs=4k count=1 status=none
+# An operation every 200 ms, until the pull is held back for it.
+lightly() { # how, dd's arguments...
+	local how=$1
+	shift
+	while true; do
+		dd "$@" bs=4k count=1 status=none
+		sleep 0.2
+	done &
+	LIGHT=$!
+	wait_for 15 "somebody who $how now and then is seen" is_limited
+	step "held back to $(pull_of limit_bps) bytes a second for somebody who $how now and then, at $(pull_of percent) %"
+	kill "$LIGHT"
+	wait "$LIGHT" 2>/dev/null || true
+}
 site_config b
 sites_start
+dd if="$WORK/light.data" of="$(mnt a)/light" bs=4k conv=fsync status=none
 order a deactivate clusterdomain site-b --yes
 site_stop b
 replace_b
 site_start b
 wait_for 10 "site b learns that it is inactive" eval '[[ $(status b ".inactive[]") = site-b ]]'
 order a activate clusterdomain site-b
-wait_for 20 "pulling has begun" pulls 10000000
+wait_for 20 "pulling has begun" pulls 2000000
 step "site b: $(status b '.peers[0].text')"
 expect_match "text of site a" "$(status a '.peers[0].text')" "catching up by pulling"
 expect_fail ctl b promote $VOLUME --yes
+wait_for 10 "nobody is there" is_unlimited
+lightly writes if="$WORK/light.data" of="$(mnt a)/light" oflag=direct,sync conv=notrunc
+wait_for 10 "nobody is there any more" is_unlimited
+lightly reads if="$(mnt a)/light" of=/dev/null iflag=direct
+is_beyond 1 && ! is_beyond 100 || fail "it was at $(pull_of percent) %"
+
 site_kill9 b
 first=$(sent)
 site_start b

@@ -159,7 +159,7 @@ Test(store, persisted_reads_see_the_files_only)
 	cr_assert_eq(memcmp(buf, "two", 3), 0);
 	cr_assert_gt(store_disk_bytes(s), 0);
 	cr_assert_geq(store_level0_files(s), 1);
-	cr_assert_eq(store_verify(s, NULL), 0);
+	cr_assert_eq(store_verify(s, NULL, NULL), 0);
 	cr_assert_not(store_failed(s, NULL));
 	store_close(s);
 }
@@ -175,7 +175,7 @@ Test(store, a_damaged_block_is_found_by_verify)
 		put(s, key, "some value that is long enough");
 	}
 	flush(s);
-	cr_assert_eq(store_verify(s, &e), 0);
+	cr_assert_eq(store_verify(s, NULL, &e), 0);
 	store_close(s);
 	snprintf(command, sizeof(command),
 		"f=$(ls %s/*.sst | head -1); printf x | dd of=$f bs=1 seek=3000 conv=notrunc "
@@ -183,7 +183,7 @@ Test(store, a_damaged_block_is_found_by_verify)
 		dir);
 	cr_assert_eq(system(command), 0);
 	s = open_store(0);
-	cr_assert_eq(store_verify(s, &e), -EBADMSG);
+	cr_assert_eq(store_verify(s, NULL, &e), -EBADMSG);
 	cr_assert_not(store_failed(s, NULL), "who verifies may go on with what is well");
 	for (unsigned i = 0; i < 2000 && !store_failed(s, NULL); i++) {
 		snprintf(key, sizeof(key), "key-%u", i);
