@@ -32,6 +32,8 @@
 #define AHEAD_BLOCKS 3072u /* 12 MiB asked for and not answered: as long as a sync takes */
 #define AHEAD_ASKS 768u
 #define SYNC_BLOCKS 32768u /* 128 MiB between two syncs */
+#define SYNC_NS                                                                                    \
+	(2 * NS_PER_S) /* or so long: what a slow link brought is not fetched again after a crash */
 
 /* --- where an epoch's blocks go --- */
 
@@ -118,10 +120,14 @@ static int note_run(struct round *r, struct epoch epoch, uint64_t block, uint32_
 		r->runs = realloc(r->runs, r->runs_cap * sizeof(*r->runs));
 		ensure(r->runs);
 	}
+	if (!r->nruns)
+		r->runs_ns = clock_mono_ns();
 	r->runs[r->nruns++] = (struct pull_run){.epoch = epoch, .block = block, .blocks = blocks};
 	r->run_blocks += blocks;
 	round_done(r, (uint64_t)blocks * BLOCK_SIZE);
-	return r->run_blocks >= SYNC_BLOCKS ? round_sync(r) : 0;
+	if (r->run_blocks >= SYNC_BLOCKS || clock_mono_ns() - r->runs_ns >= SYNC_NS)
+		return round_sync(r);
+	return 0;
 }
 
 /* --- asking --- */

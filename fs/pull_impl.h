@@ -220,6 +220,7 @@ struct round { /* one run of the thread */
 	struct pull_run *runs;
 	unsigned nruns, runs_cap;
 	uint64_t run_blocks;
+	uint64_t runs_ns; /* when the first of them came */
 	int *fds; /* files to sync */
 	unsigned nfds, fds_cap;
 	struct pull_writer *writer;
