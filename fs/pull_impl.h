@@ -86,6 +86,7 @@ struct source {
 	struct addr damaged_at; /* the first block of this offer that is damaged here */
 	unsigned damaged, damaged_before; /* how many, at least; in the offer before this one */
 	struct msg_pull_news news;
+	uint64_t news_ns, news_took_ns; /* when they came, and how long after the ones before */
 };
 
 /* --- the target --- */
@@ -125,6 +126,7 @@ struct target {
 
 	/* for status; any thread */
 	atomic_uint_fast64_t done, total, received, rate, missing;
+	atomic_uint_fast64_t rate_at_ns, rate_took_ns; /* when it was measured, over how long */
 	atomic_uint round; /* of this process, over all connections */
 	atomic_uint_fast64_t gone; /* what was missing at the end of the last round */
 	atomic_uint gone_rounds; /* that ended so, in a row */
@@ -164,6 +166,7 @@ void source_copy_run(struct job *j);
 void source_answer_run(struct job *j); /* the job of a struct serve */
 
 /* pull_target.c */
+bool target_is(const struct volume *v, unsigned peer);
 void target_init(struct volume *v);
 void target_work(struct volume *v);
 

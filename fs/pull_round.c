@@ -138,6 +138,8 @@ void round_done(struct round *r, uint64_t bytes)
 		uint64_t before = atomic_load(&t->rate);
 
 		atomic_store(&t->rate, before ? (before + rate) / 2 : rate);
+		atomic_store(&t->rate_took_ns, now - r->rate_ns);
+		atomic_store(&t->rate_at_ns, now);
 		r->rate_ns = now;
 		r->rate_done = done;
 	}

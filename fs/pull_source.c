@@ -428,6 +428,8 @@ void source_message(struct source *s, const struct msg *m)
 		break;
 	case MSG_PULL_NEWS:
 		s->news = m->pull_news;
+		s->news_took_ns = s->news_ns ? clock_mono_ns() - s->news_ns : 0;
+		s->news_ns = clock_mono_ns();
 		break;
 	default:
 		source_break(s, "an unexpected frame");
@@ -440,6 +442,7 @@ void source_up(struct source *s, uint64_t conn)
 	s->up = true;
 	s->conn = conn;
 	s->news = (struct msg_pull_news){0};
+	s->news_ns = 0;
 }
 
 void source_down(struct source *s)

@@ -12,7 +12,6 @@
  * that fails in the thread is final (I9), everything else is tried again after a pause.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -178,7 +177,7 @@ static void target_message(struct target *t, const struct msg *m, struct payload
 
 /* --- either side --- */
 
-static bool is_target(const struct volume *v, unsigned peer)
+bool target_is(const struct volume *v, unsigned peer)
 {
 	return v->pull->target.wanted && v->pull->target.peer == peer;
 }
@@ -187,7 +186,7 @@ void pull_up(struct volume *v, unsigned peer, uint64_t conn)
 {
 	struct target *t = &v->pull->target;
 
-	if (!is_target(v, peer)) {
+	if (!target_is(v, peer)) {
 		source_up(&v->pull->source[peer], conn);
 		return;
 	}
@@ -281,96 +280,4 @@ void pull_init(struct volume *v)
 	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
 	pthread_cond_init(&t->cond, &a);
 	pthread_condattr_destroy(&a);
-}
-
-/* --- status --- */
-
-static const char *amount(uint64_t bytes, char buf[32])
-{
-	if (bytes >= 10ull << 30)
-		snprintf(buf, 32, "%.1f GiB", (double)bytes / (double)(1ull << 30));
-	else
-		snprintf(buf, 32, "%.1f MiB", (double)bytes / (double)(1ull << 20));
-	return buf;
-}
-
-/* What the source lacks: how many blocks, at least, and in words; or 0 and "". */
-static int64_t stopped_by_damage(const struct volume *v, unsigned peer, char *buf, size_t size)
-{
-	const struct target *t = &v->pull->target;
-	const struct source *s = &v->pull->source[peer];
-	uint64_t n;
-
-	buf[0] = '\0';
-	if (is_target(v, peer)) {
-		if (!t->up || atomic_load(&t->gone_rounds) < GONE_ROUNDS)
-			return 0;
-		n = atomic_load(&t->gone);
-		snprintf(buf, size,
-			"catching up by pulling: %llu blocks are gone at the source again and "
-			"again: damaged there; its log and its status say what to do",
-			(unsigned long long)n);
-		return (int64_t)n;
-	}
-	n = MAX(s->damaged, s->damaged_before);
-	if (!s->up || !n)
-		return 0;
-	snprintf(buf, size,
-		"catching up by pulling: stopped by damage on this disk, at least %llu blocks at "
-		"or "
-		"behind epoch %u block %llu: delete or overwrite the files that 'tandemfs check "
-		"--data' and the log name, or get the data back",
-		(unsigned long long)n, s->damaged_at.epoch,
-		(unsigned long long)s->damaged_at.block);
-	return (int64_t)n;
-}
-
-struct json *pull_status(const struct volume *v, unsigned peer, char *buf, size_t size)
-{
-	const struct target *t = &v->pull->target;
-	const struct source *s = &v->pull->source[peer];
-	bool target = is_target(v, peer);
-	uint64_t done, total, rate, moved, eta;
-	char of[32], at[32];
-	struct json *j;
-	double percent;
-
-	if (target) {
-		done = atomic_load(&t->done);
-		total = atomic_load(&t->total);
-		rate = atomic_load(&t->rate);
-		moved = atomic_load(&t->received);
-	} else if (s->up || s->sent_before) {
-		done = s->news.done;
-		total = s->news.total;
-		rate = s->news.rate;
-		moved = s->sent_before + s->sent;
-	} else {
-		return NULL;
-	}
-	percent = total ? MIN(100.0, 100.0 * (double)done / (double)total) : 0;
-	eta = rate && total > done ? (total - done) / rate : 0;
-	j = json_object();
-	json_set_double(j, "percent", percent);
-	json_set_int(j, "rate_bps", (int64_t)rate);
-	json_set_int(j, "eta_s", (int64_t)eta);
-	if (!target && s->up)
-		json_set_int(j, "limit_bps", (int64_t)v->pull->yield.rate);
-	json_set_int(j, "bytes_done", (int64_t)done);
-	json_set_int(j, "bytes_total", (int64_t)total);
-	json_set_int(j, target ? "bytes_received" : "bytes_sent", (int64_t)moved);
-	json_set_int(j, "round", target ? (int64_t)atomic_load(&t->round) : s->round);
-	json_set_bool(j, "connected", target ? t->up : s->up);
-	json_set_int(j, "damaged", stopped_by_damage(v, peer, buf, size));
-	if (buf[0])
-		return j;
-	if ((target && !t->up) || (!target && !s->up))
-		snprintf(buf, size, "catching up by pulling: not connected");
-	else if (!total)
-		snprintf(buf, size, "catching up by pulling: %s",
-			target ? "waits for a checkpoint of the active side" : "begins");
-	else
-		snprintf(buf, size, "catching up by pulling: %.0f %% of %s, %s/s, %llu s left",
-			percent, amount(total, of), amount(rate, at), (unsigned long long)eta);
-	return j;
 }

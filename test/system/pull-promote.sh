@@ -41,13 +41,17 @@ come_back() { # slowly, and cut off in the middle
 	wait_for 30 "site a knows so" is_between a
 	for s in a b; do
 		expect_match "status of site $s" "$(ctl $s status)" \
-			"catching up by pulling: [0-9]+ % of [0-9.]+ [MG]iB, [0-9.]+ [MG]iB/s, [0-9]+ s left"
+			"catching up by pulling: [0-9]+ % of [0-9.]+ [MG]iB, [0-9.]+ [KM]iB/s, [1-9][0-9]* s left"
+		wait_for 10 "a rate that is about the limit" eval \
+			'[[ $(status '$s' ".peers[0].pull | .rate_bps > 100000 and .rate_bps < 10000000 and .eta_s > 0") = true ]]'
 	done
 	step "site a says: $(status a '.peers[0].text')"
 	step "site b says: $(status b '.peers[0].text')"
 }
 is_refused() {
 	wait_for 10 "site b misses its source" eval '[[ $(status b .peers[0].connected) = false ]]'
+	wait_for 30 "the time left grows, or is unknown" eval \
+		'[[ $(status b ".peers[0].pull | .eta_s == null or .eta_s > 60") = true ]]'
 	expect_fail ctl b promote $VOLUME --yes
 	expect_match "promote" "$OUT" "site-b is outdated: it lacks what was acknowledged without it.*--accept-data-loss"
 	expect_fail ctl b promote $VOLUME --accept-data-loss

@@ -95,6 +95,7 @@ site_start b
 wait_for 10 "site b learns that it is inactive" eval '[[ $(status b ".inactive[]") = site-b ]]'
 order a activate clusterdomain site-b
 wait_for 20 "pulling has begun" pulls 2000000
+expect_eq "unknown before anything moves" "$(status a '.peers[0].pull | .rate_bps > 0 or has("eta_s") == false')" true
 step "site b: $(status b '.peers[0].text')"
 expect_match "text of site a" "$(status a '.peers[0].text')" "catching up by pulling"
 expect_fail ctl b promote $VOLUME --yes
