@@ -56,6 +56,10 @@ is_refused() {
 	expect_match "promote" "$OUT" "site-b is outdated: it lacks what was acknowledged without it.*--accept-data-loss"
 	expect_fail ctl b promote $VOLUME --accept-data-loss
 	expect_match "promote with the loss accepted" "$OUT" "$1"
+	expect_fail ctl b deactivate clusterdomain site-a --yes
+	expect_match "deactivate" "$OUT" "site-b is outdated: it lacks what was acknowledged without it.*--accept-data-loss"
+	expect_fail ctl b deactivate clusterdomain site-a --accept-data-loss
+	expect_match "deactivate with the loss accepted" "$OUT" "$1"
 	! is_mounted b || fail "mounted in spite of that"
 }
 ways=(site_kill9 link_cut)
