@@ -55,8 +55,65 @@ back_takeover() { # dead site, surviving site
 	return 0
 }
 
+# The disk by itself: sets `alone`, MB/s at which it writes, and `both`, at which it reads and writes the same
+# bytes at once, as it does where both replicas lie on it.
+back_disk() {
+	alone=$(back_dd if=/dev/zero of="$work/back.dd") || return 1
+	back_dd if="$work/back.dd" of=/dev/null >"$work/back.read" &
+	both=$(back_dd if=/dev/zero of="$work/back.too") || return 1
+	wait $! || return 1
+	both=$(printf '%s\n' "$both" "$(cat "$work/back.read")" | sort -n | head -n 1)
+	rm -f "$work"/back.{dd,too,read}
+}
+
+# A replaced replica pulls, and nobody else is there: sets `rate`, MB/s.
+back_pull() {
+	local t0 ms sent
+	back_replace || return 1
+	t0=$(back_ms)
+	site_ctl "$back_dir" a activate clusterdomain site-b >/dev/null
+	site_wait "$back_dir" a 600 back_level_seldom a || return 1
+	ms=$(($(back_ms) - t0))
+	sent=$(back_status a '.peers[0].pull.bytes_sent')
+	rate=$(awk -v b="$sent" -v ms="$ms" 'BEGIN { printf "%.0f", b / 1000 / ms }')
+	awk -v b="$sent" -v r="$rate" -v d="$alone" -v both="$both" 'BEGIN {
+		printf "| a replaced replica pulls %.0f MB, nobody else there | %.0f MB/s | x%.2f of %s MB/s, at which the disk reads and writes as much at once; x%.2f of %s MB/s, at which it writes alone |\n", b / 1e6, r, r / both, both, r / d, d }'
+}
+
+back_pulls() { [ "$(back_status a '.peers[0].pull | .connected and .percent > 0 and .percent < 100')" = true ]; }
+back_pulls_or_level() { back_pulls || back_level a; }
+
+# What a write costs while it pulls, against just before: three times. Sets `slower`, the median of the quotients; empty when
+# fewer than two pulls took as long as the measurement.
+back_latency() {
+	local i before meanwhile samples=
+	slower=
+	for i in 1 2 3; do
+		back_replace || return 1
+		before=$(back_p50 "$("$fsio" osync "$back_dir/a/mnt" $((BENCH_SECONDS * 2)))")
+		site_ctl "$back_dir" a activate clusterdomain site-b >/dev/null
+		site_wait "$back_dir" a 60 back_pulls_or_level || return 1
+		meanwhile=$(back_p50 "$("$fsio" osync "$back_dir/a/mnt" "$BENCH_SECONDS")")
+		if back_pulls; then
+			samples+="$before $meanwhile"$'\n'
+		else
+			echo "back: the pull ended before the latency beside it was measured ($i of 3): BACK_MIB=$back_data is too little" >&2
+		fi
+		site_wait "$back_dir" a 600 back_level_seldom a || return 1
+	done
+	samples=$(printf '%s' "$samples" | awk '{ print $2 / $1, $1, $2 }' | sort -n)
+	i=$(printf '%s' "$samples" | grep -c .)
+	if [ "$i" -lt 2 ]; then
+		echo "| 4 KiB O_DIRECT + O_SYNC write while it pulls | not measured | $((3 - i)) of 3 pulls ended first: it takes more than $back_data MiB |"
+		return 0
+	fi
+	samples=$(sed -n "$(((i + 2) / 2))p" <<<"$samples") # of two the worse
+	slower=${samples%% *}
+	awk -v n="$i" '{ printf "| 4 KiB O_DIRECT + O_SYNC write while it pulls (median of %d) | %.0f us | x%.2f of %.0f us before |\n", n, $3, $1, $2 }' <<<"$samples"
+}
+
 back_run() {
-	local disk both t0 ms sent before meanwhile line idle
+	local alone both rate slower ms idle
 	back_dir=$work/back
 	sites_make "$back_dir" back tls 8G 32M || return 1
 	site_start "$back_dir" a
@@ -66,36 +123,14 @@ back_run() {
 	until [ "$(back_status a .journal.first_seq)" -gt 1 ]; do # the ring goes round
 		"$fsio" direct "$back_dir/a/mnt" 1 >/dev/null || return 1
 	done
-	disk=$(back_dd if=/dev/zero of="$work/back.dd") || return 1
-	# The disk reads and writes the same bytes at once, as it does where both replicas lie on it.
-	back_dd if="$work/back.dd" of=/dev/null >"$work/back.read" &
-	both=$(back_dd if=/dev/zero of="$work/back.too") || return 1
-	wait $! || return 1
-	both=$(printf '%s\n' "$both" "$(cat "$work/back.read")" | sort -n | head -n 1)
-	rm -f "$work"/back.{dd,too,read}
-	back_replace || return 1
-	t0=$(back_ms)
-	site_ctl "$back_dir" a activate clusterdomain site-b >/dev/null
-	site_wait "$back_dir" a 600 back_level_seldom a || return 1
-	ms=$(($(back_ms) - t0))
-	sent=$(back_status a '.peers[0].pull.bytes_sent')
+	back_disk || return 1
 	echo
 	echo "Coming back, TLS, both replicas on the one disk:"
 	echo
 	echo "| what | figure | against |"
 	echo "|---|---|---|"
-	awk -v b="$sent" -v ms="$ms" -v d="$disk" -v both="$both" 'BEGIN {
-		r = b / 1000 / ms
-		printf "| a replaced replica pulls %.0f MB, nobody else there | %.0f MB/s | x%.2f of %s MB/s, at which the disk reads and writes as much at once; x%.2f of %s MB/s, at which it writes alone |\n", b / 1e6, r, r / both, both, r / d, d }'
-	back_replace || return 1
-	before=$(back_p50 "$("$fsio" osync "$back_dir/a/mnt" $((BENCH_SECONDS * 2)))")
-	site_ctl "$back_dir" a activate clusterdomain site-b >/dev/null
-	sleep 0.5
-	meanwhile=$(back_p50 "$("$fsio" osync "$back_dir/a/mnt" "$BENCH_SECONDS")")
-	line=$(back_status a '.peers[0].state')
-	awk -v a="$before" -v b="$meanwhile" -v s="$line" 'BEGIN {
-		printf "| 4 KiB O_DIRECT + O_SYNC write while it pulls (afterwards: %s) | %.0f us | x%.2f of %.0f us before |\n", s, b, b / a, a }'
-	site_wait "$back_dir" a 600 back_level a || return 1
+	back_pull || return 1
+	back_latency || return 1
 	ms=$(back_takeover a b) || return 1
 	idle=$ms
 	echo "| an idle standby takes over: from the command to the mount | $ms ms | |"
@@ -109,7 +144,9 @@ back_run() {
 	wait $!
 	echo "| one under full load (16 writers) | $ms ms | |"
 	echo
-	back_limit "latency while it pulls, against before" "$(awk -v a="$before" -v b="$meanwhile" 'BEGIN { printf "%.2f", b / a }')" 1.5
+	back_least "pulling, against what the disk reads and writes at once" \
+		"$(awk -v a="$rate" -v b="$both" 'BEGIN { printf "%.2f", a / b }')" 0.5
+	[ -z "$slower" ] || back_limit "latency while it pulls, against before" "$(printf '%.2f' "$slower")" 1.5
 	back_limit "an idle standby takes over, ms" "$idle" 1000
 	back_limit "one under full load takes over, ms" "$ms" 3000
 }
@@ -117,6 +154,10 @@ back_run() {
 back_limit() { # what, figure, limit
 	awk -v a="$2" -v b="$3" 'BEGIN { exit !(a > b) }' || return 0
 	echo "- **$1: $2, at most $3 is the aim**"
+}
+back_least() { # what, figure, limit
+	awk -v a="$2" -v b="$3" 'BEGIN { exit !(a < b) }' || return 0
+	echo "- **$1: $2, at least $3 is the aim**"
 }
 back_known() { [ "$(back_status a '.inactive[0]')" = site-a ]; }
 
