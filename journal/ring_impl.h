@@ -133,6 +133,16 @@ int ring_pread(int fd, void *buf, size_t n, uint64_t off);
  * are open are counted in nsegs. */
 int ring_open_segments(struct ring *r, struct err *e);
 
+/* ring_bad.c: blocks that the disk cannot read, as places; `blocks` is freed by the owner. */
+struct ring_bad {
+	uint32_t *blocks;
+	unsigned n;
+};
+/* Reads a whole segment into buf, with zeros for what cannot be read, which is listed. 0; -EIO when that is too much. */
+int ring_read_segment(const struct ring *r, unsigned seg, uint8_t *buf, struct ring_bad *bad);
+/* One of these n blocks? */
+bool ring_bad_has(const struct ring_bad *bad, uint32_t block, uint32_t n);
+
 /* ring_behind.c: what the file says, into r; 0 when there is none. */
 int ring_behind_load(struct ring *r, struct err *e);
 

@@ -23,6 +23,15 @@
  * 6. Backward, from the anchor: older batches that lead to it without a gap are kept for peers that
  *    lag behind. A gap there is no error; they are flushed.
  *
+ * Blocks that the disk cannot read (-EIO) count as holding nothing, where that cannot cost an entry: in
+ * what was never used, in old batches, in what is behind the end. The batch after the end, if there is
+ * one, begins right behind the last one or at the next segment's start, and nowhere else. If one of
+ * these two blocks cannot be read, or one holds the header of that batch and a block of the batch cannot
+ * be read, it may have been acknowledged, and opening fails: it cannot be told from a torn one, and the
+ * disk may give it again. So it does when nothing of the history is found at all. What is missing below
+ * what a later batch calls committed is damage, as in 4.; what is missing below `from` is flushed, as in
+ * 6. Trimming writes such blocks anew, so that no old batch comes out of them later (ring_trim.c).
+ *
  * Nothing is written. Memory is one segment, and 48 bytes a batch. The scan needs nothing of the rest, and may be done
  * ahead, on any thread (ring_scan()).
  */
@@ -30,6 +39,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
 #include "ring_impl.h"
 
 #define NONE SIZE_MAX
@@ -40,6 +50,7 @@ struct ring_scan {
 	size_t count, room;
 	uint8_t *buf; /* one segment, then one batch */
 	size_t buf_size;
+	struct ring_bad bad;
 	size_t *path; /* the history, as indices into batches, oldest first */
 	size_t path_len;
 	uint64_t commit; /* highest commit index known */
@@ -80,7 +91,7 @@ static int scan_segment(struct ring_scan *s, unsigned seg)
 	bool expected = true; /* a batch may start here: nothing else is written to this place */
 	int ret;
 
-	ret = ring_pread(r->segs[seg].fd, s->buf, s->buf_size, 0);
+	ret = ring_read_segment(r, seg, s->buf, &s->bad);
 	if (ret)
 		return err_set(s->e, ret, "journal '%s': segment %u: cannot read: %s", r->dir, seg,
 			strerror(-ret));
@@ -94,6 +105,9 @@ static int scan_segment(struct ring_scan *s, unsigned seg)
 				"journal '%s': segment %u, offset %llu: written by a newer version "
 				"of this program: install a newer build",
 				r->dir, seg, (unsigned long long)at * BLOCK_SIZE);
+		/* Also one that is whole because the block that cannot be read would be zeros. */
+		if (!ret && ring_bad_has(&s->bad, base + at, batch_size(&h) / BLOCK_SIZE))
+			ret = -EIO;
 		expected = !ret;
 		if (ret) {
 			at++;
@@ -335,6 +349,59 @@ static int check_end(struct ring_scan *s, struct pos from)
 	return 0;
 }
 
+/* A batch that would go on from `end` begins here and is not whole. */
+static bool is_torn_next(
+	const struct ring_scan *s, uint32_t block, struct pos end, struct batch_header *ret_h)
+{
+	struct ring *r = s->r;
+
+	return batch_at(s, block) == NONE &&
+	       !ring_pread(ring_fd(r, block), s->buf, BLOCK_SIZE, ring_offset(r, block)) &&
+	       !batch_decode_header(s->buf, BLOCK_SIZE, ret_h) &&
+	       uuid_equal(&ret_h->volume, &r->volume) && ret_h->first_seq == end.seq + 1 &&
+	       ret_h->chain_before == end.chain;
+}
+
+/* May a whole batch that goes on from `end` be here, where it cannot be read? */
+static bool may_hide_next(const struct ring_scan *s, uint32_t block, struct pos end)
+{
+	struct batch_header h;
+
+	return ring_bad_has(&s->bad, block, 1) ||
+	       (is_torn_next(s, block, end, &h) &&
+		       ring_bad_has(&s->bad, block, batch_size(&h) / BLOCK_SIZE));
+}
+
+/* The end is the end also where blocks cannot be read, or opening fails. */
+static int check_bad(struct ring_scan *s, struct pos from)
+{
+	const struct ring *r = s->r;
+	struct pos end = path_end(s, from);
+	const struct ring_batch *last;
+	uint32_t behind, at = s->bad.n ? s->bad.blocks[0] : 0;
+	bool hides = true; /* without a history it may be anywhere */
+
+	if (!s->bad.n)
+		return 0;
+	if (s->path_len) {
+		last = &s->batches[s->path[s->path_len - 1]];
+		behind = last->block + last->nblocks;
+		at = behind;
+		hides = behind % r->seg_blocks && may_hide_next(s, behind, end);
+		if (!hides) {
+			at = (last->block / r->seg_blocks + 1) % r->nsegs * r->seg_blocks;
+			hides = may_hide_next(s, at, end);
+		}
+	}
+	if (!hides)
+		return 0;
+	return err_set(s->e, -EIO,
+		"journal '%s': segment %u, at offset %llu: cannot read, and the entries after "
+		"seq %llu may be there",
+		r->dir, at / r->seg_blocks, (unsigned long long)ring_offset(r, at),
+		(unsigned long long)end.seq);
+}
+
 static int verify_window(struct ring_scan *s,
 	int (*verify_tail)(void *ctx, const void *batch, const struct batch_header *h), void *ctx)
 {
@@ -445,16 +512,27 @@ static int walk_backward(struct ring_scan *s)
 /* Looks at a place where the next batch would be: one that is torn is to be zeroed as well. */
 static void check_torn(struct ring_scan *s, uint32_t block, struct ring_recovered *rec)
 {
-	struct ring *r = s->r;
 	struct batch_header h;
 
-	if (batch_at(s, block) != NONE ||
-		ring_pread(ring_fd(r, block), s->buf, BLOCK_SIZE, ring_offset(r, block)) ||
-		batch_decode_header(s->buf, BLOCK_SIZE, &h) || !uuid_equal(&h.volume, &r->volume) ||
-		h.first_seq != r->end.seq + 1 || h.chain_before != r->end.chain)
+	if (!is_torn_next(s, block, s->r->end, &h))
 		return;
-	r->leftover[r->nleftover++] = block;
+	s->r->leftover[s->r->nleftover++] = block;
 	rec->dropped++;
+}
+
+/* To be written anew: nothing of the history is in them. */
+static void heal_bad(struct ring_scan *s)
+{
+	struct ring *r = s->r;
+
+	for (unsigned i = 0; i < s->bad.n; i++)
+		r->leftover[r->nleftover++] = s->bad.blocks[i];
+	if (s->bad.n)
+		log_warn("journal '%s': %u blocks cannot be read, the first one in segment %u, "
+			 "offset %llu: nothing that is needed is there, and a start writes them "
+			 "anew",
+			r->dir, s->bad.n, s->bad.blocks[0] / r->seg_blocks,
+			(unsigned long long)ring_offset(r, s->bad.blocks[0]));
 }
 
 static int fill_ring(struct ring_scan *s, struct pos from, struct ring_recovered *rec)
@@ -488,7 +566,7 @@ static int fill_ring(struct ring_scan *s, struct pos from, struct ring_recovered
 	rec->first_seq = ring_first_seq(r);
 	rec->before = s->path_len ? ring_batch_before(ring_batch(r, r->head)) : r->end;
 
-	r->leftover = calloc(s->count + 2, sizeof(*r->leftover));
+	r->leftover = calloc(s->count + 2 + s->bad.n, sizeof(*r->leftover));
 	if (!r->leftover)
 		return err_set(s->e, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < s->count; i++)
@@ -498,6 +576,7 @@ static int fill_ring(struct ring_scan *s, struct pos from, struct ring_recovered
 	if (r->cur_block < r->seg_blocks)
 		check_torn(s, r->cur * r->seg_blocks + r->cur_block, rec);
 	check_torn(s, (r->cur + 1) % r->nsegs * r->seg_blocks, rec);
+	heal_bad(s);
 	return 0;
 }
 
@@ -510,6 +589,8 @@ static int recover(struct ring_scan *s, struct pos from,
 
 	if (!ret)
 		ret = check_end(s, from);
+	if (!ret)
+		ret = check_bad(s, from);
 	if (!ret && verify_tail)
 		ret = verify_window(s, verify_tail, ctx);
 	if (!ret && s->path_len) {
@@ -532,6 +613,7 @@ void ring_scan_free(struct ring_scan *s)
 	if (!s)
 		return;
 	free(s->path);
+	free(s->bad.blocks);
 	free(s->batches);
 	ring_buffer_free(s->buf, s->buf_size);
 	if (s->r)
