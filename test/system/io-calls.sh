@@ -15,7 +15,7 @@
 # nothing is wrong and nothing lost.
 #
 #	SAMPLE=n      so many N at random for each role (in proportion to ROUNDS); 0: N = 1, 2, ... until none is hit,
-#	              which is what CI_LONG=1 does
+#	              which is what CI_LONG=1 does; half as many of those that read, and 200
 #	MATCH='fsync /ring*'   only calls like this count, as the lines above the failures name them
 #	READS=1, READS=      only those that read, none of those
 #	ROLE=, AT=, ERROR=   this role (active|standby|puller), call and errno (EIO|ENOSPC) alone
@@ -188,14 +188,15 @@ aimed() { # role match
 }
 
 role_faults() { # role
-	local all=400 done=0 n at
-	for ((n = 1; SAMPLE == 0 || n <= SAMPLE; n++)); do
+	local all=400 done=0 n at sample=$SAMPLE
+	[[ -z ${READS:-} ]] || sample=$((SAMPLE ? (SAMPLE + 1) / 2 : 200)) # they are thousands
+	for ((n = 1; sample == 0 || n <= sample; n++)); do
 		at=$n
-		((SAMPLE == 0)) || at=$((RANDOM % all + 1))
+		((sample == 0)) || at=$((RANDOM % all + 1))
 		if one_fault "$1" "${AT:-$at}" "${ERROR:-$(an_error)}"; then
 			done=$((done + 1))
 		else
-			((SAMPLE)) || break
+			((sample)) || break
 			all=$(calls)
 		fi
 		((n % 10)) || settle_compare
