@@ -209,7 +209,7 @@ for s in a b; do
 	pause_ms "$(random_ms 500 2000)"
 	# Takes at once whatever the volume gives up.
 	snatch_start $s
-	wait_for 180 "who makes files hears of it" eval "! pid_alive $writer"
+	wait_for $((180 * ${SLOWER:-1})) "who makes files hears of it" eval "! pid_alive $writer"
 	wait $writer && fail "site $s is full and files were made all the same"
 	expect_match "who makes files" "$(cat "$WORK/many.out")" "no space"
 	wait_for 10 "site $s says that it is full" is_full $s
@@ -217,7 +217,7 @@ for s in a b; do
 	daemons_live
 	snatch_stop
 	step "the disk of site $s is full: no more files after $(find "$m/many/while" | wc -l); ballast: $(status $s .space.ballast)"
-	timeout 120 rm -r "$m/many" || fail "rm -r on a full disk: $(status "$s" .space)"
+	timeout $((120 * ${SLOWER:-1})) rm -r "$m/many" || fail "rm -r on a full disk: $(status "$s" .space)"
 	step "deleted; $(status "$s" '"ballast \(.space.ballast), full \(.space.full)"')"
 	free_disk $s
 	wait_for 30 "site $s has room again" has_room $s
@@ -236,7 +236,7 @@ for s in a b; do
 	site_wait_in_sync a 30
 	readable || fail "keep has changed"
 	wait_for 20 "site $s says that it is full" is_full $s
-	timeout 120 rm -r "$m/file.$s" "$m/many" || fail "rm after a start on a full disk: $(status $s .space)"
+	timeout $((120 * ${SLOWER:-1})) rm -r "$m/file.$s" "$m/many" || fail "rm after a start on a full disk: $(status $s .space)"
 	free_disk $s
 	wait_for 30 "site $s has room again" has_room $s
 	step "site $s started on a full disk"

@@ -111,7 +111,7 @@ for ((life = 1; life <= lives; life++)); do
 	done
 	[[ $(mix_acked "$from" "$(now_ns)") -gt 0 ]] || fail "nothing was acknowledged in life $life"
 	for s in a b; do
-		[[ $(status $s .uptime_s) -ge $((length / 1000000000)) ]] || fail "the daemon of site $s has started again in life $life"
+		[[ $(status $s '.uptime_s | floor') -ge $((length / 1000000000)) ]] || fail "the daemon of site $s has started again in life $life"
 	done
 	mix_stop # nothing has failed
 	mix_verify $active
