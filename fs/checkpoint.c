@@ -161,6 +161,7 @@ void checkpoint_work(struct volume *v)
 		c->data_seq =
 			v->batch_open ? batch_writer_end(&v->writer).seq : core_end(v->core).seq;
 		c->state = CHECKPOINT_SYNC;
+		log_debug("checkpoint begins");
 		c->job.run = sync_run;
 		c->job.done = sync_done;
 		job_submit(v, &c->job);

@@ -103,6 +103,7 @@ static int checkpoint_make(struct volume *v)
 	uint64_t data_seq;
 	int r;
 
+	log_debug("checkpoint begins");
 	tree_info(v->tree, &info);
 	atomic_store(&a->ended_ns, clock_mono_ns()); /* not asked for once more meanwhile */
 	r = segments_sync(v->segments);
@@ -129,6 +130,7 @@ static int checkpoint_make(struct volume *v)
 	flushed_note(v, flushed);
 	a->entries_since_checkpoint = a->bytes_since_checkpoint = 0;
 	atomic_store(&a->data_seq, data_seq);
+	log_debug("checkpoint at seq %llu", (unsigned long long)flushed.seq);
 	atomic_fetch_add(&v->count_checkpoints, 1);
 	loop_wake(v->loop);
 	punch_want(v, data_seq, info.applied_epoch.num);

@@ -18,6 +18,7 @@ variant kill-active TRANSPORT=plain
 variant kill-active "EXTRA_JOURNAL=io = pwritev2"
 variant kill-active "EXTRA_JOURNAL=flights = 4"
 variant failover "EXTRA_JOURNAL=flights = 8"
+variant moments "EXTRA_VOLUME=ack = fsync" # I5: what is not committed yet is applied
 variant switch "EXTRA_VOLUME=ack = fsync" # what was answered is drained
 variant posix "EXTRA_VOLUME=ack = fsync"
 variant sqlite "EXTRA_VOLUME=ack = fsync"
