@@ -22,27 +22,34 @@
 #define BACK_MS 45000u /* how long a volume that is refused the way back is tried again */
 #define AGAIN_MS 5000u
 
+const char *failover_operation(const struct json *operations, const char *volume, const char *to)
+{
+	for (unsigned i = json_length(operations); i--;) {
+		const struct json *op = json_at(operations, i);
+		const char *state = json_get_string(op, "state", "");
+
+		if (!strcmp(json_get_string(op, "volume", ""), volume) &&
+			!strcmp(json_get_string(op, "to", ""), to) &&
+			!json_get_bool(op, "dry_run", false) &&
+			(!strcmp(state, "running") || !strcmp(state, "rolling-back")))
+			return json_get_string(op, "id", "");
+	}
+	return NULL;
+}
+
 /* The newest operation of the volume that is under way, by the agent's word: *ret_id, to be freed, NULL where there is
  * none. 0, or no answer. */
 static int operation_under_way(
-	struct failover *f, const char *node, const char *volume, char **ret_id)
+	struct failover *f, const char *node, const char *volume, const char *to, char **ret_id)
 {
 	struct json *answer = NULL;
-	const struct json *list;
+	const char *id;
 	unsigned http;
 	struct err e;
 	int ret = node_call(&f->c, node, "/v1/operations", NULL, CALL_MS, &http, &answer, &e);
 
-	*ret_id = NULL;
-	list = json_get(answer, "operations");
-	for (unsigned i = json_length(list); i-- && !*ret_id;) {
-		const struct json *op = json_at(list, i);
-		const char *state = json_get_string(op, "state", "");
-
-		if (!strcmp(json_get_string(op, "volume", ""), volume) &&
-			(!strcmp(state, "running") || !strcmp(state, "rolling-back")))
-			*ret_id = strdup(json_get_string(op, "id", ""));
-	}
+	id = failover_operation(json_get(answer, "operations"), volume, to);
+	*ret_id = id ? strdup(id) : NULL;
 	json_free(answer);
 	return ret;
 }
@@ -61,7 +68,7 @@ static void begin(struct failover *f, struct json *v, const char *to, const char
 	json_set_string(body, "to", to);
 	/* What one that was interrupted began is followed, not begun again. */
 	if (node)
-		operation_under_way(f, node, volume_name(v), &id);
+		operation_under_way(f, node, volume_name(v), to, &id);
 	if (!id && node)
 		ret = node_call(&f->c, node, "/v1/operations", body, CALL_MS, &http, &answer, &e);
 	if (!ret && http == 200)
@@ -194,7 +201,8 @@ static bool adopt(struct failover *f, struct json *v)
 {
 	const char *node = failover_node_of(f, v);
 	char *id = NULL;
-	int ret = node ? operation_under_way(f, node, volume_name(v), &id) : -ENOENT;
+	int ret = node ? operation_under_way(f, node, volume_name(v), f->c.config->domain, &id)
+		       : -ENOENT;
 
 	if (id) {
 		json_set_string(v, "operation", id);
