@@ -14,13 +14,17 @@
 #define COPY_LOOK_NS (10 * NS_PER_MS)
 #define NAP_NS (5 * NS_PER_MS) /* the job looks again */
 
+/* Of the first one that a user waits for. */
+static uint64_t since_first(const struct op *op)
+{
+	while (op && op->type == OP_REAP)
+		op = op->next;
+	return op ? op->queued_ns : UINT64_MAX;
+}
+
 static uint64_t since_oldest(const struct volume *v)
 {
-	uint64_t since = v->staged ? v->staged->queued_ns : UINT64_MAX;
-
-	if (v->ready)
-		since = MIN(since, v->ready->queued_ns);
-	return MIN(since, jobs_warm_since_ns(v));
+	return MIN(MIN(since_first(v->staged), since_first(v->ready)), jobs_warm_since_ns(v));
 }
 
 static void look(const struct volume *v, uint64_t now, struct pull_load load[PULL_USES])
@@ -51,8 +55,8 @@ uint64_t pull_pace_until(struct volume *v)
 	uint64_t now = clock_mono_ns(), queued = 0, until;
 
 	for (unsigned i = 0; i < REPLICAS_MAX; i++)
-		if (p->source[i].up)
-			queued += net_queued(v->net, NET_BULK + i);
+		if (p->source[i].up) /* or is being read, and will be */
+			queued += net_queued(v->net, NET_BULK + i) + p->source[i].nserves;
 	look(v, now, load);
 	until = pull_yield_until(&p->yield, now, load, queued);
 	atomic_store(&p->copy_until_ns, until);

@@ -261,7 +261,6 @@ static void answer_send(struct source *s, struct serve *sv)
 
 	msg_payload(&sv->answer, &len);
 	s->sent += len;
-	pull_yield_took(&s->v->pull->yield, clock_mono_ns(), len);
 	if (!len || net_send(s->v->net, NET_BULK + s->peer, s->conn, &sv->answer, release,
 			    sv->payload)) {
 		if (!len)
@@ -324,13 +323,16 @@ static void serve_begin(struct source *s)
 	s->nasks--;
 	sv->conn = s->conn;
 	sv->id = s->id;
+	pull_yield_took(&s->v->pull->yield, clock_mono_ns(),
+		sv->ask->m.type == MSG_PULL_ASK_FILE
+			? sv->ask->m.pull_ask_file.len
+			: (uint64_t)sv->ask->m.pull_ask_data.blocks * BLOCK_SIZE);
 	serve_submit(sv);
 }
 
 void source_go_on(struct source *s)
 {
-	/* At a pace, one after the other: it counts what was sent. */
-	while (s->up && s->head && s->nserves < (s->v->pull->yield.rate ? 1 : PULL_SERVES) &&
+	while (s->up && s->head && s->nserves < PULL_SERVES &&
 		net_queued(s->v->net, NET_BULK + s->peer) <= PULL_QUEUE_MAX) {
 		uint64_t until = pull_pace_until(s->v);
 

@@ -12,7 +12,8 @@
  *
  * Failure modes: a load that changes between two slots misleads one step, the next ones put it right.
  * One that is not answered without pulling either (it waits for a peer) says nothing: the rate stays.
- * The rate never falls below RATE_MIN, so that a replica always comes back.
+ * The rate never falls below RATE_MIN, and pauses take a quarter of the time at most then, so that a replica
+ * always comes back.
  */
 #include "pull_yield.h"
 
@@ -29,6 +30,7 @@
 #define SLOT_NS_MAX NS_PER_S
 #define IDLE_NS (3 * NS_PER_S) /* nobody for so long: there is nobody */
 #define POLL_NS (10 * NS_PER_MS)
+#define BURST_NS (20 * NS_PER_MS) /* small answers late by as much are made up for */
 #define RATE_MIN (4ull << 20) /* bytes a second */
 #define RATE_FIRST (32ull << 20)
 #define RATE_MAX (8ull << 30) /* above this it is no limit */
@@ -138,7 +140,7 @@ static bool work_over(const struct pull_yield *y, uint64_t took, const struct pu
 		return false;
 	if (!enough(y, load))
 		return took >= MAX(least, SLOT_NS_MAX);
-	return took >= least || disturbed(y, load);
+	return took >= least || (y->rate > RATE_MIN && disturbed(y, load));
 }
 
 /* A few short operations that waited for a processor are not yet a volume that is disturbed. */
@@ -154,6 +156,7 @@ static void work_end(struct pull_yield *y, uint64_t now, const struct pull_load 
 	if (somebody(y, load)) {
 		for (unsigned u = 0; u < PULL_USES; u++)
 			work_seen(&y->seen[u], average(&y->seen[u], &load[u]));
+		y->paused_ns = now;
 		slot(y, PULL_SETTLE, now, load);
 		return;
 	}
@@ -191,7 +194,7 @@ static void quiet_end(struct pull_yield *y, uint64_t now, const struct pull_load
 		s->without = without;
 	}
 	adjust(y);
-	y->quiet_ns = now - y->began_ns;
+	y->quiet_ns = now - y->paused_ns;
 	slot(y, PULL_WORK, now, load);
 }
 
@@ -232,5 +235,6 @@ uint64_t pull_yield_until(
 void pull_yield_took(struct pull_yield *y, uint64_t now, uint64_t bytes)
 {
 	if (y->rate)
-		y->next_ns = MAX(y->next_ns, now) + bytes * NS_PER_S / y->rate;
+		y->next_ns = MAX(y->next_ns, now - MIN(now, (uint64_t)BURST_NS)) +
+			     bytes * NS_PER_S / y->rate;
 }

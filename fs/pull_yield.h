@@ -21,7 +21,7 @@ struct pull_yield { /* zeroed at first */
 	enum pull_slot state;
 	uint64_t began_ns; /* the slot */
 	uint64_t asked_ns, seen_ns; /* when it was last asked, and last saw a user */
-	uint64_t quiet_ns; /* how long the last quiet slot took */
+	uint64_t paused_ns, quiet_ns; /* when it last stopped giving answers, and for how long */
 	struct pull_use_seen {
 		uint64_t ops, ns; /* counters when the slot began */
 		uint64_t with, without; /* latencies, ns; 0: unknown */
@@ -33,7 +33,7 @@ struct pull_yield { /* zeroed at first */
 /* 0: an answer may be given now; else when to ask again. `queued` bytes of answers are not yet sent. */
 uint64_t pull_yield_until(struct pull_yield *y, uint64_t now,
 	const struct pull_load load[PULL_USES], uint64_t queued);
-/* An answer of so many bytes was given. */
+/* An answer of so many bytes is given. */
 void pull_yield_took(struct pull_yield *y, uint64_t now, uint64_t bytes);
 
 #endif

@@ -193,6 +193,14 @@ Test(pull_yield, it_never_stops)
 	cr_assert_gt(r.mib, 40, "%llu MiB", (unsigned long long)r.mib);
 }
 
+Test(pull_yield, nor_is_it_mostly_quiet_for_slow_operations)
+{
+	struct user u = USER(PULL_CHANGES, NS_PER_MS, 300 * NS_PER_MS, 0.1);
+	struct result r = run(&u, 1);
+
+	cr_assert_gt(r.mib, 55, "%llu MiB", (unsigned long long)r.mib);
+}
+
 Test(pull_yield, a_volume_that_waits_for_a_peer_does_not_hold_it_back_more_and_more)
 {
 	struct pull_load load[PULL_USES] = {0}, *l = &load[PULL_CHANGES];
