@@ -148,7 +148,8 @@ work_new() {
 	trap cleanup EXIT
 	trap 'exit 143' TERM
 	trap 'exit 130' INT
-	export ASAN_OPTIONS=log_path=$WORK/sanitizer:detect_leaks=1:abort_on_error=0
+	# What some tests load before it takes nothing from it.
+	export ASAN_OPTIONS=log_path=$WORK/sanitizer:detect_leaks=1:abort_on_error=0:verify_asan_link_order=0
 	export UBSAN_OPTIONS=log_path=$WORK/sanitizer:print_stacktrace=1
 	# Threads joined by a monotonic deadline: this gcc's runtime does not see that.
 	export TSAN_OPTIONS=log_path=$WORK/sanitizer:second_deadlock_stack=1:report_thread_leaks=0:suppressions=$ROOT/test/tsan.supp

@@ -9,7 +9,6 @@
 
 sites_up
 m=$(mnt a)
-ASAN_OPTIONS+=:verify_asan_link_order=0 # what is loaded before it takes nothing from it
 first=$(connection)
 writers=()
 

@@ -46,7 +46,6 @@ arm() { # site N errno
 	[[ -z ${MATCH:-} ]] || export FAIL_IO_MATCH=$MATCH
 	[[ -z ${READS:-} ]] || export FAIL_IO_READS=1
 	SITE_ENV[$1]="LD_PRELOAD=$TOOLS/failio.so FAIL_IO=$FAULT FAIL_IO_DIR=$(replica_of "$1")"
-	SITE_ENV[$1]+=" ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0" # a sanitizer wants to be first
 	site_start "$1"
 	unset "SITE_ENV[$1]" FAIL_IO_MATCH FAIL_IO_READS
 }

@@ -42,7 +42,6 @@ work_new
 net_new
 sites_format 256M
 mkdir "$WORK/spared"
-ASAN_OPTIONS+=:verify_asan_link_order=0 # what is loaded before it takes nothing from it
 log="SPARED=$WORK/spared LD_PRELOAD=$TOOLS/sparedlog.so"
 [[ ! $may ]] || log=
 SITE_ENV[a]=$log SITE_ENV[b]=$log
