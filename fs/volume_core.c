@@ -437,6 +437,25 @@ static void note_behind(struct volume *v, unsigned peer, const struct batch_head
 	v->behind_to = v->peer_end[peer];
 }
 
+/* Tells the ring which large payloads of the active are on their way to the disk. */
+static void note_payloads(struct volume *v)
+{
+	for (struct slot *s = v->slots; s; s = s->next)
+		for (struct external *x = s->local_ns ? NULL : s->externals; x; x = x->next)
+			if (x->req.done) {
+				ring_payloads(v->ring, s->h.first_seq - 1);
+				return;
+			}
+	ring_payloads(v->ring, UINT64_MAX);
+}
+
+void external_in_place(struct external *x)
+{
+	if (!x->active_side)
+		note_payloads(x->v);
+	slot_written(x->slot, 0);
+}
+
 static void receive_append(
 	struct volume *v, unsigned peer, uint64_t conn, const struct msg *m, struct payload *p)
 {
@@ -475,6 +494,8 @@ static void receive_append(
 	}
 	*v->slots_tail = s;
 	v->slots_tail = &s->next;
+	if (s->externals)
+		note_payloads(v);
 	apply_queue(v, s);
 	uring_submit(v->uring);
 }

@@ -399,6 +399,8 @@ void external_write(struct volume *v, struct external *x);
 void external_free(struct external *x);
 bool volume_drained(const struct volume *v);
 void volume_durable(struct volume *v);
+/* The write of a large payload is done, and a batch here names it. */
+void external_in_place(struct external *x);
 
 /* volume_latency.c */
 /* Counts an operation that is answered now; the slot is its batch, NULL while that is not committed. The

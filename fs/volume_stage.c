@@ -200,7 +200,7 @@ static void external_written(struct uring_req *r)
 		segments_inflight_remove(v->segments, x->addr, x->blocks);
 	x->req.done = NULL; /* durable */
 	if (x->slot) {
-		slot_written(x->slot, 0);
+		external_in_place(x);
 		if (!x->slot->writes)
 			volume_durable(v);
 	}

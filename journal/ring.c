@@ -124,11 +124,11 @@ static void fail(struct ring *r, int res)
 	r->failed = true;
 }
 
-/* May it be written now? Not while it calls a batch committed that is in flight here; but see
- * ring_behind.c. */
+/* May it be written now? Not while it calls a batch committed that is in flight here, or its payloads are: recovery
+ * would take them for there, and look no more. But see ring_behind.c. */
 static bool may_write(const struct ring *r, const struct batch_header *h)
 {
-	return h->commit <= r->durable_seq || batch_last_seq(h) <= r->behind_to;
+	return h->commit <= MIN(r->durable_seq, r->whole_seq) || batch_last_seq(h) <= r->behind_to;
 }
 
 /* Sends the held batches whose commit index no longer covers a write in flight. */
@@ -169,6 +169,12 @@ static void write_done(struct uring_req *req)
 			r->durable_seq = ring_batch_last(ring_batch(r, r->durable++));
 	}
 	w->done(w, req->res);
+	send_held(r);
+}
+
+void ring_payloads(struct ring *r, uint64_t seq)
+{
+	r->whole_seq = seq;
 	send_held(r);
 }
 

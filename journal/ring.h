@@ -122,6 +122,10 @@ struct ring_write { /* one append in flight, embedded by the caller, kept until 
  */
 int ring_append(struct ring *r, const void *batch, struct ring_write *w);
 
+/* The batches up to seq have their large payloads, and what is behind waits for some; UINT64_MAX, as at first: no batch
+ * does. A batch that calls one committed that waits is held until that has them. Of the thread that appends. */
+void ring_payloads(struct ring *r, uint64_t seq);
+
 /* Announces a run of old batches, from the present end up to seq `to`, that are durable elsewhere:
  * they are written without waiting for each other (ring_behind.c says what that means for recovery).
  * Synchronous, two flushes; to be called once for a long run, or again to extend it. */

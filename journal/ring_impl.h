@@ -68,6 +68,8 @@ struct ring {
 		unreadable; /* under `lock`: the last seq of the newest batch that could not be read back */
 
 	uint64_t durable_seq; /* everything up to it is durable; the owner's */
+	uint64_t
+		whole_seq; /* with large payloads; UINT64_MAX: no batch waits for one. The owner's */
 	unsigned in_flight; /* appended and not done, held ones included */
 	struct ring_write *held_first, *held_last;
 	uint64_t behind_from, behind_to; /* a run of old batches (ring_behind.c); 0 0: none */

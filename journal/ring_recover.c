@@ -559,6 +559,7 @@ static int fill_ring(struct ring_scan *s, struct pos from, struct ring_recovered
 	}
 	r->durable = r->tail;
 	r->durable_seq = r->end.seq;
+	r->whole_seq = UINT64_MAX;
 
 	last = s->path_len ? &s->batches[s->path[s->path_len - 1]] : NULL;
 	rec->end = r->end;

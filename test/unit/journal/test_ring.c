@@ -163,6 +163,32 @@ Test(ring, a_batch_that_calls_another_in_flight_committed_waits_for_it)
 	free(zeros);
 }
 
+Test(ring, a_batch_that_calls_another_committed_waits_for_the_payloads_of_that_one)
+{
+	uint8_t *found = malloc(BLOCK_SIZE);
+	uint8_t *zeros = calloc(1, BLOCK_SIZE);
+
+	rig_new(URING_THREADS, 2 * MIB);
+	rig_append(1, 500, 0);
+	ring_payloads(rig.r, 0);
+	cr_assert(zero(int, rig_append_async(rig_build(1, 500, 1))));
+	cr_assert(zero(int, rig_append_async(rig_build(1, 500, 1))));
+	usleep(50000);
+	uring_reap(rig.u);
+	for (unsigned k = 1; k < 3; k++) {
+		rig_peek(rig_at(rig.batches[k]), found, BLOCK_SIZE);
+		cr_assert(zero(int, memcmp(found, zeros, BLOCK_SIZE)), "batch %u", k);
+	}
+	ring_payloads(rig.r, UINT64_MAX);
+	rig_wait();
+	rig_stop();
+	rig_start((struct pos){0});
+	rig_check_contents(1);
+	cr_assert(eq(u64, rig.rec.end.seq, 3));
+	free(found);
+	free(zeros);
+}
+
 Test(ring, a_full_ring_refuses_and_keeps_everything_until_it_is_released)
 {
 	struct rig_batch *b;
