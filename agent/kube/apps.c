@@ -133,7 +133,7 @@ static int change(struct kube *k, const char *ns, const struct json *all,
 			json_set_string(meta, "resourceVersion",
 				json_get_string(json_get(obj, "metadata"), "resourceVersion", "0"));
 		}
-		ret = kube_patch(k, kind_of(obj), ns, name_of(obj), NULL, patch, NULL, e);
+		ret = kube_patch_as(k, kind_of(obj), ns, name_of(obj), MIGRATE_MANAGER, patch, e);
 		json_free(patch);
 		if (ret == -ENOENT || (as_read && ret == -EBUSY)) /* gone or changed meanwhile */
 			ret = 0;

@@ -134,6 +134,34 @@ static int error_of(unsigned status, const char *reason)
 	}
 }
 
+/* Who writes fields here otherwise than by apply: hold_stop() and hold_release(), and what they were called before a
+ * patch of them had a name ("unknown": a caller without a User-Agent, which only we are). */
+static bool is_our_writer(const char *words)
+{
+	static const char *const ours[] = {"conflict with \"" MIGRATE_MANAGER "\"",
+		"conflict with \"unknown\"", "conflict with \"\""};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(ours); i++)
+		if (!strncmp(words, ours[i], strlen(ours[i])))
+			return true;
+	return false;
+}
+
+bool kube_conflict_is_ours(const struct json *status)
+{
+	const struct json *causes = json_get(json_get(status, "details"), "causes");
+	unsigned n = json_length(causes);
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct json *cause = json_at(causes, i);
+
+		if (strcmp(json_get_string(cause, "reason", ""), "FieldManagerConflict") != 0 ||
+			!is_our_writer(json_get_string(cause, "message", "")))
+			return false;
+	}
+	return n > 0;
+}
+
 static int failed(struct kube *k, const struct http_answer *a, struct err *e)
 {
 	const char *words = json_get_string(a->json, "message", NULL);
@@ -142,6 +170,8 @@ static int failed(struct kube *k, const struct http_answer *a, struct err *e)
 	/* An object with a field that this cluster is too old for: told as its own fault, and waiting does not mend it. */
 	if (code == -EAGAIN && words && strstr(words, "failed to create typed patch object"))
 		code = -EINVAL;
+	if (code == -EBUSY && kube_conflict_is_ours(a->json))
+		code = -EALREADY;
 	if (words)
 		return err_set(e, code, "%s: %.200s", k->what, words);
 	return err_set(e, code, "%s: HTTP status %u", k->what, a->status);
@@ -264,6 +294,16 @@ int kube_patch(struct kube *k, const struct kube_kind *kind, const char *ns, con
 {
 	return call_free(k, "PATCH", path_of(kind, ns, name, sub), patch,
 		"application/merge-patch+json", ret_obj, e);
+}
+
+int kube_patch_as(struct kube *k, const struct kube_kind *kind, const char *ns, const char *name,
+	const char *manager, const struct json *patch, struct err *e)
+{
+	cleanup_free char *object = path_of(kind, ns, name, NULL), *who = http_escape(manager);
+	char *path;
+
+	ensure(asprintf(&path, "%s?fieldManager=%s", object, who) > 0);
+	return call_free(k, "PATCH", path, patch, "application/merge-patch+json", NULL, e);
 }
 
 int kube_update(struct kube *k, const struct kube_kind *kind, const char *sub,

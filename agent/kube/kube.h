@@ -59,14 +59,22 @@ int kube_table(struct kube *k, const struct kube_kind *kind, const char *ns,
 /* ret_obj may be NULL in all of these. */
 int kube_create(struct kube *k, const struct kube_kind *kind, const struct json *obj,
 	struct json **ret_obj, struct err *e);
-/* Server-side apply; without KUBE_FORCE, another's field is -EBUSY. */
+/* The field manager of what a migration sends, and of what stops and starts it. */
+#define MIGRATE_MANAGER "tandem-migrator"
+/* Server-side apply; without KUBE_FORCE, another's field is -EBUSY, and -EALREADY where all that conflict were written
+ * by the patches of MIGRATE_MANAGER. */
 #define KUBE_FORCE 1u
 #define KUBE_DRY_RUN 2u /* everything but writing */
 int kube_apply(struct kube *k, const struct kube_kind *kind, const struct json *obj,
 	const char *manager, unsigned flags, struct json **ret_obj, struct err *e);
+/* Pure: the latter, of the Status that a conflict is answered with. */
+bool kube_conflict_is_ours(const struct json *status);
 /* A merge patch, of a subresource ("status") or of the object (NULL). */
 int kube_patch(struct kube *k, const struct kube_kind *kind, const char *ns, const char *name,
 	const char *sub, const struct json *patch, struct json **ret_obj, struct err *e);
+/* One of the object, whose fields are `manager`'s then. */
+int kube_patch_as(struct kube *k, const struct kube_kind *kind, const char *ns, const char *name,
+	const char *manager, const struct json *patch, struct err *e);
 /* All of it anew, if its metadata.resourceVersion is still that one (else -EBUSY). */
 int kube_update(struct kube *k, const struct kube_kind *kind, const char *sub,
 	const struct json *obj, struct json **ret_obj, struct err *e);

@@ -312,6 +312,7 @@ static int run(struct migration_run *r, const struct json *obj, struct err *e)
 		ret = err_set(e, -EBUSY, "%s", site_words(SITE_INACTIVE));
 
 	r->dry = json_get_bool(r->spec, "dryRun", false);
+	r->force = json_get_bool(r->spec, "forceConflicts", false);
 	snprintf(r->from, sizeof(r->from), "%.250s/%.253s", own, pair);
 	r->o = (struct migrate_options){
 		.start_applications = json_get_bool(r->spec, "startApplications", false),

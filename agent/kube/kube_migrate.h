@@ -6,8 +6,6 @@
 #include "kube_control.h"
 #include "kube_lanes.h"
 
-#define MIGRATE_MANAGER "tandem-migrator"
-
 /* Objects by a member of their metadata; borrowed. kube_migrate_index.c */
 struct run_index {
 	const struct json **objs;
@@ -33,6 +31,7 @@ struct migration_run {
 	struct kube_lanes *lanes, *admin_lanes; /* by `to`, and by `admin` */
 	char from[520]; /* NAMESPACE/PAIR, what KEY_FROM has */
 	struct migrate_options o;
+	bool force; /* spec.forceConflicts */
 	bool dry; /* nothing is changed there, but asked what would be */
 	struct json *namespaces; /* of strings */
 	struct kube_kind *kinds; /* those that are copied */

@@ -114,6 +114,8 @@ struct json *static_copy(const struct migration_run *r, const struct json *sched
 	json_remove(run, "namespaceSelectors");
 	json_remove(run, "excludeNamespaces");
 	json_remove(run, "namespaceMapping");
+	/* The way back: what people own there is what they made before it was copied here. */
+	json_set_bool(run, "forceConflicts", true);
 	if (named)
 		json_set(run, "namespaces", list);
 	else

@@ -284,6 +284,25 @@ struct json *migrate_prepare_over(const struct migrate_options *o, const struct 
 	return p;
 }
 
+bool migrate_is_there(const struct json *prepared, const struct json *there)
+{
+	struct json_member m;
+	unsigned n = json_length(prepared);
+
+	if (json_is_object(prepared)) {
+		for (bool ok = json_first(prepared, &m); ok; ok = json_next(&m))
+			if (m.value && !migrate_is_there(m.value, json_get(there, m.key)))
+				return false;
+		return true;
+	}
+	if (!n || n != json_length(there))
+		return json_equal(prepared, there) || (!n && !there);
+	for (unsigned i = 0; i < n; i++)
+		if (!migrate_is_there(json_at(prepared, i), json_at(there, i)))
+			return false;
+	return true;
+}
+
 const char *migrate_class_name(const struct json *claim)
 {
 	const char *old = annotation_of(claim, "volume.beta.kubernetes.io/storage-class");

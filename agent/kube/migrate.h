@@ -49,6 +49,8 @@ struct migrate_options {
 
 /* Constant text; NULL: it migrates. */
 const char *migrate_skip(const struct migrate_options *o, const struct json *obj);
+/* Has the object there all that the prepared one has, with the same values? What is there besides does not matter. */
+bool migrate_is_there(const struct json *prepared, const struct json *there);
 /* For one that is not skipped. To be freed. Has the hash of all else in the annotation KEY_HASH: what is
  * there with the same hash need not be sent again. */
 struct json *migrate_prepare(const struct migrate_options *o, const struct json *obj);
@@ -70,6 +72,9 @@ const char *hold_back(struct json *prepared, const struct json *there, bool star
 /* Merge patches (RFC 7386) for an object as it is in the cluster, to be freed; NULL: there is nothing to do. */
 struct json *hold_release(const struct json *live);
 struct json *hold_stop(const struct json *live);
+/* Is it of a kind that these stop and start? And is it one that runs, or would by itself (a CronJob's next time)? */
+bool hold_is_workload(const struct json *obj);
+bool hold_runs(const struct json *live);
 
 /* --- for the files above --- */
 

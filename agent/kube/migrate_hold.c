@@ -207,6 +207,23 @@ const char *hold_back(struct json *p, const struct json *there, bool start)
 	return note;
 }
 
+bool hold_is_workload(const struct json *obj)
+{
+	return counts(obj) || suspends(obj) || kind_is(obj, "DaemonSet");
+}
+
+bool hold_runs(const struct json *live)
+{
+	const struct json *spec = json_get(live, "spec");
+
+	if (counts(live))
+		return json_get_int(spec, "replicas", 1) != 0;
+	if (suspends(live))
+		return !suspended(live) && !job_ended(live);
+	return kind_is(live, "DaemonSet") &&
+	       !json_path(spec, "template", "spec", "nodeSelector", KEY_HELD);
+}
+
 struct json *hold_release(const struct json *live)
 {
 	struct json *spec = json_get(live, "spec"), *patch;

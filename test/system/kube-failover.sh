@@ -208,6 +208,40 @@ has_file a two || fail "a file is missing at site a"
 level a
 step "failback: at site a again"
 
+# --- and the copies go on -------------------------------------------------------------------------------
+web_there() { kc "$1" -n blue get deploy web -o 'jsonpath={.spec.template.spec.containers[0].image} {.metadata.annotations.tandemfs\.dev/migrationReplicas}'; }
+kc a -n blue scale deploy/web --replicas 5 >/dev/null
+kc a -n blue set image deploy/web '*=changed' >/dev/null
+kc a -n blue patch cronjob dump --type merge -p '{"spec":{"suspend":true}}' >/dev/null
+kctl a create migration cycle -m blueschedule -n blue --wait >"$WORK/cycle.out" 2>&1 || fail "$(cat "$WORK/cycle.out")"
+expect_match "after a failover and back" "$(tail -n 1 "$WORK/cycle.out")" '^cycle: Successful'
+expect_eq "image and count" "$(web_there b)" 'changed 5'
+expect_eq "and that it is suspended" "$(kc b -n blue get cronjob dump -o 'jsonpath={.metadata.annotations.tandemfs\.dev/migrationSuspend}')" true
+kc b -n blue set image deploy/web '*=drifted' >/dev/null
+expect_fail kctl a create migration drift -m blueschedule -n blue --wait
+expect_match "what was changed there is told" "$OUT" 'drift: PartialSuccess'
+kc a -n blue get migration drift -o json |
+	jq '{apiVersion, kind, metadata: {name: "force"}, spec: (.spec + {forceConflicts: true})}' | kc a -n blue apply -f - >/dev/null
+mig_is() { [[ $(kc "$1" -n blue get migration "$2" -o 'jsonpath={.status.status}') = "$3" ]]; } # site, name, status
+wait_for 60 "and taken back where that is meant" mig_is a force Successful
+expect_eq "image and count" "$(web_there b)" 'changed 5'
+kc a -n blue scale deploy/web --replicas 3 >/dev/null
+kc a -n blue patch cronjob dump --type merge -p '{"spec":{"suspend":false}}' >/dev/null
+failover b copies Planned site-a 'namespaces: [blue]'
+end_is b copies Successful
+state_is b "$running" || fail "not as it was last: $(state b)"
+level b
+kc b -n blue set image deploy/web '*=again' >/dev/null
+kctl b resume migrationschedule blueschedule -n blue >/dev/null
+image_is() { [[ $(web_there "$1") = "$2 "* ]]; }
+wait_for 150 "the schedule's copy brings the image home" image_is a again
+state_is a "$stopped" || fail "runs at both: $(state a)"
+kctl b suspend migrationschedule blueschedule -n blue >/dev/null
+kctl a perform failback -n blue >"$WORK/perform.out" 2>&1 || fail "$(cat "$WORK/perform.out")"
+state_is a "$running" || fail "not started: $(state a)"
+level a
+step "the objects are copied on after a failover and back, and home from site b"
+
 # --- a namespace that has another name here; the copy of the schedule says so ---------------------------
 expect_eq "the schedule's copy" "$(kc b -n blue get ms blueschedule -o 'jsonpath={.spec.suspend} {.metadata.annotations.tandemfs\.dev/static-copy}')" \
 	'true true'

@@ -2,9 +2,11 @@
 /* Kubeconfig files: YAML and JSON, what is taken and what is refused; times. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "kube.h"
 #include "yaml.h"
 
@@ -141,4 +143,31 @@ Test(kube, times_go_both_ways)
 	cr_assert_eq(kube_time_parse("2023-11-14T22:13:20.123456Z"), 1700000000);
 	cr_assert_eq(kube_time_parse("soon"), 0);
 	cr_assert_eq(kube_time_parse(NULL), 0);
+}
+
+static bool ours(const char *causes)
+{
+	struct json *status = NULL;
+	cleanup_free char *text = NULL;
+	struct err e;
+	bool ret;
+
+	cr_assert_gt(asprintf(&text, "{\"details\":{\"causes\":[%s]}}", causes), 0);
+	cr_assert_eq(json_parse(text, strlen(text), &status, &e), 0);
+	ret = kube_conflict_is_ours(status);
+	json_free(status);
+	return ret;
+}
+
+Test(kube, a_conflict_is_ours_when_all_of_its_fields_are)
+{
+#define CAUSE(manager)                                                                             \
+	"{\"reason\":\"FieldManagerConflict\",\"field\":\".spec.replicas\",\"message\":"           \
+	"\"conflict with \\\"" manager "\\\" using apps/v1 at 2024-01-01T00:00:00Z\"}"
+	cr_assert(ours(CAUSE("tandem-migrator")));
+	cr_assert(ours(CAUSE("tandem-migrator") "," CAUSE("unknown")));
+	cr_assert_not(ours(CAUSE("tandem-migrator") "," CAUSE("kubectl-scale")));
+	cr_assert_not(ours(CAUSE("tandem-migrator2")));
+	cr_assert_not(ours("")); /* another 409 */
+#undef CAUSE
 }

@@ -582,6 +582,49 @@ Test(migrate, the_hash_is_of_what_is_applied_and_of_nothing_else)
 	json_free(c);
 }
 
+static bool is_there(const char *prepared, const char *there)
+{
+	struct json *p = parse(prepared), *t = parse(there);
+	bool ret = migrate_is_there(p, t);
+
+	json_free(p);
+	json_free(t);
+	return ret;
+}
+
+Test(migrate, what_was_changed_there_is_not_there_and_what_was_added_does_not_matter)
+{
+	const char *p = "{'spec':{'replicas':0,'list':[{'image':'x'}],'none':[],'empty':{}}}";
+
+	cr_assert(is_there(p, "{'spec':{'list':[{'image':'x','tty':false}],'replicas':0},"
+			      "'status':{}}"));
+	cr_assert_not(is_there(p, "{'spec':{'list':[{'image':'y'}],'replicas':0}}"));
+	cr_assert_not(is_there(p, "{'spec':{'list':[{'image':'x'},{}],'replicas':0}}"));
+	cr_assert_not(is_there(p, "{'spec':{'list':[{'image':'x'}]}}"));
+	cr_assert_not(is_there(p, "{'spec':{'list':[{'image':'x'}],'replicas':0,'none':[1]}}"));
+}
+
+static bool runs(const char *live)
+{
+	struct json *j = parse(live);
+	bool ret = hold_runs(j);
+
+	json_free(j);
+	return ret;
+}
+
+Test(hold, what_is_suspended_or_at_zero_does_not_run_whoever_did_that)
+{
+	cr_assert(runs("{'kind':'Deployment','spec':{}}"));
+	cr_assert_not(runs("{'kind':'StatefulSet','spec':{'replicas':0}}"));
+	cr_assert(runs("{'kind':'CronJob','spec':{'suspend':false}}"));
+	cr_assert_not(runs("{'kind':'CronJob','metadata':{},'spec':{'suspend':true}}"));
+	cr_assert_not(runs("{'kind':'Job','spec':{},'status':{'conditions':[{'type':'Complete',"
+			   "'status':'True'}]}}"));
+	cr_assert(runs("{'kind':'DaemonSet','spec':{}}"));
+	cr_assert_not(runs("{'kind':'ConfigMap'}"));
+}
+
 static const char *to_red(void *ctx, const char *ns)
 {
 	return strcmp(ns, "blue") ? NULL : "red";
@@ -630,13 +673,16 @@ static void copies(const char *namespaces, const char *run, const char *meta, co
 
 Test(migrate, a_schedules_copy_is_in_the_words_of_there)
 {
-	copies("['blue']", "{'clusterPair':'c'}", "blue", "{'clusterPair':'c'}");
+	copies("['blue']", "{'clusterPair':'c','forceConflicts':false}", "blue",
+		"{'clusterPair':'c','forceConflicts':true}");
 	copies("['blue']", "{'namespaceMapping':{'blue':'red','x':'y'}}", "red",
-		"{'namespaceMapping':{'red':'blue'}}");
+		"{'namespaceMapping':{'red':'blue'},'forceConflicts':true}");
 	copies("['blue','green']", "{'namespaces':['*'],'excludeNamespaces':['red']}", "blue",
-		"{'namespaces':['blue','green']}");
+		"{'namespaces':['blue','green'],'forceConflicts':true}");
 	copies("['blue','green']",
 		"{'namespaces':['blue'],'namespaceSelectors':{'a':'b'},'namespaceMapping':{'blue':'"
 		"red'}}",
-		"red", "{'namespaces':['red','green'],'namespaceMapping':{'red':'blue'}}");
+		"red",
+		"{'namespaces':['red','green'],'namespaceMapping':{'red':'blue'},"
+		"'forceConflicts':true}");
 }
