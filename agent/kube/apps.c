@@ -22,6 +22,7 @@ static const struct kube_kind kinds[] = {
 	KUBE_KIND("apps", "v1", "Deployment", "deployments", true),
 	KUBE_KIND("apps", "v1", "StatefulSet", "statefulsets", true),
 	KUBE_KIND("apps", "v1", "ReplicaSet", "replicasets", true),
+	KUBE_KIND("", "v1", "ReplicationController", "replicationcontrollers", true),
 	KUBE_KIND("apps", "v1", "DaemonSet", "daemonsets", true),
 	KUBE_KIND("batch", "v1", "CronJob", "cronjobs", true),
 	KUBE_KIND("batch", "v1beta1", "CronJob", "cronjobs", true),
@@ -35,10 +36,10 @@ static const char *name_of(const struct json *obj)
 	return json_get_string(json_get(obj, "metadata"), "name", "?");
 }
 
-/* A Deployment's ReplicaSet. A CronJob's Job runs by itself, and is one of its own. */
+/* A Deployment's ReplicaSet, a DeploymentConfig's ReplicationController. A CronJob's Job runs by itself, and is one of its own. */
 static bool is_anothers(const struct json *obj)
 {
-	return kind_is(obj, "ReplicaSet") &&
+	return (kind_is(obj, "ReplicaSet") || kind_is(obj, "ReplicationController")) &&
 	       json_length(json_path(obj, "metadata", "ownerReferences")) > 0;
 }
 
@@ -87,7 +88,8 @@ static const struct kube_kind *kind_of(const struct json *obj)
 	char text[80];
 
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
-		snprintf(text, sizeof(text), "%.30s/%.30s", kinds[i].group, kinds[i].version);
+		snprintf(text, sizeof(text), "%.30s%s%.30s", kinds[i].group,
+			kinds[i].group[0] ? "/" : "", kinds[i].version);
 		if (kind_is(obj, kinds[i].kind) && !strcmp(text, version))
 			return &kinds[i];
 	}

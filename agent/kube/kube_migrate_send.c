@@ -29,6 +29,7 @@ static unsigned rank_of(const struct kube_kind *kind)
 		{"StatefulSet", 3},
 		{"DaemonSet", 3},
 		{"ReplicaSet", 3},
+		{"ReplicationController", 3},
 		{"CronJob", 3},
 		{"Job", 3},
 	};

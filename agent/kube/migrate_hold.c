@@ -4,6 +4,7 @@
  *
  *	kind                                held back by                   remembered in
  *	Deployment, StatefulSet, ReplicaSet spec.replicas 0                KEY_REPLICAS
+ *	ReplicationController               the same                       the same
  *	CronJob, Job                        spec.suspend true              KEY_SUSPEND
  *	DaemonSet                           a nodeSelector no node has     itself
  *	webhook configurations              failurePolicy Ignore           KEY_FAILS
@@ -32,7 +33,7 @@ static const char *const replicas_keys[] = {KEY_REPLICAS,
 static bool counts(const struct json *obj)
 {
 	return kind_is(obj, "Deployment") || kind_is(obj, "StatefulSet") ||
-	       kind_is(obj, "ReplicaSet");
+	       kind_is(obj, "ReplicaSet") || kind_is(obj, "ReplicationController");
 }
 
 static bool suspends(const struct json *obj)

@@ -212,7 +212,7 @@ step "failback: at site a again"
 web_there() { kc "$1" -n blue get deploy web -o 'jsonpath={.spec.template.spec.containers[0].image} {.metadata.annotations.tandemfs\.dev/migrationReplicas}'; }
 kc a -n blue scale deploy/web --replicas 5 >/dev/null
 kc a -n blue set image deploy/web '*=changed' >/dev/null
-kc a -n blue patch cronjob dump --type merge -p '{"spec":{"suspend":true}}' >/dev/null
+kc a -n blue patch cronjob dump --type merge -p '{"spec":{"suspend":true},"metadata":{"annotations":{"tandemfs.dev/migrationSuspend":"true"}}}' >/dev/null
 kctl a create migration cycle -m blueschedule -n blue --wait >"$WORK/cycle.out" 2>&1 || fail "$(cat "$WORK/cycle.out")"
 expect_match "after a failover and back" "$(tail -n 1 "$WORK/cycle.out")" '^cycle: Successful'
 expect_eq "image and count" "$(web_there b)" 'changed 5'
@@ -226,7 +226,7 @@ mig_is() { [[ $(kc "$1" -n blue get migration "$2" -o 'jsonpath={.status.status}
 wait_for 60 "and taken back where that is meant" mig_is a force Successful
 expect_eq "image and count" "$(web_there b)" 'changed 5'
 kc a -n blue scale deploy/web --replicas 3 >/dev/null
-kc a -n blue patch cronjob dump --type merge -p '{"spec":{"suspend":false}}' >/dev/null
+kc a -n blue patch cronjob dump --type merge -p '{"spec":{"suspend":false},"metadata":{"annotations":{"tandemfs.dev/migrationSuspend":null}}}' >/dev/null
 failover b copies Planned site-a 'namespaces: [blue]'
 end_is b copies Successful
 state_is b "$running" || fail "not as it was last: $(state b)"
@@ -250,6 +250,12 @@ expect_eq "and not one of a copy" "$(kc a -n blue get ms blueschedule -o 'jsonpa
 blue_allow a green
 blue_allow b red
 web_make green red
+kc a -n green apply -f - >/dev/null <<END
+---
+{apiVersion: v1, kind: ReplicationController, metadata: {name: legacy}, spec: {replicas: 2, selector: {app: legacy},
+  template: {metadata: {labels: {app: legacy}}, spec: {containers: [{name: x, image: x}]}}}}
+END
+rc_of() { kc "$1" -n "$2" get rc legacy -o 'jsonpath={.spec.replicas}'; } # site, namespace
 schedule_is_there() { kc b -n red get ms greenschedule; }
 wait_for 90 "the schedule's copy in the other namespace" schedule_is_there
 expect_eq "the mapping, as seen from there" \
@@ -269,6 +275,7 @@ end_is b by-word Successful
 expect_eq "what is said" "$(fo b by-word '{.status.summary[*].namespace} {.status.summary[*].sourceNamespace}')" 'red blue'
 failover b mapped Planned site-a 'namespaces: [green]'
 end_is b mapped Successful
+expect_eq "a ReplicationController, too" "$(rc_of b red) $(rc_of a green)" '2 0'
 web_is b red 2 || fail "not started in the other namespace: $(web b red)"
 web_is a green 0 || fail "runs at both: $(web a green)"
 failover a unmapped Failback site-b 'namespaces: [green]'

@@ -63,6 +63,11 @@ kc a -n blue apply -f - >/dev/null <<END
 {apiVersion: apps/v1, kind: DaemonSet, metadata: {name: log}, spec: {selector: {matchLabels: {app: log}},
   template: {metadata: {labels: {app: log}}, spec: {containers: [{name: log, image: x}]}}}}
 END
+kc a -n blue apply -f - >/dev/null <<END
+---
+{apiVersion: v1, kind: ReplicationController, metadata: {name: legacy}, spec: {replicas: 2, selector: {app: legacy},
+  template: {metadata: {labels: {app: legacy}}, spec: {containers: [{name: x, image: x}]}}}}
+END
 workloads_make a
 uid=$(kc a -n blue get deploy web -o 'jsonpath={.metadata.uid}')
 kc a -n blue apply -f - >/dev/null <<END
@@ -75,6 +80,7 @@ kc b -n blue create rolebinding readers --role reader --user bob >/dev/null
 migrated first Successful
 expect_eq "the deployment" "$(there deploy/web '{.spec.replicas} {.metadata.annotations.tandemfs\.dev/migrationReplicas}')" '0 3'
 expect_eq "the stateful set" "$(there sts/db '{.spec.replicas} {.metadata.annotations.tandemfs\.dev/migrationReplicas}')" '0 2'
+expect_eq "the replication controller" "$(there rc/legacy '{.spec.replicas} {.metadata.annotations.tandemfs\.dev/migrationReplicas}')" '0 2'
 expect_eq "the daemon set" "$(there ds/log '{.spec.template.spec.nodeSelector.tandemfs\.dev/held-back}')" true
 expect_eq "the cron job" "$(there cronjob/dump '{.spec.suspend}')" true
 expect_eq "the configuration" "$(there cm/settings '{.data.a}')" 1

@@ -367,6 +367,9 @@ Test(hold, stopping_remembers_and_twice_is_as_once)
 		"migrationReplicas':'3'}},"
 		"'spec':{'replicas':0}}",
 		NULL);
+	stopped("{'kind':'ReplicationController','metadata':{},'spec':{'replicas':2}}",
+		"{'spec':{'replicas':0},'metadata':{'annotations':{'tandemfs.dev/"
+		"migrationReplicas':'2'}}}");
 	stopped("{'kind':'CronJob','metadata':{},'spec':{}}",
 		"{'spec':{'suspend':true},'metadata':{'annotations':{'tandemfs.dev/"
 		"migrationSuspend':'false'}}}");
