@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tandemctl activate|deactivate migration: starts a namespace's applications as they were at the source, by the
+ * tandemctl activate|deactivate migration: starts a namespace's applications, or with --all those that migrations brought, as they were at the source, by the
  * annotations that the migration left, or stops them and leaves such; suspend|resume migrationschedule. In the
  * cluster that the kubeconfig names.
  *
@@ -217,45 +217,85 @@ static int move(struct ctl *c, struct kube *k, const char *from)
 	return cmd_perform_one(c, k, "activate", "Planned", from, spec);
 }
 
+/* The applications of namespace c->ns. */
+static int one_namespace(struct ctl *c, struct kube *k, bool activate)
+{
+	char *from = NULL;
+	struct err e = {0};
+	unsigned n = 0;
+	int ret = check_namespace(k, c->ns, &e);
+
+	if (!ret && activate)
+		ret = volume_to_fetch(k, c->ns, &from, &e);
+	if (!ret && from) {
+		ret = move(c, k, from);
+		free(from);
+		return ret;
+	}
+	if (!ret)
+		ret = activate ? apps_start(k, c->ns, &n, &e) : apps_stop(k, c->ns, &n, &e);
+	if (!ret || n)
+		fprintf(c->out, "%s: %u workloads %s\n", c->ns, n,
+			activate ? "started" : "stopped");
+	return ret ? ctl_fail(c, "%s", e.msg) : CTL_OK;
+}
+
+/* Of every namespace with workloads that a migration brought; what fails in one keeps the others from nothing. */
+static int all_namespaces(struct ctl *c, struct kube *k, bool activate)
+{
+	struct json *all = json_array(), *names = json_array();
+	struct err e = {0};
+	int ret = apps_list_migrated(k, NULL, all, &e), status = CTL_OK;
+
+	for (unsigned i = 0; i < json_length(all) && !ret; i++) {
+		const char *ns =
+			json_get_string(json_get(json_at(all, i), "metadata"), "namespace", "");
+
+		if (!json_has_string(names, ns))
+			json_append_string(names, ns);
+	}
+	json_free(all);
+	if (ret)
+		status = ctl_fail(c, "%s", e.msg);
+	else if (!json_length(names))
+		fprintf(c->out, "no namespace has workloads that a migration brought\n");
+	for (unsigned i = 0; i < json_length(names); i++) {
+		int one;
+
+		c->ns = json_string_at(names, i, "");
+		one = one_namespace(c, k, activate);
+		status = status ? status : one;
+	}
+	c->ns = NULL;
+	json_free(names);
+	return status;
+}
+
 int cmd_migration(struct ctl *c, bool activate)
 {
 	const char *verb = activate ? "activate" : "deactivate";
 	struct kube *k = NULL;
-	char *from = NULL;
-	struct err e = {0};
-	unsigned n = 0;
 	int ret;
 
-	ret = ctl_refuse(c, verb, "migration",
-		"--run-dir --yes --accept-data-loss --dry-run --wait --all --name");
+	ret = ctl_refuse(
+		c, verb, "migration", "--run-dir --yes --accept-data-loss --dry-run --wait --name");
 	if (ret)
 		return ret;
 	if (!activate) /* of an activation: how long the volumes may take */
 		ret = ctl_refuse(c, verb, "migration", "--timeout");
 	if (ret)
 		return ret;
-	if (!c->ns || !*c->ns)
+	if (c->all && c->ns)
+		return ctl_usage_error(c, verb, "--namespace and --all: which ones?");
+	if (!c->all && (!c->ns || !*c->ns))
 		return ctl_usage_error(
-			c, verb, "--namespace is missing: whose applications are meant");
+			c, verb, "--namespace is missing (or --all): whose applications are meant");
 	ret = ctl_kube_open(c, &k, NULL);
 	if (ret)
 		return ret;
-	ret = check_namespace(k, c->ns, &e);
-	if (!ret && activate)
-		ret = volume_to_fetch(k, c->ns, &from, &e);
-	if (!ret && from) {
-		ret = move(c, k, from);
-		free(from);
-		kube_free(k);
-		return ret;
-	}
-	if (!ret)
-		ret = activate ? apps_start(k, c->ns, &n, &e) : apps_stop(k, c->ns, &n, &e);
+	ret = c->all ? all_namespaces(c, k, activate) : one_namespace(c, k, activate);
 	kube_free(k);
-	if (!ret || n)
-		fprintf(c->out, "%s: %u workloads %s\n", c->ns, n,
-			activate ? "started" : "stopped");
-	return ret ? ctl_fail(c, "%s", e.msg) : CTL_OK;
+	return ret;
 }
 
 static int set_suspend(

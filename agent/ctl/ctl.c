@@ -41,7 +41,7 @@ static const struct ctl_command commands[] = {
 			CTL_OPTION_DOMAIN | CTL_OPTION_DRY_RUN,
 		cmd_deactivate,
 		"clusterdomain DOMAIN [--yes] [--accept-data-loss] [--dry-run] [--wait] "
-		"[--kubeconfig FILE [--name NAME]], or deactivate migration -n NAMESPACE "
+		"[--kubeconfig FILE [--name NAME]], or deactivate migration -n NAMESPACE|--all "
 		"[--kubeconfig FILE]",
 		"go on without a site, and take over what was active there; or stop a namespace's "
 		"applications"},
@@ -51,7 +51,7 @@ static const struct ctl_command commands[] = {
 		cmd_activate,
 		"clusterdomain DOMAIN|--all [--yes] [--dry-run] [--wait] [--kubeconfig FILE "
 		"[--name NAME]], or "
-		"activate migration -n NAMESPACE [--kubeconfig FILE]",
+		"activate migration -n NAMESPACE|--all [--kubeconfig FILE]",
 		"let a site come back: it catches up and joins again; or start a namespace's "
 		"applications as they were at the source"},
 	{"perform", 1, 1,

@@ -66,7 +66,7 @@ static int list_all(
 		int ret = is_cron && cron ? 0 : list_kind(k, &kinds[i], ns, selector, to, e);
 
 		if (ret && ret != -ENOENT)
-			return err_wrap(e, "namespace '%s'", ns);
+			return ns ? err_wrap(e, "namespace '%s'", ns) : ret;
 		cron |= is_cron && !ret;
 	}
 	return 0;
@@ -102,12 +102,8 @@ int apps_running(struct kube *k, const char *ns, unsigned *ret_n, struct err *e)
 	int ret = apps_list(k, ns, all, e);
 
 	*ret_n = 0;
-	for (unsigned i = 0; i < json_length(all) && !ret; i++) {
-		struct json *patch = hold_stop(json_at(all, i));
-
-		*ret_n += patch != NULL;
-		json_free(patch);
-	}
+	for (unsigned i = 0; i < json_length(all) && !ret; i++)
+		*ret_n += hold_runs(json_at(all, i));
 	json_free(all);
 	return ret;
 }

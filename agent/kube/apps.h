@@ -12,9 +12,9 @@
 
 /* Workloads as they are, with apiVersion and kind; those that belong to another one are left out. Appends. */
 int apps_list(struct kube *k, const char *ns, struct json *to, struct err *e);
-/* The same of those that a migration brought. */
+/* The same of those that a migration brought; ns NULL: in all namespaces. */
 int apps_list_migrated(struct kube *k, const char *ns, struct json *to, struct err *e);
-/* How many of them apps_stop() would stop. */
+/* How many of them run, or would by themselves: what its owner suspended is not counted, though apps_stop() marks it. */
 int apps_running(struct kube *k, const char *ns, unsigned *ret_n, struct err *e);
 /* Stops or starts them all. ret_n: how many were changed. The first error ends it, with the object's name. */
 int apps_stop(struct kube *k, const char *ns, unsigned *ret_n, struct err *e);

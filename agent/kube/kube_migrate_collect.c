@@ -166,15 +166,11 @@ static int judge(struct migration_run *r, unsigned i, const struct one *one, str
 /* Runs there what a migration brought stopped? Then its people have switched, and ours must not overwrite it. */
 static bool is_activated(const struct migration_run *r, const struct json *there)
 {
-	struct json *stop;
-
 	if (r->o.start_applications || !annotation_of(there, KEY_FROM) ||
 		strcmp(annotation_of(there, KEY_FROM), r->from) ||
 		!json_path(there, "metadata", "labels", KEY_MIGRATED))
 		return false;
-	stop = hold_stop(there);
-	json_free(stop);
-	return stop != NULL;
+	return hold_runs(there);
 }
 
 static int check_there(struct migration_run *r, unsigned i, struct err *e)

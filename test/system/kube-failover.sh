@@ -65,7 +65,10 @@ wrong 2 'its name, or all of a --cluster-pair' a suspend migrationschedule -n bl
 nobody 1 'forbidden' a suspend migrationschedule blueschedule -n blue
 nobody 1 'forbidden' a resume migrationschedule -c remotecluster -n blue
 
+kc a -n blue create cronjob never --image x --schedule '0 * * * *' >/dev/null
+kc a -n blue patch cronjob never --type merge -p '{"spec":{"suspend":true}}' >/dev/null
 wrong 1 "nothing was changed: 3 workloads of namespace 'blue' run at 'site-a'" b activate migration -n blue
+kc a -n blue delete cronjob never >/dev/null
 state_is b "$stopped" || fail "started at both: $(state b)"
 state_is a "$running" || fail "stopped: $(state a)"
 expect_match "stopped" "$(kctl a deactivate migration -n blue)" 'blue: 3 workloads stopped'
@@ -88,7 +91,9 @@ state_is b "$stopped" || fail "not stopped: $(state b)"
 expect_match "home again" "$(kctl a activate migration -n blue)" 'the applications were started here'
 state_is a "$running" || fail "not started: $(state a)"
 level a
+expect_match "of all namespaces" "$(kctl b deactivate migration -a)" '^blue: 0 workloads stopped'
 wrong 1 "there is no namespace 'nowhere'" b activate migration -n nowhere
+wrong 2 'which ones' b activate migration -a -n blue
 wrong 2 'takes no name' b activate migration web -n blue
 wrong 2 'namespace is missing' b deactivate migration
 wrong 2 "not 'failover'" b activate failover x
