@@ -295,8 +295,10 @@ bool migrate_is_there(const struct json *prepared, const struct json *there)
 				return false;
 		return true;
 	}
+	if (!there)
+		return !strcmp(json_text(prepared, false), "[]"); /* which is not kept */
 	if (!n || n != json_length(there))
-		return json_equal(prepared, there) || (!n && !there);
+		return json_equal(prepared, there);
 	for (unsigned i = 0; i < n; i++)
 		if (!migrate_is_there(json_at(prepared, i), json_at(there, i)))
 			return false;
