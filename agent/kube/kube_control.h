@@ -93,7 +93,9 @@ bool class_is_ours(const struct json *class); /* NULL: no */
 int class_bring(struct kube *to, const struct json *class, const char *from, bool dry,
 	struct class_there *ret_there, struct err *e);
 
-/* kube_migrate.c: runs those that have not ended, in jobs: one at a time for each pair, the oldest first. */
+/* kube_migrate.c. Pure: does an administrators' Migration with this spec, in namespace `system`, copy the Namespace `ns`? */
+bool migration_covers(const struct json *spec, const char *system, const struct json *ns);
+/* Runs those that have not ended, in jobs: one at a time for each pair, the oldest first. */
 void migrations_look(struct kube_control *c, const struct json *migrations);
 
 /* kube_failover_jobs.c: carries out all Failovers that have not ended, each in a job, and returns when all have. */

@@ -108,14 +108,21 @@ static bool may_run(const struct json *schedule, const char *name)
 			       !json_get_bool(json_get(schedule, "spec"), "suspend", false);
 }
 
-static const struct json *schedule_of(const struct failover *f, const struct json *schedules)
+/* `namespace` (NULL: any): one of administrators, which copies it. */
+static const struct json *schedule_of(
+	const struct failover *f, const struct json *schedules, const struct json *namespace)
 {
 	const char *name = json_get_string(
 		json_get(json_get(f->obj, "spec"), "migrationScheduleReference"), "name", NULL);
 
-	for (unsigned i = 0; i < json_length(schedules); i++)
-		if (may_run(json_at(schedules, i), name))
-			return json_at(schedules, i);
+	for (unsigned i = 0; i < json_length(schedules); i++) {
+		const struct json *s = json_at(schedules, i);
+
+		if (may_run(s, name) &&
+			(!namespace || migration_covers(json_path(s, "spec", "template", "spec"),
+					       f->c.config->kube_namespace, namespace)))
+			return s;
+	}
 	return NULL;
 }
 
@@ -123,37 +130,44 @@ static const struct json *schedule_of(const struct failover *f, const struct jso
 static struct json *last_migration(
 	const struct failover *f, const char *ns, const struct json *schedule)
 {
-	struct json *m = json_object(), *meta = json_object();
+	const char *own = meta_of(schedule, "namespace");
+	struct json *m = json_object(), *meta = json_object(),
+		    *spec = json_copy(json_path(schedule, "spec", "template", "spec"));
 	char name[300];
 
 	snprintf(name, sizeof(name), "failover-%.36s", meta_of(f->obj, "uid"));
+	if (strcmp(own, ns) != 0) {
+		struct json *only = json_array();
+
+		snprintf(name, sizeof(name), "failover-%.36s-%.63s", meta_of(f->obj, "uid"), ns);
+		json_append_string(only, ns);
+		json_set(spec, "namespaces", only);
+		json_remove(spec, "namespaceSelectors");
+		json_remove(spec, "excludeNamespaces");
+	}
 	json_set_string(m, "apiVersion", "tandemfs.dev/v1alpha1");
 	json_set_string(m, "kind", "Migration");
 	json_set_string(meta, "name", name);
-	json_set_string(meta, "namespace", ns);
+	json_set_string(meta, "namespace", own);
 	json_set(m, "metadata", meta);
-	json_set(m, "spec", json_copy(json_path(schedule, "spec", "template", "spec")));
+	json_set(m, "spec", spec);
 	return m;
 }
 
-/* 0: it has ended, or there is none; 1: not yet. */
-static int copy_namespace(struct failover *f, unsigned i, unsigned *copied, struct err *e)
-{
-	const char *ns = failover_source(f, i), *how;
-	struct json *schedules = json_array(), *m = NULL, *now = NULL;
-	const struct json *schedule = NULL;
-	struct kube *there;
-	int ret = source_of(f, i, &there, e);
+/* What the last copies came to. */
+struct copies {
+	unsigned whole, partly;
+	bool unread; /* a namespace has no schedule, and those of administrators may not be read */
+};
 
-	if (!ret)
-		ret = kube_list(there, &kind_schedule, ns, NULL, schedules, NULL, e);
-	schedule = ret ? NULL : schedule_of(f, schedules);
-	if (!schedule) {
-		json_free(schedules);
-		return ret == -ENOENT ? 0 : ret;
-	}
-	m = last_migration(f, ns, schedule);
-	ret = kube_get(there, &kind_migration, ns, meta_of(m, "name"), &now, e);
+/* By this schedule. 0: it has ended; 1: not yet. */
+static int copy_by(struct failover *f, struct kube *there, const char *ns,
+	const struct json *schedule, struct copies *copies, struct err *e)
+{
+	struct json *m = last_migration(f, ns, schedule), *now = NULL;
+	const char *in = meta_of(m, "namespace"), *how;
+	int ret = kube_get(there, &kind_migration, in, meta_of(m, "name"), &now, e);
+
 	if (ret == -ENOENT)
 		ret = kube_create(there, &kind_migration, m, &now, e);
 	how = json_get_string(json_get(now, "status"), "status", "");
@@ -161,24 +175,81 @@ static int copy_namespace(struct failover *f, unsigned i, unsigned *copied, stru
 		ret = err_set(e, 1, "the last copy of namespace '%s' has not ended", ns);
 	else if (!ret && !strcmp(how, "Failed"))
 		ret = err_set(e, -EPERM,
-			"the last copy of namespace '%s' failed: see Migration '%s' there", ns,
-			meta_of(m, "name"));
+			"the last copy of namespace '%s' failed: see Migration '%s/%s' there", ns,
+			in, meta_of(m, "name"));
+	else if (!ret && !strcmp(how, "PartialSuccess"))
+		copies->partly++;
 	else if (!ret)
-		(*copied)++;
+		copies->whole++;
 	json_free(m);
 	json_free(now);
+	return ret;
+}
+
+/* By one of administrators, through this cluster's connection. -ENOENT: none copies it; -EACCES: they may not be read. */
+static int copy_for_all(struct failover *f, struct kube *there, const char *ns,
+	struct copies *copies, struct err *e)
+{
+	struct json *schedules = json_array(), *namespace = NULL;
+	const struct json *schedule = NULL;
+	int ret = kube_list(
+		there, &kind_schedule, f->c.config->kube_namespace, NULL, schedules, NULL, e);
+
+	if (!ret && json_length(schedules))
+		ret = kube_get(there, &kind_namespace, NULL, ns, &namespace, e);
+	if (ret == -EPERM)
+		ret = -EACCES;
+	if (!ret && namespace)
+		schedule = schedule_of(f, schedules, namespace);
+	if (!ret)
+		ret = schedule ? copy_by(f, there, ns, schedule, copies, e) : -ENOENT;
+	json_free(namespace);
 	json_free(schedules);
 	return ret;
+}
+
+/* The account of a namespace's pair may not look there: that of the administrators' pair does. */
+static int copy_by_administrators(struct failover *f, struct kube *there, const char *ns,
+	struct copies *copies, struct err *e)
+{
+	struct kube *admin = NULL;
+	int ret = copy_for_all(f, there, ns, copies, e);
+
+	if (ret == -EACCES && !pair_in(f, f->c.config->kube_namespace, &admin, e))
+		ret = copy_for_all(f, admin, ns, copies, e);
+	kube_free(admin);
+	copies->unread |= ret == -EACCES;
+	return ret == -EACCES ? 0 : ret;
+}
+
+/* 0: it has ended, or there is none; 1: not yet. */
+static int copy_namespace(struct failover *f, unsigned i, struct copies *copies, struct err *e)
+{
+	const char *ns = failover_source(f, i);
+	struct json *schedules = json_array();
+	const struct json *schedule;
+	struct kube *there;
+	int ret = source_of(f, i, &there, e);
+
+	if (!ret)
+		ret = kube_list(there, &kind_schedule, ns, NULL, schedules, NULL, e);
+	schedule = ret ? NULL : schedule_of(f, schedules, NULL);
+	if (schedule)
+		ret = copy_by(f, there, ns, schedule, copies, e);
+	else if (!ret)
+		ret = copy_by_administrators(f, there, ns, copies, e);
+	json_free(schedules);
+	return ret == -ENOENT ? 0 : ret;
 }
 
 void failover_last_mile(struct failover *f, struct switch_seen *s)
 {
 	uint64_t since = failover_now_ms() - f->run.steps[STAGE_LAST_MILE].start_ms;
-	unsigned copied = 0;
+	struct copies copies = {0};
 
 	for (unsigned i = 0; i < json_length(f->summary); i++) {
 		struct err e = {0};
-		int ret = copy_namespace(f, i, &copied, &e);
+		int ret = copy_namespace(f, i, &copies, &e);
 
 		if (!ret)
 			continue;
@@ -190,9 +261,20 @@ void failover_last_mile(struct failover *f, struct switch_seen *s)
 			seen_error(s, ret, &e);
 		return;
 	}
-	if (copied)
-		seen_say(s, FOUND_DONE, "%u of %u namespaces copied once more", copied,
+	if (copies.partly)
+		seen_say(s, FOUND_DONE,
+			"%u of %u namespaces copied once more, %u of them but for objects that "
+			"failed: the "
+			"Migrations there say which",
+			copies.whole + copies.partly, json_length(f->summary), copies.partly);
+	else if (copies.whole)
+		seen_say(s, FOUND_DONE, "%u of %u namespaces copied once more", copies.whole,
 			json_length(f->summary));
+	else if (copies.unread)
+		seen_say(s, FOUND_NOT_NEEDED,
+			"no MigrationSchedule in the namespaces there copies to here, and those of "
+			"its "
+			"administrators may not be read");
 	else
 		seen_say(s, FOUND_NOT_NEEDED, "no MigrationSchedule there copies to here");
 }

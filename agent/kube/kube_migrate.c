@@ -99,11 +99,11 @@ static int refuse_unbuilt(const struct json *spec, struct err *e)
 }
 
 /* "*" means people's namespaces: not those that each cluster has by itself, and not that of replication itself. */
-static bool is_peoples(const struct migration_run *r, const struct json *ns)
+static bool is_peoples(const char *system, const struct json *ns)
 {
 	const char *name = meta_of(ns, "name");
 
-	return strncmp(name, "kube-", 5) != 0 && strcmp(name, r->c->config->kube_namespace) != 0 &&
+	return strncmp(name, "kube-", 5) != 0 && strcmp(name, system) != 0 &&
 	       !json_path(ns, "metadata", "deletionTimestamp");
 }
 
@@ -116,6 +116,18 @@ static bool is_selected(const struct json *labels, const struct json *ns)
 		if (!json_equal(json_path(ns, "metadata", "labels", m.key), m.value))
 			return false;
 	return any;
+}
+
+bool migration_covers(const struct json *spec, const char *system, const struct json *ns)
+{
+	const struct json *named = json_get(spec, "namespaces");
+	const char *name = meta_of(ns, "name");
+
+	if (json_has_string(json_get(spec, "excludeNamespaces"), name))
+		return false;
+	return json_has_string(named, name) ||
+	       (json_has_string(named, "*") && is_peoples(system, ns)) ||
+	       is_selected(json_get(spec, "namespaceSelectors"), ns);
 }
 
 static void take_namespace(struct migration_run *r, const char *ns)
@@ -135,7 +147,8 @@ static int take_selected(struct migration_run *r, struct err *e)
 	for (unsigned i = 0; i < json_length(all) && !ret; i++) {
 		const struct json *ns = json_at(all, i);
 
-		if ((any && is_peoples(r, ns)) || is_selected(labels, ns))
+		if ((any && is_peoples(r->c->config->kube_namespace, ns)) ||
+			is_selected(labels, ns))
 			take_namespace(r, meta_of(ns, "name"));
 	}
 	json_free(all);

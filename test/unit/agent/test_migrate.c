@@ -689,3 +689,28 @@ Test(migrate, a_schedules_copy_is_in_the_words_of_there)
 		"{'namespaces':['red','green'],'namespaceMapping':{'red':'blue'},"
 		"'forceConflicts':true}");
 }
+
+static bool covers(const char *spec, const char *ns)
+{
+	struct json *s = parse(spec), *n = parse(ns);
+	bool ret = migration_covers(s, "tandem-system", n);
+
+	json_free(s);
+	json_free(n);
+	return ret;
+}
+
+Test(migrate, an_administrators_schedule_covers_a_namespace_by_name_label_or_star)
+{
+	const char *blue = "{'metadata':{'name':'blue','labels':{'dr':'yes'}}}";
+
+	cr_assert(covers("{'namespaces':['red','blue']}", blue));
+	cr_assert(covers("{'namespaces':['*']}", blue));
+	cr_assert(covers("{'namespaceSelectors':{'dr':'yes'}}", blue));
+	cr_assert_not(covers("{'namespaceSelectors':{'dr':'no'}}", blue));
+	cr_assert_not(covers("{'namespaces':['*'],'excludeNamespaces':['blue']}", blue));
+	cr_assert_not(covers("{'namespaces':['*']}", "{'metadata':{'name':'kube-system'}}"));
+	cr_assert_not(covers("{'namespaces':['*']}", "{'metadata':{'name':'tandem-system'}}"));
+	cr_assert_not(covers("{'namespaces':['red']}", blue));
+	cr_assert_not(covers("{}", blue)); /* its own namespace only */
+}
