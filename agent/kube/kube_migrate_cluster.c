@@ -52,7 +52,7 @@ static void report_namespace(struct migration_run *r, int error, bool there, con
 			"tandem-migrator-cluster, or adminClusterPair)");
 	else
 		run_report(r, &kind_namespace, NULL, r->ns_to,
-			error == -EBUSY ? "Skipped" : "Failed", words);
+			error == -EBUSY || error == -EALREADY ? "Skipped" : "Failed", words);
 }
 
 int run_namespace_made(struct migration_run *r, const struct json *here, struct err *e)

@@ -585,49 +585,6 @@ Test(migrate, the_hash_is_of_what_is_applied_and_of_nothing_else)
 	json_free(c);
 }
 
-static bool is_there(const char *prepared, const char *there)
-{
-	struct json *p = parse(prepared), *t = parse(there);
-	bool ret = migrate_is_there(p, t);
-
-	json_free(p);
-	json_free(t);
-	return ret;
-}
-
-Test(migrate, what_was_changed_there_is_not_there_and_what_was_added_does_not_matter)
-{
-	const char *p = "{'spec':{'replicas':0,'list':[{'image':'x'}],'none':[],'empty':{}}}";
-
-	cr_assert(is_there(p, "{'spec':{'list':[{'image':'x','tty':false}],'replicas':0},"
-			      "'status':{}}"));
-	cr_assert_not(is_there(p, "{'spec':{'list':[{'image':'y'}],'replicas':0}}"));
-	cr_assert_not(is_there(p, "{'spec':{'list':[{'image':'x'},{}],'replicas':0}}"));
-	cr_assert_not(is_there(p, "{'spec':{'list':[{'image':'x'}]}}"));
-	cr_assert_not(is_there(p, "{'spec':{'list':[{'image':'x'}],'replicas':0,'none':[1]}}"));
-}
-
-static bool runs(const char *live)
-{
-	struct json *j = parse(live);
-	bool ret = hold_runs(j);
-
-	json_free(j);
-	return ret;
-}
-
-Test(hold, what_is_suspended_or_at_zero_does_not_run_whoever_did_that)
-{
-	cr_assert(runs("{'kind':'Deployment','spec':{}}"));
-	cr_assert_not(runs("{'kind':'StatefulSet','spec':{'replicas':0}}"));
-	cr_assert(runs("{'kind':'CronJob','spec':{'suspend':false}}"));
-	cr_assert_not(runs("{'kind':'CronJob','metadata':{},'spec':{'suspend':true}}"));
-	cr_assert_not(runs("{'kind':'Job','spec':{},'status':{'conditions':[{'type':'Complete',"
-			   "'status':'True'}]}}"));
-	cr_assert(runs("{'kind':'DaemonSet','spec':{}}"));
-	cr_assert_not(runs("{'kind':'ConfigMap'}"));
-}
-
 static const char *to_red(void *ctx, const char *ns)
 {
 	return strcmp(ns, "blue") ? NULL : "red";
@@ -688,29 +645,4 @@ Test(migrate, a_schedules_copy_is_in_the_words_of_there)
 		"red",
 		"{'namespaces':['red','green'],'namespaceMapping':{'red':'blue'},"
 		"'forceConflicts':true}");
-}
-
-static bool covers(const char *spec, const char *ns)
-{
-	struct json *s = parse(spec), *n = parse(ns);
-	bool ret = migration_covers(s, "tandem-system", n);
-
-	json_free(s);
-	json_free(n);
-	return ret;
-}
-
-Test(migrate, an_administrators_schedule_covers_a_namespace_by_name_label_or_star)
-{
-	const char *blue = "{'metadata':{'name':'blue','labels':{'dr':'yes'}}}";
-
-	cr_assert(covers("{'namespaces':['red','blue']}", blue));
-	cr_assert(covers("{'namespaces':['*']}", blue));
-	cr_assert(covers("{'namespaceSelectors':{'dr':'yes'}}", blue));
-	cr_assert_not(covers("{'namespaceSelectors':{'dr':'no'}}", blue));
-	cr_assert_not(covers("{'namespaces':['*'],'excludeNamespaces':['blue']}", blue));
-	cr_assert_not(covers("{'namespaces':['*']}", "{'metadata':{'name':'kube-system'}}"));
-	cr_assert_not(covers("{'namespaces':['*']}", "{'metadata':{'name':'tandem-system'}}"));
-	cr_assert_not(covers("{'namespaces':['red']}", blue));
-	cr_assert_not(covers("{}", blue)); /* its own namespace only */
 }
