@@ -71,6 +71,8 @@ expect_match "in use at the other site" "$OUT" "nothing is removed here: 'site-b
 expect_eq "its data there" "$(cat "$WORK/b/mounts/pvc-1/data/file")" "in it"
 [[ -e $WORK/a/volumes/pvc-1.conf ]] || fail "the replica at site a is removed"
 tandemctl b delete volume pvc-1 --yes
+is_gone() { [[ $(tandemctl b status || true) != *pvc-1* ]]; }
+wait_for 10 "the agent there has seen it go" is_gone
 echo "hello" >"$WORK/a/mounts/blue/file"
 expect_eq "the replicas at site b" "$(tandemctl b status -o json | jq -r '[.. | .role? // empty] | join(" ")')" \
 	"standby standby"

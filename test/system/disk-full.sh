@@ -132,7 +132,7 @@ daemons_live
 
 # Writes that wait for a silent peer are parked on the disk when they have no memory; they leave the reserve alone.
 mark
-dd if=/dev/urandom of="$m/parked" bs=1M count=128 conv=fsync status=none
+write_soon parked 128
 mkdir "$WORK/a/disk/other"
 fallocate -l $((($(free_kib a) - RESERVE_KIB) / 1024 - 40))M "$WORK/a/disk/other/1"
 meta_before=$(meta_kib a)

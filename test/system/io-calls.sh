@@ -189,7 +189,8 @@ aimed() { # role match
 role_faults() { # role
 	local all=400 done=0 n at sample=$SAMPLE
 	[[ -z ${READS:-} ]] || sample=$((SAMPLE ? (SAMPLE + 1) / 2 : 200)) # they are thousands
-	for ((n = 1; sample == 0 || n <= sample; n++)); do
+	# The first guess may be beyond the last call.
+	for ((n = 1; sample == 0 || n <= sample || (done == 0 && n <= sample + 3); n++)); do
 		at=$n
 		((sample == 0)) || at=$((RANDOM % all + 1))
 		if one_fault "$1" "${AT:-$at}" "${ERROR:-$(an_error)}"; then
