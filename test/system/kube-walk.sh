@@ -271,6 +271,13 @@ mariadb_load b 1
 wait_for 30 "a row is written on site b" eval '[[ $(mariadb_acked b) -gt 0 ]]'
 t1=$(date +%s%3N)
 wait $walk || exit 1
+{ # what they did meanwhile, where it took long
+	kc b -n tandem-system get leases -o wide || true
+	kc b get failover site-a-is-dead -o json | jq -c '[.metadata.creationTimestamp, .status.startTimestamp, .status.finishTimestamp]'
+	for pod in $(kc b -n tandem-system get pods -o name | grep agent); do
+		echo "$pod" && kc b -n tandem-system logs "$pod" --tail 80 || true
+	done
+} >"$WORK/agents-b.out" 2>&1
 plain b deactivate clusterdomain site-a --yes >"$WORK/deactivate.out" 2>&1
 expect_eq "answered rows of site a that site b lacks" "$(mariadb_missing a b)" 0
 expect_match "what the rules did" "$(mariadb_query b 'SELECT name FROM marks' | xargs)" "before after"
