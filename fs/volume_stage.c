@@ -20,7 +20,8 @@
  * A peer that is silent: staging goes on up to STAGED_BYTES_MAX (UNSYNCED_MAX), then operations wait in
  * `ready`; workers go on serving reads (I10). Under ack=fsync the process dies right after an answer: with a holder
  * the next one finds what was answered in memory (kept_staged.c); without one the mount dies with it, so whoever was
- * answered learns of it before it could sync; who opens the file anew finds a prefix.
+ * answered learns of it before it could sync; who opens the file anew finds a prefix. Killed when a batch is on its way
+ * and its operations are not answered: the kernel asks again, and finds them done (volume_held.c), as under ack=op.
  *
  * Memory of batches: one piece, used as a circle, registered with io_uring. Slots are freed from the front, in
  * order: what is not durable here stays.

@@ -16,6 +16,9 @@
  *
  * Failure modes, in all of which nothing is stopped: an engine or the other cluster does not answer; there is no right.
  * The other cluster is asked in a job, because one that is dead takes half a minute.
+ *
+ * What it cannot tell apart: somebody who starts the copy of a namespace without volumes at the other site by hand, as in
+ * a drill, while no volume at all is active here, from a Failover that did. The one here is stopped, and an Event says so.
  */
 #include "kube_twice.h"
 
