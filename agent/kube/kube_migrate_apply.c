@@ -27,8 +27,8 @@ struct run_item {
 	bool force, is_new, ours,
 		anyones; /* the last two: after which conflicts it is sent by force */
 	bool forced; /* it was, over others */
-	const struct json
-		*same; /* borrowed: it is there with this hash, changed there since; NULL */
+	const struct json *there; /* borrowed: as it was found; NULL */
+	bool same; /* there with this hash, changed there since */
 	bool stayed; /* and the server saw nothing to change */
 	int ret;
 	struct err e;
@@ -107,7 +107,8 @@ void run_batch_add(struct migration_run *r, struct run_batch *b, const struct ku
 			.name = name,
 			.note = note,
 			.is_new = !there,
-			.same = has_hash(p, there) ? there : NULL,
+			.there = there,
+			.same = has_hash(p, there),
 			.ours = there && is_ours(r, there),
 			.anyones = there && may_force(r, there),
 			.force = there && binding});
@@ -137,11 +138,14 @@ static void send_one(void *ctx, struct kube *here, struct kube *to, unsigned i)
 	item->ret = kube_apply(to, item->kind, item->obj, MIGRATE_MANAGER,
 		(item->force ? KUBE_FORCE : 0) | dry, &now, &item->e);
 	if (!item->ret && item->same)
-		item->stayed = !strcmp(version_of(now), version_of(item->same));
+		item->stayed = !strcmp(version_of(now), version_of(item->there));
 	json_free(now);
 	if ((item->ret == -EALREADY && item->ours) ||
 		((item->ret == -EALREADY || item->ret == -EBUSY) && item->anyones)) {
 		item->forced = item->ret == -EBUSY;
+		/* Over what was looked at and nothing newer: a failover may have started it since. */
+		json_set_string(json_get(item->obj, "metadata"), "resourceVersion",
+			version_of(item->there));
 		item->ret = kube_apply(to, item->kind, item->obj, MIGRATE_MANAGER, KUBE_FORCE | dry,
 			NULL, &item->e);
 	}
