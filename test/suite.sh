@@ -361,7 +361,10 @@ for i in "${!groups[@]}"; do
 		$((times[i] * 100 / (total_ms > 0 ? total_ms : 1)))
 done
 passed=$(sum '' 3) failed=$(sum '' 4) skipped=$(sum '' 5)
-awk '$4 > 0 { print "failed: " $1 " " $2 }' "$results"
+awk '$4 > 0 { print $1, $2 }' "$results" | while read -r g name; do
+	echo "failed: $g $name"
+	sed -n 's/^failed: /        /p' "$out/$g.log" 2>/dev/null
+done
 if [ "$skipped" -gt "$MAX_SKIPS" ]; then
 	echo "skipped tests count as failures: $skipped, and MAX_SKIPS=$MAX_SKIPS"
 fi

@@ -61,6 +61,7 @@ static void volume_make(struct volume *v, struct config *cfg, const char *name)
 
 	snprintf(cfg->directory, sizeof(cfg->directory), "%s", scratch_path("%s", name));
 	snprintf(data, sizeof(data), "%s/data", cfg->directory);
+	cfg->timeout_ns = 5 * NS_PER_S; /* ten times that without an answer, and it gives up */
 	must(!mkdir(cfg->directory, 0755) && !mkdir(data, 0755), "mkdir");
 	v->cfg = cfg;
 	v->desc.volume = rig.volume;
