@@ -59,10 +59,17 @@ static int source_of(struct failover *f, unsigned i, struct kube **ret, struct e
 	return r;
 }
 
-/* Then nothing is stopped here, and a rollback starts nothing. */
+/* Then nothing is stopped here. */
 static bool is_stopped_by_hand(const struct failover *f)
 {
 	return json_get_bool(json_get(f->obj, "spec"), "sourceIsStopped", false);
+}
+
+/* Nothing of this Failover's was stopped there; what a person has stopped there is no business of a rollback's. */
+static bool leaves_source(const struct failover *f)
+{
+	return is_stopped_by_hand(f) ||
+	       json_get_bool(json_get(f->obj, "spec"), "skipSourceOperations", false);
 }
 
 static int check_stopped(struct failover *f, unsigned i, struct kube *there, struct err *e)
@@ -501,7 +508,7 @@ void failover_roll_back(struct failover *f, struct switch_seen *s)
 	int ret = 0;
 
 	failover_go_back(f, s);
-	if (is_stopped_by_hand(f))
+	if (leaves_source(f))
 		return;
 	for (unsigned i = 0; i < json_length(f->summary); i++) {
 		const struct json *line = json_at(f->summary, i), *v = NULL;

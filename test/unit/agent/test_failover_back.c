@@ -40,6 +40,7 @@ static void end(void)
 {
 	json_free(f.obj);
 	json_free(f.volumes);
+	json_free(f.summary);
 	json_free(node.status);
 }
 TestSuite(failover_back, .init = begin, .fini = end);
@@ -155,4 +156,16 @@ Test(failover_back, a_namespace_without_volumes_is_home)
 {
 	cr_assert(eq(int, look("[]", ""), FOUND_DONE));
 	cr_assert(home("n"));
+}
+
+Test(failover_back, a_source_that_was_left_alone_has_nothing_started)
+{
+	json_free(f.obj);
+	f.obj = parse("{\"spec\":{\"fromDomain\":\"a\",\"skipSourceOperations\":true}}");
+	f.summary = parse("[{\"namespace\":\"n\",\"status\":\"In-Progress\"}]");
+	f.volumes = parse("[]");
+	failover_roll_back(&f, &seen); /* there is no cluster to call */
+	cr_assert(eq(int, seen.found, FOUND_DONE), "%s", seen.words);
+	cr_assert(eq(
+		str, (char *)json_get_string(json_at(f.summary, 0), "status", ""), "In-Progress"));
 }
