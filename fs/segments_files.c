@@ -200,8 +200,10 @@ int segments_add_epoch(struct segments *s, struct epoch epoch, struct err *err)
 			", not %016" PRIx64,
 			epoch.num, e ? e->epoch.id : 0, epoch.id);
 	seg_epoch_name(epoch, name);
-	if (mkdirat(s->dirfd, name, 0700) < 0 && errno != EEXIST)
-		return err_set(err, -errno, "cannot make '%s/%s': %m", s->dir, name);
+	if (mkdirat(s->dirfd, name, 0700) < 0 && errno != EEXIST) {
+		ret = errno == EDQUOT ? -ENOSPC : -errno; /* a quota is a small disk */
+		return err_set(err, ret, "cannot make '%s/%s': %m", s->dir, name);
+	}
 	if (fsync(s->dirfd) < 0)
 		return err_set(err, -errno, "cannot sync '%s': %m", s->dir);
 	ret = epoch_insert(s, epoch, &e);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "crc32c.h"
@@ -22,6 +23,17 @@
 static struct segments *s;
 static struct payload_pool *pool;
 static const struct epoch one = {.num = 1, .id = 0x1111222233334444ull};
+
+/* In the place of libc's: a directory that cannot be made. */
+static int mkdirat_error;
+
+int mkdirat(int dir, const char *path, mode_t mode)
+{
+	if (!mkdirat_error)
+		return (int)syscall(SYS_mkdirat, dir, path, mode);
+	errno = mkdirat_error;
+	return -1;
+}
 
 static void open_segments(void)
 {
@@ -229,6 +241,19 @@ Test(segments, an_epoch_number_means_one_id)
 	open_segments();
 	cr_assert(eq(int, segments_add_epoch(s, other, &e), -EEXIST), "also after a start");
 	cr_assert(zero(int, segments_add_epoch(s, one, &e)));
+}
+
+Test(segments, a_directory_beyond_the_quota_is_a_full_disk)
+{
+	struct epoch next = {.num = 2, .id = 5};
+	struct err e = {0};
+
+	mkdirat_error = EDQUOT;
+	cr_assert(eq(int, segments_add_epoch(s, next, &e), -ENOSPC), "%s", e.msg);
+	mkdirat_error = EROFS;
+	cr_assert(eq(int, segments_add_epoch(s, next, &e), -EROFS));
+	mkdirat_error = 0;
+	cr_assert(zero(int, segments_add_epoch(s, next, &e)));
 }
 
 Test(segments, many_epochs_are_found_in_any_order)
