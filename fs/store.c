@@ -31,6 +31,8 @@
 #define OUT_OF_REACH (1 << 20) /* level-0 files */
 #define OUT_OF_REACH_BYTES (1ull << 60) /* pending compaction */
 #define BUFFER_SLACK 4u /* RocksDB's buffer in units of ours: its arena counts differently */
+#define KEPT_BYTES_MIN ((size_t)1 << 20) /* of what a transaction keeps */
+#define KEPT_BYTES_MAX ((size_t)32 << 20)
 #define MEMORY_TIER 1
 #define PERSISTED_TIER 2
 
@@ -58,7 +60,8 @@ int store_fail(struct store *s, const char *what, char *text)
 
 static rocksdb_options_t *options_new(struct store *s, const struct store_options *o)
 {
-	size_t buffer = o->write_buffer_bytes ? o->write_buffer_bytes : (size_t)256 << 20;
+	size_t buffer = o->write_buffer_bytes ? o->write_buffer_bytes : (size_t)256 << 20,
+	       cache = o->block_cache_bytes ? o->block_cache_bytes : (size_t)128 << 20;
 	rocksdb_options_t *base = rocksdb_options_create(), *opt = rocksdb_options_create();
 	rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
 	char *text = NULL;
@@ -101,8 +104,8 @@ static rocksdb_options_t *options_new(struct store *s, const struct store_option
 		opt, (double)(1u << 20) / (double)(buffer * BUFFER_SLACK));
 	rocksdb_options_set_memtable_whole_key_filtering(opt, 1);
 
-	s->cache = rocksdb_cache_create_lru(
-		o->block_cache_bytes ? o->block_cache_bytes : (size_t)128 << 20);
+	s->cache = rocksdb_cache_create_lru(cache);
+	s->kept_bytes = MIN(MAX(cache / 4, KEPT_BYTES_MIN), KEPT_BYTES_MAX);
 	rocksdb_block_based_options_set_block_cache(table, s->cache);
 	rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
 	rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(table, 1);

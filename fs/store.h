@@ -26,7 +26,7 @@
 struct store;
 
 struct store_options {
-	size_t block_cache_bytes; /* default 128 MiB when 0 */
+	size_t block_cache_bytes; /* default 128 MiB when 0; a transaction keeps a quarter as much, 1 to 32 MiB */
 	size_t write_buffer_bytes; /* the memtable's hard bound; default 256 MiB when 0 */
 	bool in_memory; /* a memory environment, for tests */
 	bool create;

@@ -16,6 +16,7 @@ struct store {
 	rocksdb_options_t *options;
 	rocksdb_env_t *env; /* of an in-memory store, else NULL */
 	rocksdb_cache_t *cache;
+	size_t kept_bytes; /* of keys and values that a transaction knows of, kept over txn_write() */
 	rocksdb_readoptions_t *read, *read_memory, *read_persisted;
 	rocksdb_writeoptions_t *write;
 	rocksdb_flushoptions_t *flush;

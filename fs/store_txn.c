@@ -20,7 +20,6 @@
 
 #define ARENA_BLOCK (256u << 10)
 #define CACHE_SLOTS_MAX (1u << 16) /* slots kept over txn_write() */
-#define CACHE_BYTES_MAX ((size_t)32 << 20)
 #define MEMTABLE_OVERHEAD 96u /* bytes of a key in the memtable beside key and value */
 
 /* --- arena --- */
@@ -445,7 +444,7 @@ int txn_write(struct txn *t)
 		return store_fail(t->store, "writing", text);
 	atomic_fetch_add_explicit(&t->store->memtable_bytes, bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&t->store->written_bytes, bytes, memory_order_relaxed);
-	if (t->table.count > CACHE_SLOTS_MAX || t->table.arena.total > CACHE_BYTES_MAX)
-		table_clear(&t->table, CACHE_BYTES_MAX / 2);
+	if (t->table.count > CACHE_SLOTS_MAX || t->table.arena.total > t->store->kept_bytes)
+		table_clear(&t->table, t->store->kept_bytes / 2);
 	return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -416,5 +417,32 @@ Test(store, iterators_keep_to_their_prefix_in_memtable_and_files)
 		cr_assert_eq(walk(s, "D00000002b", 10, "", NULL), 1);
 		flush(s);
 	}
+	store_close(s);
+}
+
+/* Bytes that the process has from malloc(). */
+static size_t allocated(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+}
+
+Test(store, what_a_transaction_keeps_is_bounded_by_the_cache)
+{
+	static uint8_t value[64u << 10];
+	struct store *s = open_store(4u << 20);
+	struct txn *t = txn_new(s);
+	size_t most = 0, with, without;
+
+	for (unsigned i = 0; i < 300; i++) { /* 19 MB */
+		txn_put(t, &i, sizeof(i), value, sizeof(value));
+		cr_assert_eq(txn_write(t), 0);
+	}
+	with = allocated();
+	txn_free(t);
+	without = allocated();
+	most = with - without;
+	cr_assert(most < 2u << 20, "it kept %zu bytes", most);
 	store_close(s);
 }
