@@ -55,7 +55,8 @@ kube_servers a
 everything_is a "$running" 2 || fail "it is not as it died: $(state a) $(web a green)"
 agent_start a
 level b # it has caught up before its leader looks for the first time
-expect_eq "where the volume is" "$(volume a .active_domain)" site-b
+is_at_b() { [[ $(volume a .active_domain) = site-b ]]; }
+wait_for 10 "site a knows where the volume is" is_at_b # its agent asks a daemon that has just begun anew once a second
 leader_start a
 wait_for 60 "what runs at the other site is stopped" everything_is a "$stopped" 0
 expect_match "told" "$(kc a get events -A)" 'StoppedRunsElsewhere.*namespace/blue'
