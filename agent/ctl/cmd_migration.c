@@ -298,14 +298,19 @@ int cmd_migration(struct ctl *c, bool activate)
 	return ret;
 }
 
+/* A person's word, also where the agent has said the same: it does not take back this one. */
 static int set_suspend(
 	struct kube *k, const char *ns, const char *name, bool suspend, struct err *e)
 {
-	struct json *patch = json_object(), *spec = json_object();
+	struct json *patch = json_object(), *spec = json_object(), *meta = json_object(),
+		    *annotations = json_object();
 	int ret;
 
 	json_set_bool(spec, "suspend", suspend);
 	json_set(patch, "spec", spec);
+	json_set(annotations, KEY_SUSPENDED_AT, NULL);
+	json_set(meta, "annotations", annotations);
+	json_set(patch, "metadata", meta);
 	ret = kube_patch(k, &kind_schedule, ns, name, NULL, patch, NULL, e);
 	json_free(patch);
 	return ret;

@@ -6,7 +6,8 @@
  * second one.
  *
  * From a site whose domain is inactive, or whose volumes are all active elsewhere, nothing is begun; that is looked at
- * each time and is no word in spec.suspend, so that a switch back needs none either.
+ * each time and is no word in spec.suspend, so that a switch back needs none either. What was started at the other site
+ * while other volumes are active here is a word there; kube_resume.c takes it back.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,6 +18,7 @@
 
 #include "kube_control.h"
 #include "kube_nodes.h"
+#include "kube_resume.h"
 #include "kube_site.h"
 #include "log.h"
 #include "schedule.h"
@@ -36,14 +38,14 @@ bool migration_ended(const struct json *migration)
 	       !strcmp(status, "Failed") || !strcmp(status, "Purged");
 }
 
-/* Is it a run of this schedule, by this type of rule? */
+/* Is it a run of this schedule, by this type of rule (NULL: by any)? */
 static bool is_run(const struct json *m, const struct json *schedule, const char *type)
 {
 	const struct json *labels = json_path(m, "metadata", "labels");
 
 	return !strcmp(meta_of(m, "namespace"), meta_of(schedule, "namespace")) &&
 	       !strcmp(json_get_string(labels, KEY_SCHEDULE, ""), meta_of(schedule, "name")) &&
-	       !strcmp(json_get_string(labels, KEY_SCHEDULE_TYPE, ""), type);
+	       (!type || !strcmp(json_get_string(labels, KEY_SCHEDULE_TYPE, ""), type));
 }
 
 static int64_t made_s(const struct json *obj)
@@ -165,17 +167,29 @@ static void note_success(struct json *status, const struct json *runs)
 				kube_time_parse(json_get_string(status, "lastSuccessTime", "")))
 			continue;
 		json_set_string(status, "lastSuccessTime", finish);
-		json_remove(status, "applicationActivated");
 		json_set_string(status, "lastSuccessDuration",
 			json_get_string(json_get(s, "summary"), "elapsedTime", "0s"));
 	}
 }
 
-/* The other cluster has started the applications: no further runs, until a person wants them. */
-static bool was_activated(const struct json *runs)
+/* The last one that has ended, by any rule; borrowed. NULL: there is none. */
+static const struct json *last_ended(const struct json *migrations, const struct json *schedule)
 {
-	const struct json *last = json_at(runs, json_length(runs) - 1);
-	const struct json *conditions = json_path(last, "status", "conditions");
+	const struct json *last = NULL;
+
+	for (unsigned i = 0; i < json_length(migrations); i++) {
+		const struct json *m = json_at(migrations, i);
+
+		if (is_run(m, schedule, NULL) && migration_ended(m) &&
+			(!last || made_s(m) >= made_s(last)))
+			last = m;
+	}
+	return last;
+}
+
+static bool was_activated(const struct json *run)
+{
+	const struct json *conditions = json_path(run, "status", "conditions");
 
 	for (unsigned i = 0; i < json_length(conditions); i++)
 		if (!strcmp(json_get_string(json_at(conditions, i), "reason", ""),
@@ -184,24 +198,29 @@ static bool was_activated(const struct json *runs)
 	return false;
 }
 
-static int suspend(struct kube_control *c, struct json *schedule, struct err *e)
+/* The other cluster has started the applications: no further runs, until they are stopped or a person wants them. Once:
+ * who resumes it afterwards wants to be asked no more, until a run has copied something again. */
+static int look_activated(struct kube_control *c, struct json *schedule, struct json *status,
+	const struct json *migrations, struct err *e)
 {
-	struct json *patch = json_object(), *spec = json_object(), *now = NULL;
+	const struct json *last = last_ended(migrations, schedule);
+	const struct json *spec = json_get(schedule, "spec");
 	int ret;
 
-	json_set_bool(spec, "suspend", true);
-	json_set(patch, "spec", spec);
-	ret = kube_patch(c->kube, &kind_schedule, meta_of(schedule, "namespace"),
-		meta_of(schedule, "name"), NULL, patch, &now, e);
-	json_free(patch);
+	if (last && !was_activated(last))
+		json_remove(status, "applicationActivated");
+	if (!last || !was_activated(last) || json_get_bool(spec, "suspend", false) ||
+		!json_get_bool(spec, "autoSuspend", true) ||
+		json_get_bool(status, "applicationActivated", false))
+		return 0;
+	/* Before the word, so that one that is taken back is not said again for the same run. */
+	json_set_bool(status, "applicationActivated", true);
+	ret = status_write(c, &kind_schedule, schedule, json_copy(status), e);
+	if (!ret)
+		ret = schedule_suspend(c, schedule, e);
 	if (ret)
-		return ret;
-	json_set(schedule, "metadata", json_copy(json_get(now, "metadata")));
-	json_set(schedule, "spec", json_copy(json_get(now, "spec")));
-	json_free(now);
-	kube_event(c->kube, schedule, "Warning", "ScheduleSuspended",
-		"the applications run in the other cluster; nothing more is copied there");
-	return 0;
+		json_remove(status, "applicationActivated");
+	return ret;
 }
 
 /* One rule of the policy. */
@@ -217,14 +236,7 @@ static int look_rule(struct kube_control *c, struct json *schedule, struct json 
 	char text[21];
 	int ret = 0;
 
-	/* Once: who resumes it afterwards wants to be asked no more. */
-	if (n && !suspended && was_activated(runs) && json_get_bool(spec, "autoSuspend", true) &&
-		!json_get_bool(status, "applicationActivated", false)) {
-		ret = suspend(c, schedule, e);
-		json_set_bool(status, "applicationActivated", true);
-		suspended = true;
-	}
-	if (!ret && !suspended && schedule_due(s, type, last_s, now_s()) &&
+	if (!suspended && schedule_due(s, type, last_s, now_s()) &&
 		(!n || migration_ended(json_at(runs, n - 1))) &&
 		!site_words(site_look(c, 1, NODES_MS_CALM))[0])
 		ret = begin(c, schedule, name, runs, e);
@@ -263,7 +275,10 @@ static void set_ready(struct kube_control *c, const struct json *schedule, struc
 		: site == SITE_STANDBY	? "DomainStandby"
 		: site == SITE_INACTIVE ? "DomainInactive"
 					: "Scheduled",
-		error		      ? why
+		error ? why
+		: schedule_is_by_agent(schedule)
+			? "suspended by itself until the applications are stopped in the other "
+			  "cluster: nothing is copied over what runs there"
 		: suspended	      ? "suspended: no further runs"
 		: site_words(site)[0] ? site_words(site)
 				      : "runs begin when the policy says so");
@@ -282,6 +297,8 @@ static void look(struct kube_control *c, struct json *schedule, const struct jso
 
 	if (!status)
 		status = json_object();
+	if (!ret)
+		ret = look_activated(c, schedule, status, migrations, &e);
 	json_set(status, "items", json_object());
 	json_remove(status, "nextTime");
 	for (unsigned i = 0; i < SCHEDULE_TYPES && !ret; i++)
@@ -315,4 +332,5 @@ void schedules_look(struct kube_control *c, const struct json *policies,
 		else
 			look(c, schedule, policies, migrations);
 	}
+	schedules_resume(c, schedules);
 }

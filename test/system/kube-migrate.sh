@@ -247,12 +247,19 @@ kc a -n blue scale deploy/web --replicas 7 >/dev/null
 migrated activated Failed
 expect_eq "why" "$(mig activated '{.status.conditions[?(@.type=="Failed")].reason}')" ApplicationActivated
 expect_eq "it runs on" "$(there deploy/web '{.spec.replicas}')" 5
+for n in partial rests; do
+	sed "s/blueschedule/$n/" "$MANIFESTS/examples/migrationschedule.yaml" | kc a create -f - >/dev/null
+done
 sed 's/blueschedule/stubborn/; s/^spec:/spec:\n  autoSuspend: false/' "$MANIFESTS/examples/migrationschedule.yaml" | kc a create -f - >/dev/null
 of_schedule delete blueschedule >/dev/null
 wait_for 40 "the schedule stops by itself" schedule_is blueschedule '{.spec.suspend} {.status.applicationActivated}' 'true true'
 expect_match "which is told" "$(kc a -n blue get events)" 'ScheduleSuspended'
 failed_run() { [[ $(of_schedule get "$1" -o 'jsonpath={.items[*].status.status}') = Failed ]]; }
 wait_for 20 "one that shall not stop runs" failed_run stubborn
+for n in partial rests; do
+	wait_for 40 "$n stops by itself" schedule_is $n '{.spec.suspend}' true
+done
+suspended=$(now_ns)
 # Who resumes it wants to be asked no more.
 word false
 of_schedule delete blueschedule >/dev/null
@@ -262,5 +269,21 @@ for n in blueschedule stubborn; do
 	schedule_is $n '{.spec.suspend}' false || fail "$n was suspended"
 done
 step "a schedule runs; what was started over there is left alone, and the schedule stops"
+
+# Stopped over there: what suspended itself goes on, and what a person suspended meanwhile does not.
+wait_for 20 "it says so" schedule_is partial '{.status.conditions[?(@.type=="Ready")].message}' \
+	'suspended by itself until the applications are stopped in the other cluster: nothing is copied over what runs there'
+in_site a "$BIN/tandemctl" suspend migrationschedule rests -n blue --kubeconfig "$(kube_dir a)/admin.kubeconfig" >/dev/null
+looked() { (($(now_ns) > suspended + 35000000000)); } # the agent looks twice a minute
+wait_for 40 "it is looked at" looked
+expect_eq "while it runs there" "$(kc a -n blue get ms partial -o 'jsonpath={.spec.suspend}')" true
+kc b -n blue patch deploy web --type merge -p \
+	'{"spec":{"replicas":0},"metadata":{"annotations":{"tandemfs.dev/migrationReplicas":"5"}}}' >/dev/null
+wait_for 90 "it goes on by itself" schedule_is partial '{.spec.suspend}' false
+expect_match "which is told" "$(kc a -n blue get events)" 'ScheduleResumed'
+of_schedule delete partial >/dev/null
+wait_for 40 "a run of it" eval '[[ $(of_schedule get partial -o "jsonpath={.items[*].status.status}") = *Success* ]]'
+expect_eq "a person's word stays" "$(kc a -n blue get ms rests -o 'jsonpath={.spec.suspend}')" true
+step "a schedule that suspended itself goes on when what ran over there was stopped"
 agent_kill TERM
 expect_eq "the lease is given back" "$(kc a -n tandem-system get lease tandem-agent -o 'jsonpath={.spec.holderIdentity}')" ''

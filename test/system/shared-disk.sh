@@ -86,7 +86,7 @@ step "both have filled it: $(du -sm --apparent-size "$(m blue)" | cut -f1) and $
 # All daemons die with a disk that is full; they come back, and nothing is lost.
 before=$(find "$(m blue)" "$(m green)" -type f -size +0 -exec stat -c '%n %s' {} + | sort)
 for s in a b; do
-	kill -9 $(daemon_of $s)
+	for p in $(daemon_of $s); do kill -9 "$p"; done
 done
 wait_for 60 "both are in sync again" all_level
 expect_eq "the files" "$(find "$(m blue)" "$(m green)" -type f -size +0 -exec stat -c '%n %s' {} + | sort)" "$before"

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "kube_resume.h"
 #include "schedule.h"
 
 static int64_t at(const char *text)
@@ -150,4 +151,34 @@ Test(schedule, mistakes_are_refused_with_the_member_and_an_example)
 	refused("{\"cron\":{\"schedule\":\"1, * * * *\"}}", "five fields");
 	refused("{\"cron\":{\"schedule\":\"* * 0 * *\"}}", "five fields");
 	refused("{\"cron\":{\"schedule\":\"* * * * funday\"}}", "five fields");
+}
+
+Test(schedule, only_the_agents_own_word_is_taken_back)
+{
+	static const struct {
+		const char *schedule;
+		bool own;
+	} cases[] = {
+		{"{\"metadata\":{\"generation\":3,\"annotations\":{\"" KEY_SUSPENDED_AT
+		 "\":\"3\"}},\"spec\":{\"suspend\":true}}",
+			true},
+		/* Its spec was changed since. */
+		{"{\"metadata\":{\"generation\":4,\"annotations\":{\"" KEY_SUSPENDED_AT
+		 "\":\"3\"}},\"spec\":{\"suspend\":true}}",
+			false},
+		{"{\"metadata\":{\"generation\":3,\"annotations\":{\"" KEY_SUSPENDED_AT
+		 "\":\"3\"}},\"spec\":{\"suspend\":false}}",
+			false},
+		{"{\"metadata\":{\"generation\":3},\"spec\":{\"suspend\":true}}", false},
+		{"{}", false},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct json *j = NULL;
+		struct err e = {0};
+
+		cr_assert_eq(json_parse(cases[i].schedule, strlen(cases[i].schedule), &j, &e), 0);
+		cr_assert_eq(schedule_is_by_agent(j), cases[i].own, "%s", cases[i].schedule);
+		json_free(j);
+	}
 }
