@@ -132,7 +132,7 @@ static void look_at_compaction(struct volume *v, uint64_t disk_free)
 {
 	uint64_t need = low_water(v) + MIN(store_disk_bytes(v->store), REWRITE_MAX);
 
-	if (disk_free < need)
+	if (disk_free < need || v->facts.damaged) /* it would end with what it meets */
 		store_set_compaction(v->store, false);
 	else if (disk_free > need + need / 4)
 		store_set_compaction(v->store, true);

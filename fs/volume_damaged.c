@@ -9,7 +9,8 @@
  * Where they are not, and another replica of the in-sync set has everything, this one neither serves nor acknowledges
  * (an acknowledgement says that a promotion here would be whole): the process stays, and answers on the control
  * socket what is wrong and what to do. Where this replica alone has everything, it goes on: what can be read is
- * better than nothing, and status says what is wrong.
+ * better than nothing, and status says what is wrong. RocksDB compacts nothing meanwhile: it would meet the damaged block
+ * sooner or later, at each start again.
  *
  * Failure modes: a disk that cannot be read now is no damage, and met again as an I/O error. The fact cannot be
  * written: the next damaged block notes it again. While the process stays, the replica is moved away and made anew:

@@ -223,6 +223,7 @@ static int open_parts(
 
 	if (r)
 		return r;
+	so.no_compaction |= v->facts.damaged;
 	volume_path(v, "meta", path, sizeof(path));
 	r = store_open(path, &so, &v->store, e);
 	if (!r)

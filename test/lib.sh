@@ -317,6 +317,13 @@ status() { # site, jq expression
 	fi
 }
 role() { status "$1" .role; }
+# When its daemon began, or began anew, in seconds of the machine's own: the time of day may be set meanwhile.
+born_at() { # site
+	local up
+	up=$(status "$1" .uptime_s)
+	[[ $up != down ]] || fail "site $1 does not answer"
+	awk -v up="$up" '{ printf "%d", $1 - up }' /proc/uptime
+}
 has_role() { [[ $(role "$1") = "$2" ]]; }
 is_mounted() { grep -q " $WORK/$1/mnt " /proc/self/mountinfo; }
 is_serving() { [[ $(status "$1" '"\(.role) \(.mounted)"') = "active true" ]] && is_mounted "$1"; }

@@ -35,14 +35,7 @@ use_of() {
 		"$({ cat "$p"/task/*/comm 2>/dev/null || :; } | grep -cv "^iou-wrk")" \
 		"$(awk '/^RssAnon/ { print $2 }' "$p/status")"
 }
-# When its daemon has started, in seconds of the machine's own: the time of day may be set meanwhile.
 declare -A BORN=()
-born_at() { # site
-	local up
-	up=$(status "$1" .uptime_s)
-	[[ $up != down ]] || fail "site $1 does not answer"
-	awk -v up="$up" '{ printf "%d", $1 - up }' /proc/uptime
-}
 declare -A MOST=() # the largest of what was seen since it was cleared, in each of the four
 use_note() { # site
 	local now most i
