@@ -117,6 +117,7 @@ static void copy_done(struct job *j)
 	if (s->copy_error.code == -EBADMSG) {
 		damaged_note(s->v);
 		damaged_tell(s->v, &s->copy_error);
+		atomic_store(&s->v->space.no_compaction, true);
 	}
 	if (s->copy_error.code) {
 		source_break(s, s->copy_error.msg);

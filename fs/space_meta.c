@@ -107,7 +107,7 @@ int space_open(struct volume *v, bool *ret_low, struct err *e)
 	room = space_free_bytes(v);
 	if (room < FILES_ROOM)
 		ballast_give(&v->space.ballast, FILES_ROOM - room);
-	*ret_low = room < low_water(v) + REWRITE_MAX;
+	*ret_low = v->space.low_at_open = room < low_water(v) + REWRITE_MAX;
 	atomic_store(&v->space.disk_free, room);
 	atomic_store(&v->space.meta_full, room < low_water(v));
 	return 0;
@@ -132,10 +132,17 @@ static void look_at_compaction(struct volume *v, uint64_t disk_free)
 {
 	uint64_t need = low_water(v) + MIN(store_disk_bytes(v->store), REWRITE_MAX);
 
-	if (disk_free < need || v->facts.damaged) /* it would end with what it meets */
+	if (disk_free < need || atomic_load(&v->space.no_compaction))
 		store_set_compaction(v->store, false);
 	else if (disk_free > need + need / 4)
 		store_set_compaction(v->store, true);
+}
+
+void space_compact(struct volume *v, bool on)
+{
+	atomic_store(&v->space.no_compaction, !on);
+	if (!on || !v->space.low_at_open)
+		store_set_compaction(v->store, on);
 }
 
 void space_look_meta(struct volume *v, uint64_t disk_free)

@@ -10,7 +10,8 @@
  * (an acknowledgement says that a promotion here would be whole): the process stays, and answers on the control
  * socket what is wrong and what to do. Where this replica alone has everything, it goes on: what can be read is
  * better than nothing, and status says what is wrong. RocksDB compacts nothing meanwhile: it would meet the damaged block
- * sooner or later, at each start again.
+ * sooner or later, at each start again. So the metadata only grows, which the text says; the journal is not kept
+ * from going round by that.
  *
  * Failure modes: a disk that cannot be read now is no damage, and met again as an I/O error. The fact cannot be
  * written: the next damaged block notes it again. While the process stays, the replica is moved away and made anew:
@@ -93,7 +94,9 @@ static void advise_alone(const struct volume *v, char *buf, size_t size)
 	others(v, false, without);
 	snprintf(buf, size,
 		"By its record this replica alone has everything that was acknowledged: %s is "
-		"outdated or inactive, and lacks what was written without it. Keep '%s', and do "
+		"outdated or inactive, and lacks what was written without it. What can be read "
+		"is served, and as nothing is compacted, the metadata takes more and more room. "
+		"Keep '%s', and do "
 		"not take over on the other side: get the damaged file back, from the disk or from "
 		"a copy of it. Only to give up what %s lacks: there 'tandemctl promote %s "
 		"--accept-data-loss'; here 'mv %s %s.damaged', 'tandemfs format --join "
@@ -202,13 +205,16 @@ int damaged_look(struct volume *v, int opened, struct err *e)
 		log_info("the metadata is well: every block has its checksum");
 		v->facts.damaged = false;
 		facts_write(v);
+		space_compact(v, true);
 		return 0;
 	}
-	if (r != -EBADMSG) {
+	if (r != -EBADMSG) { /* nobody shall miss it when the next one ends the process */
 		log_error("%s", found.msg);
+		space_compact(v, true);
 		return 0;
 	}
 	if (alone(v)) {
+		space_compact(v, false);
 		damaged_tell(v, &found);
 		log_error("%s", v->damaged_text);
 		return 0;

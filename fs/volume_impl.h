@@ -187,6 +187,8 @@ struct space {
 	/* Metadata: space_meta.c. */
 	struct ballast ballast;
 	atomic_bool meta_full; /* only what makes room may change anything */
+	atomic_bool no_compaction; /* volume_damaged.c: it would meet a damaged block */
+	bool low_at_open; /* nothing should be rewritten: until the job has looked */
 	atomic_uint_fast64_t disk_free; /* bytes, as the job last saw it */
 	struct meta_ledger ledger; /* of the active */
 };
@@ -499,6 +501,8 @@ int space_open(struct volume *v, bool *ret_low, struct err *e);
 int space_spare(struct volume *v, struct err *e);
 /* Free bytes for people who are asked to make room for a start. */
 #define SPACE_START_BYTES (1u << 20)
+/* Off for the sake of damage, or not any more; on this thread, which is the only one yet. */
+void space_compact(struct volume *v, bool on);
 /* The job's part: takes the ballast back, looks whether the disk is full. */
 void space_look_meta(struct volume *v, uint64_t disk_free);
 /* Any thread. */

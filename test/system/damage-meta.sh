@@ -182,7 +182,6 @@ wait_for 20 "pulling is refused for the damage" broken_off
 expect_fail ctl a promote $VOLUME --yes
 site_stop a
 step "site b says: $(broken_off | tail -n 1)"
-# RocksDB's own work may meet the same block, and b start again.
 wait_for 20 "site b says what is damaged, alone in the set" eval '
 	[[ $(status b "\"\\(.in_sync) \\(.trouble)\"") = "[\"site-b\"] the metadata of this replica is damaged"* ]]'
 expect_eq "the old state of site a" "$(site_check a --data --digest | grep '^digest ')" "$old"
