@@ -19,6 +19,7 @@
 #include <string.h>
 
 #define ARENA_BLOCK (256u << 10)
+#define SLOTS 1024u /* of a new transaction */
 #define CACHE_SLOTS_MAX (1u << 16) /* slots kept over txn_write() */
 #define MEMTABLE_OVERHEAD 96u /* bytes of a key in the memtable beside key and value */
 
@@ -120,6 +121,7 @@ uint64_t store_hash(const void *key, size_t len)
 
 static void table_init(struct table *t, uint32_t slots)
 {
+	t->count = 0;
 	t->size = slots;
 	t->mask = 2 * slots - 1;
 	t->slots = malloc(slots * sizeof(*t->slots));
@@ -134,11 +136,29 @@ static void table_close(struct table *t)
 	free(t->index);
 }
 
-static void table_clear(struct table *t, size_t keep)
+static size_t table_own_bytes(const struct table *t)
 {
+	return t->size * sizeof(*t->slots) + ((size_t)t->mask + 1) * sizeof(*t->index);
+}
+
+static size_t table_bytes(const struct table *t)
+{
+	return table_own_bytes(t) + t->arena.total;
+}
+
+/* Everything; `keep` bytes of memory, about, stay for what comes. */
+static void table_forget(struct table *t, size_t keep)
+{
+	size_t own = table_own_bytes(t);
+
+	if (own > keep) {
+		table_close(t);
+		table_init(t, SLOTS);
+		return;
+	}
 	memset(t->index, 0, ((size_t)t->mask + 1) * sizeof(*t->index));
 	t->count = 0;
-	arena_reset(&t->arena, keep);
+	arena_reset(&t->arena, keep - own);
 }
 
 static struct slot *table_find(
@@ -323,7 +343,7 @@ struct txn *txn_new(struct store *s)
 	ensure(t);
 	t->store = s;
 	t->batch = rocksdb_writebatch_create();
-	table_init(&t->table, 1024);
+	table_init(&t->table, SLOTS);
 	t->dirty_size = 1024;
 	t->dirty = malloc(t->dirty_size * sizeof(*t->dirty));
 	ensure(t->dirty);
@@ -444,7 +464,7 @@ int txn_write(struct txn *t)
 		return store_fail(t->store, "writing", text);
 	atomic_fetch_add_explicit(&t->store->memtable_bytes, bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&t->store->written_bytes, bytes, memory_order_relaxed);
-	if (t->table.count > CACHE_SLOTS_MAX || t->table.arena.total > t->store->kept_bytes)
-		table_clear(&t->table, t->store->kept_bytes / 2);
+	if (t->table.count > CACHE_SLOTS_MAX || table_bytes(&t->table) > t->store->kept_bytes)
+		table_forget(&t->table, t->store->kept_bytes / 2);
 	return 0;
 }
