@@ -143,7 +143,7 @@ static bool once_more(uint64_t bytes, uint64_t *until_ns)
 
 static bool is_full(long ret)
 {
-	return ret < 0 && errno == ENOSPC && atomic_load(&guard.on);
+	return ret < 0 && (errno == ENOSPC || errno == EDQUOT) && atomic_load(&guard.on);
 }
 
 ssize_t write(int fd, const void *buf, size_t count)

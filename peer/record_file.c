@@ -57,6 +57,12 @@ static int sync_parent(const char *path, struct err *e)
 	return 0;
 }
 
+/* A quota is a small disk. */
+static int write_error(int error)
+{
+	return error == EDQUOT ? -ENOSPC : -error;
+}
+
 /* `file` has room for the header before and the checksum behind the body. */
 static int file_store(const char *path, uint32_t magic, uint8_t *file, size_t body, struct err *e)
 {
@@ -76,14 +82,14 @@ static int file_store(const char *path, uint32_t magic, uint8_t *file, size_t bo
 		return err_set(e, -ENOMEM, "'%s': out of memory", path);
 	fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return err_set(e, -errno, "'%s': %s", temp, strerror(errno));
+		return err_set(e, write_error(errno), "'%s': %s", temp, strerror(errno));
 	r = write_all(fd, file, b.at);
 	if (!r && fsync(fd))
 		r = -errno;
 	if (r)
-		return err_set(e, r, "'%s': %s", temp, strerror(-r));
+		return err_set(e, write_error(-r), "'%s': %s", temp, strerror(-r));
 	if (rename(temp, path))
-		return err_set(e, -errno, "'%s': %s", path, strerror(errno));
+		return err_set(e, write_error(errno), "'%s': %s", path, strerror(errno));
 	return sync_parent(path, e);
 }
 
