@@ -65,11 +65,10 @@ static bool is_stopped_by_hand(const struct failover *f)
 	return json_get_bool(json_get(f->obj, "spec"), "sourceIsStopped", false);
 }
 
-/* Nothing of this Failover's was stopped there; what a person has stopped there is no business of a rollback's. */
+/* Nothing was stopped there by this Failover; what a person has stopped there is no business of a rollback's. */
 static bool leaves_source(const struct failover *f)
 {
-	return is_stopped_by_hand(f) ||
-	       json_get_bool(json_get(f->obj, "spec"), "skipSourceOperations", false);
+	return is_stopped_by_hand(f) || f->run.steps[STAGE_SCALE_DOWN].state == STEP_SKIPPED;
 }
 
 static int check_stopped(struct failover *f, unsigned i, struct kube *there, struct err *e)
