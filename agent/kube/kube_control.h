@@ -96,10 +96,6 @@ int class_bring(struct kube *to, const struct json *class, const char *from, boo
 
 /* kube_migrate.c. Pure: does an administrators' Migration with this spec, in namespace `system`, copy the Namespace `ns`? */
 bool migration_covers(const struct json *spec, const char *system, const struct json *ns);
-/* Would a run of this spec, in namespace `own`, copy over nothing that was started there, and from the site where all
- * volumes of its namespaces are active? 0, or an error that says what is in its way; changes nothing. In a job. */
-int migration_may_go_on(
-	struct kube_control *c, const char *own, const struct json *spec, struct err *e);
 /* Runs those that have not ended, in jobs: one at a time for each pair, the oldest first. */
 void migrations_look(struct kube_control *c, const struct json *migrations);
 

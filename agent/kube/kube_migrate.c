@@ -219,7 +219,7 @@ static int take_kinds(struct migration_run *r, struct err *e)
 	if (ret)
 		return ret;
 	for (unsigned i = 0; i < r->nkinds; i++)
-		if (run_wants_kind(r, &r->kinds[i]) && (!r->look || run_is_workload(&r->kinds[i])))
+		if (run_wants_kind(r, &r->kinds[i]))
 			r->kinds[kept++] = r->kinds[i];
 	r->nkinds = kept;
 	return 0;
@@ -270,9 +270,7 @@ static int run_namespace(struct migration_run *r, const char *ns, struct err *e)
 	r->ns = ns;
 	r->ns_to = to ? to : ns;
 	r->ns_missing = false;
-	if (!ret && r->look)
-		ret = run_look(r, e);
-	else if (!ret)
+	if (!ret)
 		ret = copy_namespace(r, here, e);
 	json_free(here);
 	return ret;
@@ -326,7 +324,7 @@ static int run(struct migration_run *r, const struct json *obj, struct err *e)
 	if (!ret && site_look(r->c, 1, NODES_MS_CALM) == SITE_INACTIVE)
 		ret = err_set(e, -EBUSY, "%s", site_words(SITE_INACTIVE));
 
-	r->dry = r->look || json_get_bool(r->spec, "dryRun", false);
+	r->dry = json_get_bool(r->spec, "dryRun", false);
 	r->force = json_get_bool(r->spec, "forceConflicts", false);
 	snprintf(r->from, sizeof(r->from), "%.250s/%.253s", own, pair);
 	r->o = (struct migrate_options){
@@ -497,29 +495,6 @@ static void migration_look(struct kube_control *c, struct json *obj)
 	json_free(r.namespaces);
 	json_free(r.cluster);
 	free(r.kinds);
-}
-
-int migration_may_go_on(
-	struct kube_control *c, const char *own, const struct json *spec, struct err *e)
-{
-	struct json *obj = json_object(), *meta = json_object();
-	struct migration_run r = {.c = c,
-		.spec = spec,
-		.look = true,
-		.resources = json_array(),
-		.cluster = json_object()};
-	int ret;
-
-	json_set_string(meta, "namespace", own);
-	json_set(obj, "metadata", meta);
-	ret = run(&r, obj, e);
-	disconnect(&r);
-	json_free(r.namespaces);
-	json_free(r.resources);
-	json_free(r.cluster);
-	free(r.kinds);
-	json_free(obj);
-	return ret;
 }
 
 /* --- jobs --- */

@@ -33,7 +33,6 @@ struct migration_run {
 	struct migrate_options o;
 	bool force; /* spec.forceConflicts */
 	bool dry; /* nothing is changed there, but asked what would be */
-	bool look; /* nothing but whether what is brought stopped runs there, and where the volumes are active */
 	struct json *namespaces; /* of strings */
 	struct kube_kind *kinds; /* those that are copied */
 	unsigned nkinds;
@@ -57,7 +56,6 @@ void run_report(struct migration_run *r, const struct kube_kind *kind, const cha
 bool run_wants(const struct migration_run *r, const struct json *obj);
 bool run_excludes_kind(const struct migration_run *r, const struct kube_kind *kind);
 bool run_wants_kind(const struct migration_run *r, const struct kube_kind *kind);
-bool run_is_workload(const struct kube_kind *kind); /* what arrives stopped */
 /* Added to the cluster by somebody, as opposed to its own kinds. */
 bool run_is_custom(const struct kube_kind *kind);
 /* Nothing more can be done now, as opposed to: not with this object. */
@@ -66,7 +64,6 @@ bool run_ends(int error);
 /* All of these: 0, or an error that ends the run; what concerns one object is reported. */
 int run_collect(struct migration_run *r, struct err *e); /* fills the lists */
 void run_forget(struct migration_run *r); /* and empties them again */
-int run_look(struct migration_run *r, struct err *e); /* all of r->look for this namespace */
 /* kube_migrate_cluster.c: what the namespace needs at cluster scope, and the namespace itself. */
 int run_namespace_made(struct migration_run *r, const struct json *here, struct err *e);
 int run_send_cluster(struct migration_run *r, struct err *e);

@@ -10,9 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "apps.h"
 #include "kube_migrate.h"
-#include "kube_nodes.h"
 #include "log.h"
 
 static bool names_kind(const char *text, const struct kube_kind *kind)
@@ -36,41 +34,26 @@ bool run_excludes_kind(const struct migration_run *r, const struct kube_kind *ki
 	return false;
 }
 
-/* An object of this kind, of which nothing but that matters. */
-static struct json *any_of(const struct kube_kind *kind)
+bool run_wants_kind(const struct migration_run *r, const struct kube_kind *kind)
 {
-	struct json *any = json_object(), *meta = json_object();
+	struct json *any, *meta;
 	char version[330];
+	bool wanted;
 
+	if (run_excludes_kind(r, kind))
+		return false;
+	any = json_object();
+	meta = json_object();
+	/* A kind of which every object stays behind is not even read. */
 	snprintf(version, sizeof(version), "%s%s%s", kind->group, kind->group[0] ? "/" : "",
 		kind->version);
 	json_set_string(any, "apiVersion", version);
 	json_set_string(any, "kind", kind->kind);
 	json_set_string(meta, "name", "any");
 	json_set(any, "metadata", meta);
-	return any;
-}
-
-bool run_wants_kind(const struct migration_run *r, const struct kube_kind *kind)
-{
-	struct json *any;
-	bool wanted;
-
-	if (run_excludes_kind(r, kind))
-		return false;
-	any = any_of(kind); /* a kind of which every object stays behind is not even read */
 	wanted = !migrate_skip(&r->o, any);
 	json_free(any);
 	return wanted && kind->namespaced && kind->listed && kind->written;
-}
-
-bool run_is_workload(const struct kube_kind *kind)
-{
-	struct json *any = any_of(kind);
-	bool is = hold_is_workload(any);
-
-	json_free(any);
-	return is;
 }
 
 bool run_wants(const struct migration_run *r, const struct json *obj)
@@ -247,36 +230,4 @@ void run_forget(struct migration_run *r)
 	free(r->lists);
 	r->lists = NULL;
 	index_clear(&r->by_uid);
-}
-
-static int check_volumes(struct migration_run *r, struct err *e)
-{
-	const char *domain = r->c->config->domain;
-	struct json *volumes = json_array();
-	int ret = apps_volumes(r->c->kube, r->ns, r->c->config->mounts, volumes, NULL, NULL, e);
-
-	for (unsigned i = 0; i < json_length(volumes) && !ret; i++) {
-		const char *volume = json_string_at(volumes, i, ""), *active;
-		const struct json *entry = NULL;
-
-		node_of_volume(r->c, volume, &entry);
-		active = json_get_string(json_get(entry, "status"), "active_domain", "");
-		if (strcmp(active, domain) != 0)
-			ret = err_set(e, -EBUSY,
-				"volume '%.100s' of namespace '%.100s' is not known to be active "
-				"here",
-				volume, r->ns);
-	}
-	json_free(volumes);
-	return ret;
-}
-
-int run_look(struct migration_run *r, struct err *e)
-{
-	int ret = run_collect(r, e);
-
-	run_forget(r);
-	if (!ret && r->failed)
-		ret = err_set(e, -EPERM, "not all kinds in namespace '%.253s' can be read", r->ns);
-	return ret ? ret : check_volumes(r, e);
 }

@@ -198,8 +198,16 @@ static bool was_activated(const struct json *run)
 	return false;
 }
 
-/* The other cluster has started the applications: no further runs, until they are stopped or a person wants them. Once:
- * who resumes it afterwards wants to be asked no more, until a run has copied something again. */
+static bool has_copied(const struct json *run)
+{
+	const char *status = json_get_string(json_get(run, "status"), "status", "");
+
+	return !strcmp(status, "Successful") || !strcmp(status, "PartialSuccess");
+}
+
+/* The other cluster has started the applications: no further runs, until they have come back or a person wants them.
+ * applicationActivated says that this was told: who resumes it afterwards wants to be asked no more, until a run has
+ * copied something again. */
 static int look_activated(struct kube_control *c, struct json *schedule, struct json *status,
 	const struct json *migrations, struct err *e)
 {
@@ -207,19 +215,18 @@ static int look_activated(struct kube_control *c, struct json *schedule, struct 
 	const struct json *spec = json_get(schedule, "spec");
 	int ret;
 
-	if (last && !was_activated(last))
+	if (schedule_is_by_agent(schedule))
+		json_set_bool(status, "applicationActivated", true);
+	else if ((last && has_copied(last)) || schedule_is_resumed(schedule))
 		json_remove(status, "applicationActivated");
 	if (!last || !was_activated(last) || json_get_bool(spec, "suspend", false) ||
 		!json_get_bool(spec, "autoSuspend", true) ||
-		json_get_bool(status, "applicationActivated", false))
+		json_get_bool(status, "applicationActivated", false) ||
+		schedule_is_answered(schedule, meta_of(last, "name")))
 		return 0;
-	/* Before the word, so that one that is taken back is not said again for the same run. */
-	json_set_bool(status, "applicationActivated", true);
-	ret = status_write(c, &kind_schedule, schedule, json_copy(status), e);
+	ret = schedule_suspend(c, schedule, meta_of(last, "name"), e);
 	if (!ret)
-		ret = schedule_suspend(c, schedule, e);
-	if (ret)
-		json_remove(status, "applicationActivated");
+		json_set_bool(status, "applicationActivated", true);
 	return ret;
 }
 
@@ -277,8 +284,9 @@ static void set_ready(struct kube_control *c, const struct json *schedule, struc
 					: "Scheduled",
 		error ? why
 		: schedule_is_by_agent(schedule)
-			? "suspended by itself until the applications are stopped in the other "
-			  "cluster: nothing is copied over what runs there"
+			? "suspended by itself until the applications run here again, with "
+			  "their volumes, and not in the other cluster: nothing is copied over "
+			  "what runs there"
 		: suspended	      ? "suspended: no further runs"
 		: site_words(site)[0] ? site_words(site)
 				      : "runs begin when the policy says so");

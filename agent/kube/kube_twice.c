@@ -101,7 +101,7 @@ void twice_sources(
 	}
 }
 
-static int all_namespaces(struct kube_control *c, struct json *to, struct err *e)
+int twice_namespaces(struct kube_control *c, struct json *to, struct err *e)
 {
 	struct json *all = json_array();
 	int ret = kube_list(c->kube, &kind_namespace, NULL, NULL, all, NULL, e);
@@ -116,7 +116,7 @@ static int all_namespaces(struct kube_control *c, struct json *to, struct err *e
 static int read_sources(struct kube_control *c, struct json *sources, struct err *e)
 {
 	struct json *objs = json_array(), *all = json_array();
-	int ret = all_namespaces(c, all, e);
+	int ret = twice_namespaces(c, all, e);
 
 	if (!ret)
 		ret = kube_list(c->kube, &kind_schedule, NULL, NULL, objs, NULL, e);

@@ -14,6 +14,8 @@ void twice_look(struct kube_control *c);
  * `all`: names of all namespaces, for those that name none. Added to `sources`. */
 void twice_sources(
 	const struct json *objs, const char *admin, const struct json *all, struct json *sources);
+/* Appends the names of all namespaces here. */
+int twice_namespaces(struct kube_control *c, struct json *to, struct err *e);
 /* Pure: of the workloads here, those that run, that no migration brought, and whose copies by kind and name run
  * there. To be freed. */
 struct json *twice_of(const struct json *here, const struct json *there);

@@ -27,8 +27,7 @@
 #define KEY_RECLAIM TANDEM_KEY "reclaimPolicy"
 #define KEY_SOURCE TANDEM_KEY "source-namespace" /* of what was mapped to another one */
 #define KEY_STATIC TANDEM_KEY "static-copy" /* of a schedule that the other cluster runs */
-#define KEY_SUSPENDED_AT                                                                           \
-	TANDEM_KEY "suspended-by-agent" /* of a schedule, kube_resume.c: its generation by that */
+#define KEY_SUSPENDED_AT TANDEM_KEY "suspended-by-agent" /* of a schedule: kube_resume.c */
 #define KEY_SKIP TANDEM_KEY "skip-resource"
 #define KEY_FAILS                                                                                  \
 	TANDEM_KEY "migrationFailurePolicy" /* names of webhooks whose failurePolicy was Fail */

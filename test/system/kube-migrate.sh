@@ -272,7 +272,7 @@ step "a schedule runs; what was started over there is left alone, and the schedu
 
 # Stopped over there: what suspended itself goes on, and what a person suspended meanwhile does not.
 wait_for 20 "it says so" schedule_is partial '{.status.conditions[?(@.type=="Ready")].message}' \
-	'suspended by itself until the applications are stopped in the other cluster: nothing is copied over what runs there'
+	'suspended by itself until the applications run here again, with their volumes, and not in the other cluster: nothing is copied over what runs there'
 in_site a "$BIN/tandemctl" suspend migrationschedule rests -n blue --kubeconfig "$(kube_dir a)/admin.kubeconfig" >/dev/null
 looked() { (($(now_ns) > suspended + 35000000000)); } # the agent looks twice a minute
 wait_for 40 "it is looked at" looked

@@ -153,32 +153,38 @@ Test(schedule, mistakes_are_refused_with_the_member_and_an_example)
 	refused("{\"cron\":{\"schedule\":\"* * * * funday\"}}", "five fields");
 }
 
+#define SCHEDULE(generation, suspend, mark)                                                        \
+	"{\"metadata\":{\"generation\":" generation ",\"annotations\":{\"" KEY_SUSPENDED_AT        \
+	"\":\"" mark "\"}},\"spec\":{\"suspend\":" suspend "}}"
+
 Test(schedule, only_the_agents_own_word_is_taken_back)
 {
 	static const struct {
 		const char *schedule;
-		bool own;
+		bool own, resumed, answered;
 	} cases[] = {
-		{"{\"metadata\":{\"generation\":3,\"annotations\":{\"" KEY_SUSPENDED_AT
-		 "\":\"3\"}},\"spec\":{\"suspend\":true}}",
-			true},
-		/* Its spec was changed since. */
-		{"{\"metadata\":{\"generation\":4,\"annotations\":{\"" KEY_SUSPENDED_AT
-		 "\":\"3\"}},\"spec\":{\"suspend\":true}}",
+		{SCHEDULE("3", "true", "3 run-1"), true, false, true},
+		{SCHEDULE("4", "true", "3 run-1"), false, false,
+			true}, /* its spec was changed since */
+		{SCHEDULE("3", "false", "3 run-1"), false, false, true},
+		{SCHEDULE("4", "false", "- run-1"), false, true, true},
+		{SCHEDULE("5", "true", "- run-1"), false, true, true}, /* by a person */
+		{SCHEDULE("3", "true", "3 run-10"), true, false, false},
+		{SCHEDULE("3", "true", "3"), false, false, false},
+		{"{\"metadata\":{\"generation\":3},\"spec\":{\"suspend\":true}}", false, false,
 			false},
-		{"{\"metadata\":{\"generation\":3,\"annotations\":{\"" KEY_SUSPENDED_AT
-		 "\":\"3\"}},\"spec\":{\"suspend\":false}}",
-			false},
-		{"{\"metadata\":{\"generation\":3},\"spec\":{\"suspend\":true}}", false},
-		{"{}", false},
+		{"{}", false, false, false},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		const char *text = cases[i].schedule;
 		struct json *j = NULL;
 		struct err e = {0};
 
-		cr_assert_eq(json_parse(cases[i].schedule, strlen(cases[i].schedule), &j, &e), 0);
-		cr_assert_eq(schedule_is_by_agent(j), cases[i].own, "%s", cases[i].schedule);
+		cr_assert_eq(json_parse(text, strlen(text), &j, &e), 0);
+		cr_assert_eq(schedule_is_by_agent(j), cases[i].own, "%s", text);
+		cr_assert_eq(schedule_is_resumed(j), cases[i].resumed, "%s", text);
+		cr_assert_eq(schedule_is_answered(j, "run-1"), cases[i].answered, "%s", text);
 		json_free(j);
 	}
 }
