@@ -33,7 +33,7 @@ disk_new() { # site filesystem
 	mkdir -p "$d/cache" "$d/disk"
 	truncate -s "$DISK_SIZE" "$image"
 	case $2 in
-	ext4) mkfs.ext4 -q -F -N 4096 -J size=16 -E nodiscard "$image" ;;
+	ext4) mkfs.ext4 -q -F -N 4096 -J size=16 -E nodiscard,lazy_itable_init=0 "$image" ;;
 	xfs) mkfs.xfs -q -f -K -s size=4096 "$image" ;;
 	*) fail "no filesystem '$2'" ;;
 	esac

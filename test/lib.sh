@@ -97,11 +97,19 @@ expect_fail() {
 }
 
 # Repeats a command quietly until it succeeds: often at first, then less so, because asking takes a processor too.
+# By a clock that nobody sets. PATIENCE: so many times the seconds, where more than our own programs is waited for.
+uptime_cs() { # in CS, hundredths of a second
+	read -r CS _ </proc/uptime
+	CS=$((10#${CS/./}))
+}
 wait_for() { # seconds, what, command...
-	local end=$(($(date +%s%N) + $1 * 1000000000)) what=$2 tries=0
+	local end what=$2 tries=0
+	uptime_cs
+	end=$((CS + $1 * 100 * ${PATIENCE:-1}))
 	shift 2
 	until "$@" >/dev/null 2>&1; do
-		[[ $(date +%s%N) -lt $end ]] || fail "did not happen in time: $what; $(sites_say)"
+		uptime_cs
+		[[ $CS -lt $end ]] || fail "did not happen in time: $what; $(sites_say)"
 		tries=$((tries + 1))
 		sleep "$(printf '0.%03d' $((tries < 10 ? 30 : tries < 40 ? 100 : 250)))"
 	done
@@ -317,6 +325,10 @@ status() { # site, jq expression
 	fi
 }
 role() { status "$1" .role; }
+# What is told behind the answer that it is about.
+logged() { # site, extended regular expression, any case
+	wait_for 10 "the log of site $1 says '$2'" grep -qiE -- "$2" "$WORK/$1/log"
+}
 # When its daemon began, or began anew, in seconds of the machine's own: the time of day may be set meanwhile.
 born_at() { # site
 	local up

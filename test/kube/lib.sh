@@ -38,6 +38,10 @@ kube_certificate() { # site, name, subject [, subjectAltName]
 		-extfile <(printf '%b' "$ext") -out "$d/$2.pem" 2>/dev/null
 }
 
+# The servers of Kubernetes share the processors with all else: how long they take says little.
+PATIENCE=3
+# An event may come after what it tells of.
+has_event() { grep -qE -- "$2" <<<"$(kc "$1" get events -A)"; } # site, extended regular expression
 kube_config() { # site, name: a kubeconfig for that certificate, with everything in it
 	local d
 	d=$(kube_dir "$1")

@@ -112,6 +112,7 @@ made $((round - 1)) rounds
 standby=$(other $active)
 last=$(ordered fill $active --seconds 1)
 order $active demote $VOLUME
+wait_for 30 "site $standby sees it again" eval '[[ $(status '"$standby"' ".peers[0].connected") = true ]]'
 order $standby promote $VOLUME
 site_wait_active $standby
 expect_match "after a planned change" "$(ordered verify $standby)" "^steps $last "
@@ -125,6 +126,7 @@ standby=$(other $active)
 kill -STOP "${PID[$standby]}"
 dd if=/dev/zero of="$(mnt $active)/wide" bs=64k count=2000 status=none &
 LOAD[dd]=$!
+wait_for 20 "a part is answered without the peer" eval '(($(stat -c %s "$(mnt '"$active"')/wide") > 1 << 20))'
 pause_ms 1500
 size=$(stat -c %s "$(mnt $active)/wide")
 ((size <= (16 << 20) + 65536)) || fail "$size bytes were answered without the peer"

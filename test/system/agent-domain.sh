@@ -23,7 +23,7 @@ all_at() { # site
 	[[ $(mounted "$1") = "$VOLUMES" && $(mounted "$(other "$1")") = 0 ]]
 }
 in_sync() { # site
-	[[ $(tandemctl "$1" status -o json | jq '[.[] | select(.in_sync | length == 2) | select(.peers[0].connected)] | length') = "$VOLUMES" ]]
+	[[ $(tandemctl "$1" status -o json | jq '[.[] | select(.in_sync | length == 2) | select(.peers[0].state | IN("in-sync", "followed"))] | length') = "$VOLUMES" ]]
 }
 written() { # site, text: into a file of each volume
 	local i

@@ -58,8 +58,8 @@ one_world() { # filesystem of site a, of site b
 	same a small
 	is_count a 8 8
 	is_healed a
-	expect_match "log of the repair" "$(site_log a)" "'large'.*offset 2457600, 2 blocks at epoch .*repaired from site-b"
-	expect_match "log of the repair" "$(site_log a)" "'small'.*offset 28672, 1 block at epoch .*repaired from site-b"
+	logged a "'large'.*offset 2457600, 2 blocks at epoch .*repaired from site-b"
+	logged a "'small'.*offset 28672, 1 block at epoch .*repaired from site-b"
 	same a large
 	is_count a 8 8
 	unreadable a large 100 1500
@@ -133,7 +133,7 @@ one_world() { # filesystem of site a, of site b
 	for i in 299 301 302 309 311 288 319 256; do
 		expect_eq "block $i" "$(block a large $i)" "$(right_block large $i)"
 	done
-	expect_match "log" "$(site_log a)" "'large'.*offset 1228800, 1 block at .*not repaired: no other replica is connected"
+	logged a "'large'.*offset 1228800, 1 block at .*not repaired: no other replica is connected"
 	site_start b
 	site_wait_in_sync a
 	same a large
@@ -147,7 +147,7 @@ one_world() { # filesystem of site a, of site b
 	unreadable a kept 3 300
 	return_b
 	wait_for 20 "site a says what is damaged" eval 'grep -q "site-b cannot catch up: data of seq" "$WORK/a/log"'
-	expect_match "log" "$(site_log a)" "'kept' \(inode [0-9]*, offset 12288, 1 block .*not repaired"
+	logged a "'kept' \(inode [0-9]*, offset 12288, 1 block .*not repaired"
 	pause_ms 500
 	expect_eq "the set" "$(in_sync_count a)" 1
 	is_serving a || fail "site a does not serve any more"

@@ -25,8 +25,7 @@ expect_match "status of site b" "$(ctl b status)" "catching up by pulling"
 step "site a says: $(status a '.peers[0].text')"
 expect_eq "size of the in-sync set" "$(in_sync_count a)" 1
 from=$(now_ns)
-pause_ms 500
-[[ $(load_acked blocks "$from" "$(now_ns)") -gt 0 ]] || fail "site a does not go on alone"
+wait_for 10 "site a goes on alone" eval '[[ $(load_acked blocks '"$from"' "$(now_ns)") -gt 0 ]]'
 expect_fail ctl b promote $VOLUME --yes
 expect_eq "size of the in-sync set" "$(in_sync_count a)" 1
 # Its own last state is untouched.

@@ -30,7 +30,9 @@ fresh
 load_verify tree run a
 load_verify blocks stamp a
 step "undamaged: fine"
-printf x | dd of="$(largest)" bs=1 seek=5000 conv=notrunc status=none
+f=$(largest) old=$(od -An -tu1 -j 5000 -N 1 "$(largest)")
+# shellcheck disable=SC2059 # an octal number
+printf "\\$(printf %03o $((old ^ 1)))" | dd of="$f" bs=1 seek=5000 conv=notrunc status=none
 found "one byte" tree run
 fresh
 truncate -s -1 "$(largest)"
@@ -44,10 +46,13 @@ found "a name too many" tree run
 fresh
 mv "$(largest)" "$WORK/away"
 found "a name too few" tree run
-fresh
-for t in 0 1 2 3; do drop_end "$WORK/tree.$t"; done
-load_verify tree run a
-grep -q 'in flight: [1-9]' "$WORK/tree.out" || fail "operations in flight that happened are not accepted"
+for try in 1 2 3 4 5; do # the last operation of a thread may be one that changes nothing
+	fresh
+	for t in 0 1 2 3; do drop_end "$WORK/tree.$t"; done
+	load_verify tree run a
+	! grep -q 'in flight: [1-9]' "$WORK/tree.out" || break
+	[[ $try -lt 5 ]] || fail "operations in flight that happened are not accepted"
+done
 step "operations in flight: accepted"
 fresh
 dd if=/dev/urandom of="$(mnt a)/blocks/stamp.cached" bs=4096 seek=1300 count=1 conv=notrunc status=none

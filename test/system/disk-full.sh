@@ -149,9 +149,16 @@ count_waiting() {
 	done
 	echo $n
 }
-wait_for 30 "some hear that there is no room" eval '[[ $(count_waiting) -lt 100 ]]'
-pause_ms 500
-waiting=$(count_waiting)
+waiting=-1
+settled() { # some have heard that there is no room, and as many wait as a second ago
+	local n
+	n=$(count_waiting)
+	[[ $n -ge 100 || $n != "$waiting" ]] || return 0
+	waiting=$n
+	sleep 1
+	return 1
+}
+wait_for 60 "some hear that there is no room, and the others wait" settled
 reserve_left a "with parked writes" "$meta_before" 2048
 [[ $waiting -ge 16 ]] || fail "only $waiting writes wait"
 step "of 128 writes $waiting wait, $(free_kib a) KiB are free, $RESERVE_KIB are the reserve"

@@ -22,7 +22,7 @@ first=$(connection)
 echo kept >"$m/kept"
 head -c 300000 /dev/zero >"$m/removed"
 # By a process of their own: what is open in this shell is open in the daemons that it starts.
-sleep 1000 7<"$m/removed" 8<"$m/kept" &
+sleep infinity 7<"$m/removed" 8<"$m/kept" &
 keeper=$!
 opened $keeper 8
 rm "$m/removed"
@@ -70,7 +70,8 @@ if [[ $ACK = fsync ]]; then
 	for round in 1 2 3 4; do
 		dd if="$WORK/large" of="$m/large" bs=1M oflag=direct status=none &
 		large=$!
-		pause_ms "$(random_ms 5 100)"
+		wait_for 10 "the large write has begun" test -s "$m/large"
+		pause_ms "$(random_ms 5 60)"
 		again "large writes, round $round"
 		wait $large || fail "a large write met an error"
 		cmp "$m/large" "$WORK/large" || fail "a large write is lost"
@@ -221,6 +222,7 @@ wait $cached || status=$?
 order b activate clusterdomain site-a
 site_wait_in_sync b
 order b demote "$VOLUME"
+wait_for 30 "site a sees it again" eval '[[ $(status a ".peers[0].connected") = true ]]'
 order a promote "$VOLUME"
 site_wait_active a
 pauses_check

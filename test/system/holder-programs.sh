@@ -26,9 +26,10 @@ client() {
 		sleep 0.005
 	done | sql -v ON_ERROR_STOP=1 >"$WORK/pg/acked"
 }
+RUN_S=$((45 * ${SLOWER:-1})) # longer than all kills take on a busy machine
 verified() { # name, fio's options...
 	fio --name="$1" --directory="$m/fio" --size=24M --verify=crc32c --do_verify=1 --verify_fatal=1 --verify_state_save=0 \
-		--time_based --runtime=24 --group_reporting "${@:2}" >"$WORK/fio.$1" 2>&1
+		--time_based --runtime=$RUN_S --group_reporting "${@:2}" >"$WORK/fio.$1" 2>&1
 }
 
 sites_up
@@ -48,7 +49,7 @@ step "PostgreSQL runs"
 
 client 2>"$WORK/client.out" &
 client=$!
-pg pgbench -h "$WORK/pg" -n -c 2 -T 26 postgres >"$WORK/bench.out" 2>&1 &
+pg pgbench -h "$WORK/pg" -n -c 2 -T $((RUN_S + 2)) postgres >"$WORK/bench.out" 2>&1 &
 bench=$!
 verified direct --rw=randwrite --bs=4k --direct=1 --ioengine=libaio --iodepth=4 &
 direct=$!
@@ -56,7 +57,7 @@ verified large --rw=write --bs=512k --direct=1 --ioengine=libaio --iodepth=4 &
 large=$!
 verified synced --rw=randwrite --bsrange=1k-16k --fsync=4 &
 synced=$!
-"$TOOLS/mapped" run "$m" "$WORK/mapped.acked" "$SEED" 26 >"$WORK/mapped.out" 2>&1 &
+"$TOOLS/mapped" run "$m" "$WORK/mapped.acked" "$SEED" $((RUN_S + 2)) >"$WORK/mapped.out" 2>&1 &
 LOAD[mapped]=$!
 : >"$m/followed"
 tail -n +1 -F --pid=$$ "$m/followed" >"$WORK/followed.out" 2>"$WORK/tail.out" &

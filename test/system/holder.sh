@@ -26,7 +26,7 @@ first=$(connection)
 echo kept >"$m/kept"
 head -c 300000 /dev/zero >"$m/removed"
 # By a process of their own: what is open in this shell is open in the daemons that it starts.
-sleep 1000 7<"$m/removed" 8<"$m/kept" &
+sleep infinity 7<"$m/removed" 8<"$m/kept" &
 keeper=$!
 opened $keeper 8
 rm "$m/removed"
@@ -61,7 +61,7 @@ step "no error in all rounds; $(head -n 1 "$WORK/once.1.out")"
 # What is removed and open stays through a change, and its space comes back when it is closed.
 used() { df --output=used -B1 "$m" | tail -n 1; }
 dd if=/dev/urandom of="$m/big" bs=1M count=64 status=none
-sleep 1000 9<"$m/big" &
+sleep infinity 9<"$m/big" &
 orphan=$!
 opened $orphan 9
 rm "$m/big"
@@ -122,7 +122,7 @@ wait $late || fail "what waited failed"
 expect_eq "the connection" "$(connection)" "$first"
 
 # Somebody takes the mount away while it has no daemon, but a process still uses it: a new mount, and errors there.
-sleep 1000 7<"$m/kept" &
+sleep infinity 7<"$m/kept" &
 user=$!
 opened $user 7
 site_kill9 a
@@ -181,6 +181,7 @@ expect_eq "on the other side" "$(cat "$(mnt b)/alone")" alone
 order b activate clusterdomain site-a
 site_wait_in_sync b
 order b demote "$VOLUME"
+wait_for 30 "site a sees it again" eval '[[ $(status a ".peers[0].connected") = true ]]'
 order a promote "$VOLUME"
 site_wait_active a
 

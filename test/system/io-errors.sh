@@ -132,7 +132,7 @@ injected() {
 			site_wait_active $active
 			site_wait_in_sync $active
 			mix_start $active
-			wait_for 20 "$what of site $site" eval "[[ \$(dies $site) -gt $died ]]"
+			wait_for 90 "$what of site $site" eval "[[ \$(dies $site) -gt $died ]]"
 			[[ $side = standby ]] || mix_wait 3
 			site_end "$site"
 			site_start "$site"
@@ -197,7 +197,7 @@ suspect() { # every write to the standby's ring fails, whenever it starts
 	TANDEMFS_FAULT_WRITE=1:1000000 site_start b
 	echo x >"$(mnt a)/file" &
 	writer=$!
-	wait_for 20 "site b is suspect" eval '[[ $(status b .trouble) = *suspect* ]]'
+	wait_for 60 "site b is suspect" eval '[[ $(status b .trouble) = *suspect* ]]'
 	pid_alive $writer || fail "acknowledged, and the standby cannot write"
 	for ((i = 0; i < 40; i++)); do
 		[[ $(status b .trouble) = down ]] || answers=$((answers + 1))

@@ -27,7 +27,7 @@ done
 nobody() { KCTL_USER=nobody wrong "$@"; }
 migration_of() { kc a -n blue get mig -o 'jsonpath={.items[0].metadata.name}'; }
 expect_match "a table" "$(kctl a get migrations -n blue)" '^NAME +CLUSTERPAIR +STAGE +STATUS +VOLUMES'
-expect_match "of all namespaces" "$(kctl a get mig -A | tail -n 1)" "^blue +$(migration_of) +remotecluster"
+expect_match "of all namespaces" "$(kctl a get mig -A | tail -n 1)" '^blue +blueschedule-interval-[0-9-]+ +remotecluster'
 expect_eq "as kubectl has it" "$(kctl a get ms -n blue | tail -n 1 | tr -s ' ' | cut -d' ' -f1-4)" \
 	'blueschedule bluepolicy remotecluster false'
 expect_eq "for programs" "$(kctl a get mig -n blue -o json | jq -r '.[0] | .kind + " " + .spec.clusterPair')" 'Migration remotecluster'
@@ -45,6 +45,11 @@ expect_eq "it is" "$(kc a -n blue get ms blueschedule -o 'jsonpath={.spec.suspen
 wait_for 20 "its change" grep -q 'remotecluster *true' "$WORK/watch.out"
 kill "$watch"
 wait "$watch" 2>/dev/null || true
+at_rest() { # it copies nothing any more, and will not
+	[[ $(kc a -n blue get ms blueschedule -o 'jsonpath={.status.conditions[?(@.type=="Ready")].message}') = suspended:* ]] &&
+		kc a -n blue get mig -o json | jq -e 'all(.items[]; .status.stage == "Final")'
+}
+wait_for 60 "no run of the schedule is under way" at_rest
 kc a -n blue create configmap new --from-literal a=b >/dev/null
 kc a -n blue create configmap stays --from-literal a=b >/dev/null
 kc a -n blue annotate configmap stays tandemfs.dev/skip-resource=true >/dev/null
@@ -88,6 +93,8 @@ expect_match "once" "$(kctl b activate migrations -n blue)" 'blue: 0 workloads s
 level b
 expect_match "stopped" "$(kctl b deactivate migration -n blue)" 'blue: 3 workloads stopped'
 state_is b "$stopped" || fail "not stopped: $(state b)"
+wait_for 60 "the volume's object of site a says so, too" \
+	eval '[[ $(kc a get volumes.tandemfs.dev db -o "jsonpath={.status.active}") = site-b ]]'
 expect_match "home again" "$(kctl a activate migration -n blue)" 'the applications were started here'
 state_is a "$running" || fail "not started: $(state a)"
 level a
@@ -198,7 +205,7 @@ state_is b "$running" || fail "not started: $(state b)"
 state_is a "$stopped" || fail "runs at both: $(state a)"
 has_file b one || fail "a file is missing at site b"
 put_file b two
-expect_match "an event" "$(kc b get events)" 'FailoverSuccessful'
+wait_for 20 "an event" has_event b 'FailoverSuccessful.*failover/to-b'
 expect_match "the columns" "$(kc b get fo to-b)" 'Final +Successful +the applications were started'
 step "planned: the applications and the volume are at site b"
 
@@ -340,9 +347,9 @@ failover b site-a-is-dead Unplanned site-a 'node: node-a' # its only one; of the
 dies Initial
 wait_for 30 "it is fenced" at_stage b site-a-is-dead Fence
 sleep 1.5
-at_stage b site-a-is-dead Fence || fail "fenced by a daemon that is stopped"
-kc b -n blue get pod old-life >/dev/null || fail "the stuck pod was taken away before the fence"
+seen="$(fo b site-a-is-dead '{.status.stage}') $(kc b -n blue get pod old-life -o name)"
 kill -CONT "$standby"
+expect_eq "while its daemon is stopped it is not fenced, and the stuck pod is there" "$seen" 'Fence pod/old-life'
 for at in "${deaths[@]:1}"; do
 	dies "$at"
 done
@@ -358,7 +365,7 @@ steps_of b site-a-is-dead
 has_file b three || fail "what was acknowledged is missing"
 put_file b four
 ! kc b -n blue get pod old-life >/dev/null 2>&1 || fail "the stuck pod is still there"
-expect_match "told" "$(kc b get events)" 'StuckPodsDeleted'
+wait_for 20 "told" has_event b 'StuckPodsDeleted'
 step "site a is dead, and the leader at site b died four times: from the object to the applications' start $rto ms"
 failover b again Unplanned site-a 'namespaces: [blue]'
 end_is b again Successful
@@ -372,7 +379,7 @@ agent_start a
 wait_for 20 "the agent of site a answers" engine_answers a
 leader_start a
 wait_for 60 "the applications of the site that was left behind are stopped" state_is a "$stopped"
-expect_match "told" "$(kc a get events)" 'StoppedInInactiveDomain.*namespace/blue'
+wait_for 20 "told" has_event a 'StoppedInInactiveDomain.*namespace/blue'
 expect_eq "what has no volume there is left alone" "$(web a green)" 2
 kc a -n blue scale deploy/web --replicas 3 >/dev/null
 wait_for 60 "and stay stopped" state_is a "$stopped"

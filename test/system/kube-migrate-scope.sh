@@ -269,7 +269,7 @@ kc b -n blue create rolebinding tandem-token --role tandem-token --serviceaccoun
 kc a -n blue annotate --overwrite cp remotecluster tandemfs.dev/renew-token=please >/dev/null
 wait_for 20 "the token is renewed" says remotecluster TokenExpires Renewed
 expect_fail diff "$WORK/token" <(token)
-expect_eq "the wish is gone" "$(kc a -n blue get cp remotecluster -o 'jsonpath={.metadata.annotations.tandemfs\.dev/renew-token}')" ''
+wait_for 20 "the wish is gone" eval '[[ -z $(kc a -n blue get cp remotecluster -o "jsonpath={.metadata.annotations.tandemfs\.dev/renew-token}") ]]'
 migrated renewed Successful 'adminClusterPair: admins'
 step "the token is renewed"
 

@@ -253,7 +253,7 @@ done
 sed 's/blueschedule/stubborn/; s/^spec:/spec:\n  autoSuspend: false/' "$MANIFESTS/examples/migrationschedule.yaml" | kc a create -f - >/dev/null
 of_schedule delete blueschedule >/dev/null
 wait_for 40 "the schedule stops by itself" schedule_is blueschedule '{.spec.suspend} {.status.applicationActivated}' 'true true'
-expect_match "which is told" "$(kc a -n blue get events)" 'ScheduleSuspended'
+wait_for 20 "which is told" has_event a 'ScheduleSuspended'
 failed_run() { [[ $(of_schedule get "$1" -o 'jsonpath={.items[*].status.status}') = Failed ]]; }
 wait_for 20 "one that shall not stop runs" failed_run stubborn
 for n in partial rests; do
@@ -280,7 +280,7 @@ expect_eq "while it runs there" "$(kc a -n blue get ms partial -o 'jsonpath={.sp
 kc b -n blue patch deploy web --type merge -p \
 	'{"spec":{"replicas":0},"metadata":{"annotations":{"tandemfs.dev/migrationReplicas":"5"}}}' >/dev/null
 wait_for 90 "it goes on by itself" schedule_is partial '{.spec.suspend}' false
-expect_match "which is told" "$(kc a -n blue get events)" 'ScheduleResumed'
+wait_for 20 "which is told" has_event a 'ScheduleResumed'
 of_schedule delete partial >/dev/null
 wait_for 40 "a run of it" eval '[[ $(of_schedule get partial -o "jsonpath={.items[*].status.status}") = *Success* ]]'
 expect_eq "a person's word stays" "$(kc a -n blue get ms rests -o 'jsonpath={.spec.suspend}')" true

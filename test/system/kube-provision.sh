@@ -148,7 +148,7 @@ kb a patch pvc db --type merge -p '{"spec":{"resources":{"requests":{"storage":"
 wait_for 30 "the claim has grown" is a db '{.status.capacity.storage} {.status.conditions}' '160Mi '
 expect_eq "the volume" "$(pv_of a "$v" '{.spec.capacity.storage}')" 160Mi
 expect_match "the quota" "$(df -B1 --output=size "$WORK/a/mounts/$v")" '^ *167772160$'
-told a db VolumeResizeSuccessful || fail "no event"
+wait_for 20 "an event" told a db VolumeResizeSuccessful
 wait_for 30 "it has grown at the other cluster" pv_is b "$v" '{.spec.capacity.storage}' 160Mi
 wait_for 30 "its claim, too" is b db '{.spec.resources.requests.storage} {.status.capacity.storage}' '160Mi 160Mi'
 step "it grows at both"
@@ -165,6 +165,7 @@ policy() { # site, volume: its policy, and the one that is put aside
 }
 policy_is() { [[ $(policy "$1" "$2") = "$3" ]]; }
 to_site() { # site, volume: it becomes the active one of the volume
+	wait_for 30 "both sites have $2" eval '[[ $(tctl '"$(other "$1")"' status '"$2"' -o json | jq ".[0].in_sync | length") = 2 ]]'
 	tctl "$(other "$1")" demote "$2" --yes >/dev/null
 	tctl "$1" promote "$2" --yes >/dev/null
 	wait_for 20 "site $1 mounts it" mountpoint -q "$WORK/$1/mounts/$2"

@@ -49,18 +49,19 @@ failover b site-a-is-dead Unplanned site-a
 end_is b site-a-is-dead Successful
 everything_is b "$running" 2 || fail "not started: $(state b) $(web b green)"
 tctl b activate clusterdomain site-a --yes >"$WORK/activate.out" 2>&1 || fail "$(cat "$WORK/activate.out")"
-expect_eq "inactive domains" "$(volume b '.inactive | length')" 0
+none_inactive() { [[ $(volume b '.inactive | length') = 0 ]]; }
+wait_for 20 "no domain is inactive" none_inactive
 link_heal
 kube_servers a
 everything_is a "$running" 2 || fail "it is not as it died: $(state a) $(web a green)"
 agent_start a
 level b # it has caught up before its leader looks for the first time
 is_at_b() { [[ $(volume a .active_domain) = site-b ]]; }
-wait_for 10 "site a knows where the volume is" is_at_b # its agent asks a daemon that has just begun anew once a second
+wait_for 30 "site a knows where the volume is" is_at_b # its agent asks a daemon that has just begun anew once a second
 leader_start a
 wait_for 60 "what runs at the other site is stopped" everything_is a "$stopped" 0
-expect_match "told" "$(kc a get events -A)" 'StoppedRunsElsewhere.*namespace/blue'
-expect_match "told" "$(kc a get events -A)" 'StoppedRunsElsewhere.*namespace/green'
+wait_for 20 "told" has_event a 'StoppedRunsElsewhere.*namespace/blue'
+wait_for 20 "told" has_event a 'StoppedRunsElsewhere.*namespace/green'
 # A leader that begins now decides the same.
 leader_kill a KILL
 kc a -n green scale deploy/web --replicas 2 >/dev/null

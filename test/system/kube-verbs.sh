@@ -37,7 +37,7 @@ all_write() { # site
 }
 holds() { # site, file: what is there begins with that
 	[[ -s $2 ]] || fail "nothing was written"
-	lines "$1" | head -c "$(stat -c %s "$2")" | cmp - "$2" || fail "what was written is not on site $1"
+	cmp -n "$(stat -c %s "$2")" <(lines "$1") "$2" || fail "what was written is not on site $1"
 }
 ran_after() { # time: a Migration of the schedule that began since, and has ended
 	kc a -n blue get migrations -o json | jq -e --arg t "$1" \
@@ -115,6 +115,7 @@ lines a >"$WORK/lines-a"
 kube_crash a
 t=$EPOCHREALTIME
 typed ': Successful: site-a is deactivated for 1 volume$' b deactivate clusterdomain site-a --yes --wait
+wait_for 60 "the state of the domains says so" domains_are b "site-b (InSync)" "site-a (NotInSync)"
 typed '^tandemfs +site-b +site-b .InSync. +site-a .NotInSync. +' b get clusterdomainsstatus
 typed 'blue: 2 workloads started' b activate migration -n blue
 wait_for 90 "the pod of site b writes" writes b 0

@@ -246,6 +246,11 @@ schedule() { # true or false: the copying of each minute is suspended
 	kc a -n blue patch migrationschedule blueschedule --type merge -p "{\"spec\": {\"suspend\": $1}}" >/dev/null
 }
 schedule true
+at_rest() { # it copies nothing any more, and will not
+	[[ $(kc a -n blue get ms blueschedule -o 'jsonpath={.status.conditions[?(@.type=="Ready")].message}') = suspended:* ]] &&
+		kc a -n blue get mig -o json | jq -e 'all(.items[]; .status.stage == "Final")'
+}
+wait_for 60 "no run of the schedule is under way" at_rest
 kc a -n blue create configmap refused >/dev/null
 migration refused 'preExecRule: refuses'
 migration_is refused Failed "spec.preExecRule: Rule 'refuses': pod 'blue/mariadb-.*exit status 7: the last word"

@@ -53,7 +53,7 @@ dd if=/dev/urandom of="$(mnt a)/large" bs=1M count=4 oflag=direct status=none
 pid=${PID[b]}
 order a activate clusterdomain site-b
 wait_for 20 "site b says that its disk is full" eval '[[ $(status b .space.full) = true ]]'
-wait_for 20 "site b refuses data" grep -q "no room for data" <(site_log b)
+wait_for 20 "site b refuses data" grep -q "no room for data" "$WORK/b/log"
 pause_ms 3000
 expect_eq "the set while site b is full" "$(in_sync_count a)" 1
 expect_match "calls that failed" "$(tail -n 1 "$FAULT.log")" "^mkdir.* /data/00000002"

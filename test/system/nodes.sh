@@ -152,7 +152,7 @@ node_start b2
 all_done() { ctl b2 get operations -o json | jq -e '[.[] | select(.kind == "unplanned-failover") | .state] == ["done", "done"]'; }
 wait_for 20 "the operations of b2 go on to their end" all_done
 took=$((($(now_ns) - begin) / 1000000))
-((took < 12000)) || fail "it took $took ms"
+((took < 20000 * ${SLOWER:-1})) || fail "it took $took ms"
 cat "$WORK/left-b1.out"
 for v in v1 v2; do
 	b=$(for b in b1 b2; do [[ " $(volumes_of $b) " != *" $v "* ]] || echo $b; done)
@@ -170,7 +170,7 @@ done
 kill "${WRITER[@]}"
 step "a1 died: v1, v2 are served at site b and v6 goes on after $took ms; v3, v4 are untouched"
 out=$(ctl b2 failover --node a1 --unplanned --yes) || fail "once more: $out"
-expect_match "once more finds it done" "$out" "2 volumes: 2 done, 0 failed, in 0\."
+expect_match "once more finds it done" "$out" "2 volumes: 2 done, 0 failed, in [0-4]\."
 create b1 v7
 expect_match "a new volume passes over it" "$(volumes_of a2)" v7
 step "once more, and a new volume while a1 is dead"

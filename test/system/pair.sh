@@ -169,8 +169,8 @@ chmod 600 "$WORK/new.pem"
 rm -f "$(etc a)/pki/ca.srl"
 mv "$WORK/new.pem" "$own"
 ends="the certificate '$own' ends on $(date -u -d '+20 days' +%Y-%m-)[0-9]+: from then on the sites do not connect"
-wait_for 10 "the daemon tells of it" eval '[[ $(ctl_a status vol -o json | jq -r ".[0].trouble") =~ $ends ]]'
-wait_for 10 "the agent tells of it" eval '[[ $(ctl_a status vol) =~ "agent of this node"[[:space:]]+"trouble" ]]'
+wait_for 30 "the daemon tells of it" eval '[[ $(ctl_a status vol -o json | jq -r ".[0].trouble") =~ $ends ]]'
+wait_for 30 "the agent tells of it" eval '[[ $(ctl_a status vol) =~ "agent of this node"[[:space:]]+"trouble" ]]'
 out=$(ctl_a status vol)
 expect_eq "who tells of it: $out" "$(grep -cE "$ends" <<<"$out" || :)" 2
 expect_eq "what to type: $out" "$(grep -c "next  *tandemctl pair (then its token on the other site" <<<"$out")" 2
@@ -196,7 +196,7 @@ offered 0
 expect_match "what it says" "$(cat "$WORK/join.out")" "certificates are renewed"
 [[ $(names a)$(names b) != "$before" ]] || fail "the certificates are the old ones"
 expect_eq "the authority" "$(cat "$(etc a)/pki/ca.pem")" "$ca"
-wait_for 10 "nothing is left to tell of" eval '[[ $(ctl_a status vol) != *"ends on"* ]]'
+wait_for 30 "nothing is left to tell of" eval '[[ $(ctl_a status vol) != *"ends on"* ]]'
 expect_eq "trouble after" "$(ctl_a status vol -o json | jq -r '.[0].trouble')" ""
 # A daemon that starts now has the new certificate; that the other one still has is of the same authority. Every
 # write waits for both.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # group: programs
-# budget: 200
+# budget: 350
 # alone
 # A busy daemon looks again before it sleeps, where it may: not with poll = 0ms, and by itself not on a single processor.
 #
@@ -46,6 +46,7 @@ has_quota() { # of processor time, as far as this group and the topmost say
 		grep -qsE '^[1-9]' /sys/fs/cgroup/cpu/cpu.cfs_quota_us
 }
 
+for ((i = 0; i < 150 && $(cut -d. -f1 /proc/loadavg) >= 4 * $(nproc); i++)); do sleep 1; done # of what ran before
 [[ $(cut -d. -f1 /proc/loadavg) -lt $((4 * $(nproc))) ]] || skip "others keep this machine too busy for polling to pay: load $(cut -d' ' -f1 /proc/loadavg)"
 sites_up
 if [[ $(nproc) -lt 2 ]] || has_quota; then

@@ -60,9 +60,9 @@ for ((round = 1; round <= 2; round++)); do
 	sql -c checkpoint # so that the kill falls into pages written since
 	pause_ms "$(random_ms 300 2000)"
 
+	postmaster=$(head -n 1 "$(mnt $active)/data/postmaster.pid")
 	site_kill9 $active
-	for pid in $(pgrep -U postgres -f "$(mnt $active)/data" || true) \
-		$(pgrep -P "$(head -n 1 "$(mnt $active)/data/postmaster.pid" 2>/dev/null || echo 0)" || true); do
+	for pid in $(pgrep -U postgres -f "$(mnt $active)/data" || true) $(pgrep -P "$postmaster" || true); do
 		kill -9 "$pid" 2>/dev/null || true
 	done
 	wait "${clients[@]}" || true

@@ -43,7 +43,7 @@ promote_the_standby() {
 }
 
 one_cut() { # seed
-	local mode sites=() s next during mode2 again='' delay before
+	local mode sites=() s i next during mode2 again='' delay before
 	RANDOM=$1
 	pick cut active active standby both both
 	pick mode none prefix random random
@@ -83,6 +83,10 @@ one_cut() { # seed
 		site_wait_in_sync $active
 		;;
 	esac
+	# A moment when something is pending.
+	for ((i = 0; i < 200; i++)); do
+		[[ $mode = none && $cut != standby && $(sed 's/.* pending \([0-9]*\).*/\1/' "$WORK/$active/cache/ctl") = 0 ]] || break
+	done
 	before=$(sectors_lost $active)
 	power_cut "$mode" "$1" "${sites[@]}"
 	if [[ $mode = none && $cut != standby && $during != *kill && $during != *peer ]]; then
@@ -126,4 +130,4 @@ done
 made $round cuts
 step "$LOST sectors were lost altogether; $cuts_lost of $cuts_none cuts of the active's power with mode none lost some"
 [[ $LOST -gt 0 ]] || fail "nothing was pending at any cut: this shows nothing"
-[[ $((2 * cuts_lost)) -gt $cuts_none || $cuts_none = 0 ]] || fail "nothing was pending at most cuts of the active"
+[[ $((2 * cuts_lost)) -gt $cuts_none || $cuts_none -lt 4 ]] || fail "nothing was pending at most cuts of the active"

@@ -36,6 +36,7 @@ sed -i 's/^agent = .*/agent = 10.78.0.2:7401, 10.78.0.2:7409/' "$conf"
 # Nobody answers at the second address, on which another node's agent should be.
 distance 8000
 in_site_bg b "$TOOLS/mute" listen 10.78.0.2:7401
+wait_for 5 "somebody listens there" grep -q ready "$WORK/bg-b.out"
 preflight "$conf" 0
 us=$(sed -nE 's/^  warn +peer +site-b at 10\.78\.0\.2:7401: round trip ([0-9]+)\.([0-9]+) ms/\1\20/p' <<<"$OUT")
 [[ -n $us && $us -ge 16000 && $us -lt $((60000 * ${SLOWER:-1})) ]] || fail "a round trip of 16 ms: $OUT"

@@ -61,7 +61,7 @@ step "replaced: in sync again under load, $(sent) bytes sent"
 sites_stop_and_compare
 
 # In the middle: slowly enough for that to have one.
-CONF_LIMITS+=$'\ncatch_up_rate = 5M'
+CONF_LIMITS+=$'\ncatch_up_rate = 3M'
 pull_of() { status a ".peers[0].pull.$1 // 0 | floor"; }
 is_beyond() { # percent
 	local p
@@ -99,9 +99,9 @@ expect_eq "unknown before anything moves" "$(status a '.peers[0].pull | .rate_bp
 step "site b: $(status b '.peers[0].text')"
 expect_match "text of site a" "$(status a '.peers[0].text')" "catching up by pulling"
 expect_fail ctl b promote $VOLUME --yes
-wait_for 10 "nobody is there" is_unlimited
+wait_for 30 "nobody is there" is_unlimited
 lightly writes if="$WORK/light.data" of="$(mnt a)/light" oflag=direct,sync conv=notrunc
-wait_for 10 "nobody is there any more" is_unlimited
+wait_for 30 "nobody is there any more" is_unlimited
 lightly reads if="$(mnt a)/light" of=/dev/null iflag=direct
 is_beyond 1 && ! is_beyond 100 || fail "it was at $(pull_of percent) %"
 

@@ -39,7 +39,8 @@ expect_match "log" "$(site_log a)" "'kept' \(inode [0-9]*, offset 12288, 1 block
 pause_ms 1500
 expect_eq "the set" "$(in_sync_count a)" 1
 is_serving a || fail "site a does not serve any more"
-expect_match "status of the peer" "$(status a '.peers[0] | "\(.text) \(.state)"')" "damaged|catching|connect"
+told() { [[ $(status a '.peers[0] | "\(.text) \(.state)"') =~ damaged|catching|connect ]]; }
+wait_for 10 "the status of the peer says so" told
 [[ $(damaged) -ge 1 ]] || fail "nothing is counted as damaged"
 cmp "$WORK/good" "$(mnt a)/good"
 step "from the ring: refused, counted, logged"

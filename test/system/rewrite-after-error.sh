@@ -26,17 +26,20 @@ dies() { grep -c 'stops acknowledging' "$WORK/$1/log" || true; }
 # The ring has what dd wrote; the data segment gets it some milliseconds later, as the disk's next write if
 # we are fast enough.
 write_fails() {
-	local died i
+	local died i again ctl=$WORK/a/cache/ctl
 	died=$(dies a)
-	pause_ms 300 # for the empty batch that tells the commit index
-	dd if=/dev/urandom of="$(mnt a)/file" bs=4k count=2 oflag=direct status=none
-	disk_order a "fail write 1 0"
-	# Not fast enough: it was written already, and nothing more is.
-	for ((i = 0; i < 30; i++)); do
-		[[ $(dies a) = "$died" ]] || break
-		pause_ms 100
+	for ((again = 0; again < 10; again++)); do
+		pause_ms 300 # for the empty batch that tells the commit index
+		dd if=/dev/urandom of="$(mnt a)/file" bs=4k count=1 oflag=direct status=none
+		echo "fail write 1 0" >"$ctl" || fail "the disk refuses" # by this shell: no time for a process
+		# Not fast enough: it was written already, and nothing more is.
+		for ((i = 0; i < 5; i++)); do
+			[[ $(dies a) = "$died" ]] || break 2
+			pause_ms 100
+		done
+		echo "fail write 0" >"$ctl" || fail "the disk refuses"
 	done
-	disk_order a "fail write 0"
+	echo "fail write 0" >"$ctl" || fail "the disk refuses"
 	[[ $(dies a) != "$died" ]] || return 1
 	site_wait_active a
 	site_wait_in_sync a

@@ -20,7 +20,7 @@ again() {
 	mix_verify a
 }
 mkdir "$(mnt a)/tree" "$(mnt a)/blocks"
-timed_stop a 5 "idle"
+timed_stop a $((5 * ${SLOWER:-1})) "idle"
 again
 mix_start a
 pause_ms 800
@@ -39,14 +39,14 @@ mix_start a
 pause_ms 500
 kill -STOP "${PID[b]}"
 pause_ms 300
-timed_stop a 14 "with a silent peer and waiting writes"
+timed_stop a $((14 * ${SLOWER:-1})) "with a silent peer and waiting writes"
 mix_wait 3
 kill -CONT "${PID[b]}"
 again
 
 mix_start a
 pause_ms 300
-timed_stop b 5 "the standby, under load"
+timed_stop b $((5 * ${SLOWER:-1})) "the standby, under load"
 pause_ms 500
 is_serving a || fail "site a is $(role a) after the standby was stopped"
 site_start b

@@ -17,7 +17,7 @@ mix_start a
 for ((round = 1; round <= (ROUNDS > 20 ? ROUNDS / 2 : (ROUNDS + 3) / 4); round++)); do
 	pause_ms "$(random_ms 200 1200)"
 	site_kill9 b
-	pause_ms 300
+	pause_ms $((1000 * ${SLOWER:-1})) # for what was acknowledged already
 	from=$(now_ns)
 	pause_ms "$(random_ms 100 3000)"
 	to=$(now_ns)

@@ -14,7 +14,7 @@ mix_start a
 for ms in 800 4500 200 6000; do
 	pause_ms 700
 	kill -STOP "${PID[b]}"
-	pause_ms 300
+	pause_ms $((1000 * ${SLOWER:-1})) # for what was acknowledged already
 	from=$(now_ns)
 	pause_ms $ms
 	to=$(now_ns)

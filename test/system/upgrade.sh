@@ -139,7 +139,7 @@ step "a program that cannot run stops nothing, one that refuses stops the first 
 
 # One that does not answer: nothing else begins meanwhile, and its time is over at last.
 install_script a "[ \"\$1\" != version ] || exec '$BIN/tandemfs' version; exec sleep 1000"
-tandemctl a upgrade v1 --timeout 8 >"$WORK/slow.out" 2>&1 &
+tandemctl a upgrade v1 --timeout 20 >"$WORK/slow.out" 2>&1 &
 slow=$!
 state_of_first() { rest a GET /v1/upgrade | head -n 1 | jq -r '.volumes[0].state'; }
 wait_for 10 "the new program is started" eval '[[ $(state_of_first) = starting ]]'
@@ -150,7 +150,7 @@ expect_match "another upgrade meanwhile" "$OUT" "an upgrade is under way"
 STATUS=0
 wait $slow || STATUS=$?
 expect_eq "the status of one that does not answer" "$STATUS" 1
-expect_match "what does not answer" "$(cat "$WORK/slow.out")" "v1: the new program does not answer after 8 s: see its log"
+expect_match "what does not answer" "$(cat "$WORK/slow.out")" "v1: the new program does not answer after 20 s: see its log"
 install_build a u
 kill -9 "$(pid_of a v1)"
 wait_for 30 "all are in sync" in_sync a
@@ -174,6 +174,13 @@ for v in v1 v2; do # it may have been refused
 done
 wait_for 60 "all are in sync" in_sync a
 step "an operation under way keeps its volume from it"
+
+# A daemon that hangs does not make its node one that is silent: a Failover waits 2 s for a node's word.
+kill -STOP "$(pid_of b v3)"
+wait_for 10 "the agent answers soon enough" eval '[[ $(REST_S=1.9 rest b GET /v1/status | tail -n 1) = 200 ]]'
+kill -CONT "$(pid_of b v3)"
+wait_for 60 "all are in sync" in_sync a
+step "an agent with a daemon that hangs answers"
 
 # The agent dies in the middle: what was stopped is started, and the rest is said anew.
 install_build a w

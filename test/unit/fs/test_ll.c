@@ -365,22 +365,23 @@ Test(ll, a_damaged_block_is_an_io_error_and_its_neighbours_are_read)
 		memset(buf, 'p' + (int)i, 4096);
 		cr_assert(eq(long, (long)pwrite(fd, buf, 4096, i * 4096), 4096));
 	}
-	usleep(100000); /* the data writer's pause */
-	d = opendir(host_data());
-	while ((de = readdir(d)))
-		if (de->d_name[0] != '.')
-			snprintf(segment, sizeof(segment), "%.200s/%.64s/000000", host_data(),
-				de->d_name);
-	closedir(d);
-	file = open(segment, O_RDWR);
-	for (unsigned b = 0; b < 64 && !found; b++) {
-		cr_assert(eq(long, (long)pread(file, hay, 4096, b * 4096), 4096));
-		if (hay[0] != 'q')
-			continue;
-		found = 1;
-		cr_assert(eq(long, (long)pwrite(file, "?", 1, b * 4096 + 100), 1));
+	for (unsigned tries = 0; tries < 200 && !found; tries++) {
+		usleep(50000); /* the data writer's pause */
+		d = opendir(host_data());
+		while ((de = readdir(d)))
+			if (de->d_name[0] != '.')
+				snprintf(segment, sizeof(segment), "%.200s/%.64s/000000",
+					host_data(), de->d_name);
+		closedir(d);
+		file = open(segment, O_RDWR);
+		for (unsigned b = 0; b < 64 && !found; b++) {
+			if (pread(file, hay, 4096, b * 4096) != 4096 || hay[0] != 'q')
+				continue;
+			found = 1;
+			cr_assert(eq(long, (long)pwrite(file, "?", 1, b * 4096 + 100), 1));
+		}
+		close(file);
 	}
-	close(file);
 	cr_assert(found);
 	cr_assert(eq(long, (long)pread(fd, buf, 4096, 4096), -1));
 	cr_assert(eq(int, errno, EIO));
