@@ -15,7 +15,7 @@
 #include "log.h"
 #include "resync.h"
 
-#define RETURN_NS (5 * NS_PER_S) /* for a peer that starts again in place */
+#define RETURN_NS (10 * NS_PER_S) /* for a peer that starts again in place */
 
 /* --- an operator's word --- */
 
