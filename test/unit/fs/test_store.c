@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/allocator_interface.h>
+size_t __sanitizer_get_current_allocated_bytes(void); /* not every compiler comes with its header */
 #endif
 
 #include "store.h"
