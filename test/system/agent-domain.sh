@@ -25,6 +25,10 @@ all_at() { # site
 in_sync() { # site
 	[[ $(tandemctl "$1" status -o json | jq '[.[] | select(.in_sync | length == 2) | select(.peers[0].state | IN("in-sync", "followed"))] | length') = "$VOLUMES" ]]
 }
+stand_by() { # site: all are standbys of the other site's, and see it
+	[[ $(tandemctl "$1" status -o json | jq "[.[] | select(.role == \"standby\" and .active_domain == \"$(domain "$(other "$1")")\")
+		| select(.peers[0].connected)] | length") = "$VOLUMES" ]]
+}
 written() { # site, text: into a file of each volume
 	local i
 	for ((i = 1; i <= VOLUMES; i++)); do
@@ -218,6 +222,8 @@ for at in take-over take-over:after; do
 	dead=$o alive=$active
 	tandemctl "$dead" activate clusterdomain "$(domain "$alive")" >/dev/null || fail "activate"
 	wait_for 60 "all are in sync" in_sync "$dead"
+	wait_for 30 "what was mounted at the other site is not any more" all_at "$dead"
+	wait_for 30 "all know there who is active" stand_by "$alive"
 	written "$dead" "$at"
 	daemons=$(rest "$dead" GET /v1/volumes | head -n 1 | jq '.volumes[].supervision.pid')
 	agent_kill "$dead" KILL
