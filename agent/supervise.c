@@ -19,9 +19,7 @@
 #include "supervise_impl.h"
 
 #define STATUS_TIMEOUT_MS 5000u
-/* Who is asked for the status asks the daemons first, for so long: less than a Failover gives a node (NODES_MS_HURRY in
- * kube/kube_nodes.h), for which one daemon that hangs would otherwise be a node that is silent. */
-#define REFRESH_NS NS_PER_S
+#define REFRESH_NS (2 * NS_PER_S)
 
 static void round_now(struct supervisor *s, uint64_t now_ns);
 
