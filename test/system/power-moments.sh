@@ -75,6 +75,16 @@ overwrite() {
 	wait $!
 }
 
+# At a moment when something is pending on one of these disks, if there is one within some milliseconds.
+pending_soon() { # site...
+	local i s
+	for ((i = 0; i < 10; i++)); do
+		for s in "$@"; do
+			! grep -q ' pending [1-9]' "$WORK/$s/cache/ctl" || return 0
+		done
+	done
+}
+
 # The same, until everything is there: the mark is written, or soon will be.
 begin_switch() {
 	local dir early=$((RANDOM % 2))
@@ -179,6 +189,7 @@ one_moment() { # seed
 	pause_ms "$after"
 	# shellcheck disable=SC2046 # one or two sites
 	set -- "$1" $(victims "$who")
+	pending_soon "${@:2}"
 	power_cut "$mode" "$1" "${@:2}"
 	for s in "${@:2}"; do
 		power_on "$s"
