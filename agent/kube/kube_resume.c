@@ -193,8 +193,9 @@ static int check(struct kube_control *c, const struct json *schedule, struct err
 	json_append(objs, own);
 	if (!ret)
 		twice_sources(objs, c->config->kube_namespace, all, sources);
-	for (bool ok = json_first(sources, &m); ok && !ret && lease_hold(c); ok = json_next(&m))
-		ret = check_namespace(c, m.key, m.value, &running, e);
+	for (bool ok = json_first(sources, &m); ok && !ret; ok = json_next(&m))
+		ret = lease_hold(c) ? check_namespace(c, m.key, m.value, &running, e)
+				    : err_set(e, -ECANCELED, "the lease is another's");
 	if (!ret && !running)
 		ret = err_set(e, -EBUSY, "nothing of it runs here");
 	json_free(sources);

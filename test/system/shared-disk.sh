@@ -35,6 +35,7 @@ fill() { # volume, name: until there is no room, as the last line of its output 
 	done >"$WORK/fill-$1.out" 2>&1
 }
 full() { # volume: it has heard ENOSPC, and of nothing else
+	expect_match "what the writers of $1 heard" "$(cat "$WORK/fill-$1.out")" 'No space left on device'
 	expect_eq "what the writers of $1 heard" "$(grep -v 'No space left on device' "$WORK/fill-$1.out" || true)" ''
 }
 
