@@ -323,6 +323,7 @@ struct volume {
 	pthread_mutex_t park_mutex;
 	int scratch_fd;
 	uint64_t scratch_end, scratch_coming; /* bytes; the second: taken and not written yet */
+	uint64_t scratch_data; /* bytes of room for data that they will take when they come back */
 	struct parked *parked, **parked_tail;
 	unsigned nparked, scratch_users;
 	struct job unpark_job;

@@ -191,8 +191,10 @@ uint64_t jobs_warm_since_ns(const struct volume *v)
 
 /*
  * The scratch file takes room of the disk that the metadata flush into and other volumes write to: what is parked
- * leaves them the reserve, and what has come back gives its room back, but for the beginning of the file. (Where
- * there are always some parked the file's end only grows.)
+ * leaves them the reserve, and what has come back gives its room back, but for the beginning of the file where
+ * there is plenty. (Where there are always some parked the file's end only grows.) It leaves as much again for the
+ * data that it becomes: who hears of a full disk hears of it at once, and not after the wait. (What waits in memory
+ * comes first, and mostly fits into what is allocated ahead.)
  */
 #define SCRATCH_KEEP (64ull << 20) /* bytes */
 
@@ -203,10 +205,18 @@ static uint64_t scratch_bytes(uint64_t len)
 
 static void scratch_give_back(struct volume *v, uint64_t at, uint64_t len)
 {
-	if (at + len > SCRATCH_KEEP &&
+	bool scarce = atomic_load(&v->disk_free) < space_meta_reserve(v) + 2 * SCRATCH_KEEP;
+
+	if ((scarce || at + len > SCRATCH_KEEP) &&
 		fallocate(v->scratch_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
 			(off_t)scratch_bytes(len)))
 		log_debug("the scratch file keeps its room: %s", strerror(errno));
+}
+
+/* Of segments: an unaligned one takes a block more. */
+static uint64_t scratch_data(uint64_t len)
+{
+	return scratch_bytes(len) + BLOCK_SIZE;
 }
 
 /* A place for so many bytes; what others have got and not written yet counts as taken. */
@@ -215,7 +225,8 @@ static int scratch_take(struct volume *v, uint64_t len, uint64_t *ret_at)
 	int r = 0;
 
 	pthread_mutex_lock(&v->park_mutex);
-	if (space_free_bytes(v) < space_meta_reserve(v) + v->scratch_coming + len) {
+	if (space_free_bytes(v) < space_meta_reserve(v) + v->scratch_coming + len +
+					  v->scratch_data + scratch_data(len)) {
 		r = -ENOSPC;
 	} else {
 		if (!v->nparked && !v->scratch_users)
@@ -223,6 +234,7 @@ static int scratch_take(struct volume *v, uint64_t len, uint64_t *ret_at)
 		*ret_at = v->scratch_end;
 		v->scratch_end += scratch_bytes(len);
 		v->scratch_coming += len;
+		v->scratch_data += scratch_data(len);
 		v->scratch_users++;
 	}
 	pthread_mutex_unlock(&v->park_mutex);
@@ -271,6 +283,7 @@ int volume_park(struct volume *v, struct op *op, const void *bytes)
 	v->scratch_coming -= op->len;
 	if (r) {
 		v->scratch_users--;
+		v->scratch_data -= scratch_data(op->len);
 	} else {
 		*v->parked_tail = p;
 		v->parked_tail = &p->next;
@@ -339,6 +352,7 @@ static void unpark_run(struct job *j)
 			v->parked_tail = &v->parked;
 		v->nparked--;
 		v->scratch_users--;
+		v->scratch_data -= scratch_data(p->len);
 		pthread_mutex_unlock(&v->park_mutex);
 		free(p);
 	}
