@@ -154,6 +154,11 @@ static void act(struct volume *v, const struct core_action *a)
 	case ACT_STOP_STAGING:
 		v->stop_staging = true;
 		break;
+	case ACT_GO_ON_STAGING:
+		v->stop_staging = v->stopping;
+		v->drained_told = false;
+		loop_wake(v->loop);
+		break;
 	case ACT_FENCE:
 		volume_fence(v, a->text);
 		break;

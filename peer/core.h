@@ -135,6 +135,7 @@ enum core_action_type {
 	ACT_COMMIT, /* seq: the new commit index. Active: answer; standby: apply up to it */
 	ACT_SERVE, /* epoch: apply everything to the end, mount, stage under this epoch */
 	ACT_STOP_STAGING, /* stage no more; report EV_DRAINED */
+	ACT_GO_ON_STAGING, /* the demotion was taken back; EV_DRAINED may have been reported */
 	ACT_FENCE, /* text: fail everything on the mount, unmount, start again */
 	ACT_CLOSE, /* peer, text: close this connection, dial again after the back-off */
 	ACT_ANSWER, /* id, code, text: answer to an operator */

@@ -237,7 +237,7 @@ static void beat(struct core *c, unsigned peer)
 /* Beats, closes what is silent, and says when to look again. */
 void core_heartbeats(struct core *c)
 {
-	uint64_t next = UINT64_MAX;
+	uint64_t next = core_demote_wake_ns(c);
 
 	for_each_peer (c, i) {
 		struct core_peer *p = &c->peers[i];

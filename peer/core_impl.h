@@ -151,6 +151,7 @@ struct core {
 	struct core_origin promote; /* is answered when this replica serves */
 	char promote_done[CORE_TEXT_MAX];
 	bool drained;
+	uint64_t drain_moved_ns, drain_commit; /* DRAINING: when it was nearer to its end last */
 	struct core_origin demote;
 	struct core_forward forwards[FORWARDS_MAX];
 	struct core_resync resync;
@@ -299,6 +300,8 @@ unsigned core_reached_bits(const struct core *c, unsigned bits);
 void core_plan_leave(struct core *c, const char *domain);
 /* Proposes that nobody be active, as soon as everything is drained and everybody reached. */
 void core_demote_go_on(struct core *c);
+/* When it would be taken back if nothing moved until then; UINT64_MAX: never. */
+uint64_t core_demote_wake_ns(const struct core *c);
 
 /* --- core_preview.c --- */
 /* Answers with what `activate` would do, at the serving active; the domain is inactive. */

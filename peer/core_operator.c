@@ -9,13 +9,18 @@
  *
  * Failure modes: the connection breaks before a forwarded word was answered: the answer says so, the
  * word may or may not have been carried out. A second change while one is being agreed on: -EBUSY.
- * A demotion whose peer goes silent stays DRAINING; --force ends it.
+ * A demotion whose peer goes silent, or whose last writes nobody acknowledges, is taken back when nothing has moved for
+ * some seconds: nothing was proposed yet, or the proposal broke off, so that this replica is active by its record
+ * as before. (Where a peer had agreed already and is back later, its record is the newer one and the demotion holds.)
+ * --force ends it at once.
  */
 #include "core_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#define DRAIN_PATIENCE 8u /* times as long as until a silent peer is given up */
 
 static const char busy[] = "another change of this volume is being agreed on: look at 'tandemctl "
 			   "status', then type it again";
@@ -455,8 +460,32 @@ static void demote(struct core *c, const struct core_operator *op, struct core_o
 	}
 	c->role = CORE_DRAINING;
 	c->drained = false;
+	c->drain_moved_ns = c->now;
+	c->drain_commit = c->commit;
 	c->demote = *o;
 	core_act(c, ACT_STOP_STAGING);
+}
+
+static uint64_t drain_patience_ns(const struct core *c)
+{
+	return DRAIN_PATIENCE * c->cfg.peer_timeout_ns;
+}
+
+static void take_back(struct core *c)
+{
+	int lost = missing(c);
+
+	c->role = CORE_ACTIVE;
+	c->drained = false;
+	core_act(c, ACT_GO_ON_STAGING);
+	core_answer(c, &c->demote, -EHOSTUNREACH,
+		core_text(c,
+			"the demotion is taken back, and this replica serves on: %s within %llu s. "
+			"Wait for the other side, deactivate it, or use 'demote --force'",
+			lost < 0 ? "not everything that was written was acknowledged"
+				 : core_text(c, "%s was lost and has not come back",
+					   core_domain(c, (unsigned)lost)),
+			(unsigned long long)(drain_patience_ns(c) / 1000000000)));
 }
 
 void core_on_drained(struct core *c)
@@ -466,16 +495,31 @@ void core_on_drained(struct core *c)
 
 void core_demote_go_on(struct core *c)
 {
-	if (c->role != CORE_DRAINING || !c->drained || c->plan.kind != PLAN_NONE)
+	if (c->role != CORE_DRAINING || c->plan.kind != PLAN_NONE)
 		return;
-	if (c->commit < c->end.seq || missing(c) >= 0)
+	if (c->commit != c->drain_commit) {
+		c->drain_commit = c->commit;
+		c->drain_moved_ns = c->now;
+	}
+	if (!c->drained || c->commit < c->end.seq || missing(c) >= 0) {
+		if (c->now - c->drain_moved_ns >= drain_patience_ns(c))
+			take_back(c);
 		return;
+	}
 	if (c->record_changed) {
 		c->again = true;
 		return;
 	}
 	plan_demote(c);
+	c->drain_moved_ns = c->now;
 	c->again = true; /* settle, if there is nobody to ask */
+}
+
+uint64_t core_demote_wake_ns(const struct core *c)
+{
+	return c->role == CORE_DRAINING && c->plan.kind == PLAN_NONE
+		       ? c->drain_moved_ns + drain_patience_ns(c)
+		       : UINT64_MAX;
 }
 
 /* --- all --- */

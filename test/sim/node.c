@@ -368,6 +368,9 @@ static void act(struct world *w, struct node *n, const struct core_action *a)
 	case ACT_STOP_STAGING:
 		n->stop_staging = true;
 		break;
+	case ACT_GO_ON_STAGING:
+		n->stop_staging = n->drained = false;
+		break;
 	case ACT_FENCE:
 		fence(w, n, a->text);
 		break;

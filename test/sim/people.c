@@ -152,6 +152,13 @@ void people_operator(struct world *w)
 		w->word_blind = !holds_newest(w, n);
 	}
 	type(w, n, verb, flags, domain);
+	if (n->up && verb == OPERATOR_DEMOTE && core_role(n->core) == CORE_DRAINING &&
+		sim_chance(w, 2)) { /* at the worst moment, for longer than it waits or not */
+		unsigned other = (n->index + 1) % w->n;
+
+		wire_set_cut(w, n->index, other, true);
+		wire_set_cut(w, other, n->index, true);
+	}
 }
 
 /* Nobody serves: whoever may, shall, whatever is lost by that. */
@@ -175,7 +182,7 @@ static void people_mend(struct world *w)
 	for (unsigned k = 0; k < w->n; k++) {
 		struct node *n = &w->node[(k + w->worlds) % w->n];
 
-		if (n->up && core_role(n->core) == CORE_DRAINING) {
+		if (n->up && core_role(n->core) == CORE_DRAINING && sim_chance(w, 2)) {
 			type(w, n, OPERATOR_DEMOTE, OPERATOR_FORCE, 0);
 			return;
 		}

@@ -322,6 +322,9 @@ static void act(struct rig *r, unsigned node, const struct core_action *a)
 	case ACT_STOP_STAGING:
 		say(r, "%c: stop staging\n", name(node));
 		break;
+	case ACT_GO_ON_STAGING:
+		say(r, "%c: go on staging\n", name(node));
+		break;
 	case ACT_FENCE:
 		say(r, "%c: fence\n", name(node));
 		snprintf(n->fence, sizeof(n->fence), "%s", a->text);

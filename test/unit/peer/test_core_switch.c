@@ -359,6 +359,50 @@ Test(core_switch, demote_drains_agrees_and_leaves_both_sides_level_for_either)
 	rig_free(r);
 }
 
+Test(core_switch, a_demotion_whose_peer_is_lost_is_taken_back_and_can_be_repeated)
+{
+	struct rig *r = rig_pair();
+	uint64_t version = r->node[A].record.version.number;
+
+	rig_write(r, A, 2);
+	rig_type(r, A, OPERATOR_DEMOTE, 0, NULL);
+	rig_cut(r, A, B);
+	rig_drained(r, A);
+	rig_pass(r, 39500);
+	rig_said(r);
+	cr_assert_eq(core_role(r->node[A].core), CORE_DRAINING);
+	cr_assert_eq(r->node[A].code, 12345);
+	rig_pass(r, 1000);
+	said(r, "a: go on staging\n"
+		"a: answer -113\n");
+	says(r, A, "site-b was lost");
+	says(r, A, "serves on");
+	cr_assert_eq(core_role(r->node[A].core), CORE_ACTIVE);
+	cr_assert_eq(r->node[A].record.version.number, version);
+	cr_assert(r->node[A].serving);
+	rig_write(r, A, 3);
+	rig_connect(r, A, B);
+	cr_assert_eq(r->node[A].commit, 5u);
+	cr_assert_eq(rig_type(r, A, OPERATOR_DEMOTE, 0, NULL), 12345);
+	rig_drained(r, A);
+	cr_assert_eq(r->node[A].code, CORE_ANSWER_OK);
+	cr_assert(record_find(&r->node[B].record, &r->node[B].record.active) < 0);
+	rig_free(r);
+}
+
+Test(core_switch, a_demotion_outlasts_a_short_break_of_the_link)
+{
+	struct rig *r = rig_pair();
+
+	rig_type(r, A, OPERATOR_DEMOTE, 0, NULL);
+	rig_cut(r, A, B);
+	rig_pass(r, 10000);
+	rig_connect(r, A, B);
+	rig_drained(r, A);
+	cr_assert_eq(r->node[A].code, CORE_ANSWER_OK);
+	rig_free(r);
+}
+
 Test(core_switch, demote_is_refused_while_the_peer_is_silent_and_force_changes_no_record)
 {
 	struct rig *r = rig_pair();
