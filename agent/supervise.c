@@ -19,7 +19,6 @@
 #include "supervise_impl.h"
 
 #define STATUS_TIMEOUT_MS 5000u
-#define REFRESH_NS (2 * NS_PER_S)
 
 static void round_now(struct supervisor *s, uint64_t now_ns);
 
@@ -412,7 +411,7 @@ void supervisor_refresh(
 	snprintf(r->volume, sizeof(r->volume), "%s", volume ? volume : "");
 	r->next = s->refreshes;
 	s->refreshes = r;
-	loop_timer_set(s->loop, &r->timer, r->begun_ns + REFRESH_NS);
+	loop_timer_set(s->loop, &r->timer, r->begun_ns + SUPERVISOR_REFRESH_MS * NS_PER_MS);
 	look_at_refreshes(s);
 }
 

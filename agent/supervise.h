@@ -38,8 +38,10 @@ int supervisor_replace(struct supervisor *s, const char *volume, struct err *e);
 void supervisor_replaced(struct supervisor *s, const char *volume);
 bool supervisor_is_replacing(const struct supervisor *s, const char *volume);
 
+#define SUPERVISOR_REFRESH_MS 2000u /* a daemon that has not answered by then hangs */
+
 /* Asks the daemons (all, or of one volume) for their status, and calls back once, not from within: when
- * all have answered or after two seconds. */
+ * all have answered or after SUPERVISOR_REFRESH_MS. */
 void supervisor_refresh(
 	struct supervisor *s, const char *volume, void (*done)(void *ctx), void *ctx);
 

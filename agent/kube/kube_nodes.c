@@ -12,6 +12,10 @@
 #include <string.h>
 
 #include "peer_call.h"
+#include "supervise.h"
+
+_Static_assert(NODES_MS_HURRY >= SUPERVISOR_REFRESH_MS + 1000,
+	"one daemon that hangs would make its node a silent one");
 
 #define SELECTOR "app.kubernetes.io/component=engine"
 #define DEFAULT_PORT "7401"

@@ -18,8 +18,11 @@ struct kube_node {
 };
 
 #define NODES_MS_CALM 10000u
-#define NODES_MS_HURRY                                                                             \
-	2000u /* where people wait for an application: who is silent is gone on without */
+/*
+ * Where people wait for an application: who is silent is gone on without. An agent with one daemon that hangs is not
+ * silent: it answers for the others after SUPERVISOR_REFRESH_MS.
+ */
+#define NODES_MS_HURRY 3000u
 
 /*
  * Lists the pods and asks all agents at once, each for at most timeout_ms. c->nodes is in the order of names then; a node

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: switch
 # budget: 120
-# demote --force while the peer is silent: waiting operations end with EIO, nothing hangs for ever.
+# demote --force while the peer is silent: waiting operations end with EIO, nothing hangs for ever. Without --force a
+# demotion whose peer is lost is taken back: the volume goes on where it was, without an error.
 . "$(dirname "$0")/../lib.sh"
 
 sites_up
@@ -37,4 +38,23 @@ for silent in stopped killed; do
 	site_wait_in_sync a
 	mix_verify a
 done
+
+mix_start a
+pause_ms 700
+kill -STOP "${PID[b]}"
+begin=$(now_ns)
+expect_fail ctl a demote $VOLUME
+expect_match "a demotion whose peer is lost" "$OUT" "taken back"
+expect_eq "the role of site a" "$(role a)" active
+step "taken back after $((($(now_ns) - begin) / 1000000)) ms"
+kill -CONT "${PID[b]}"
+site_wait_in_sync a
+pause_ms 500
+mix_stop
+mix_verify a
+order a demote $VOLUME
+wait_for 10 "the mount goes away" eval '! is_mounted a'
+order b promote $VOLUME
+site_wait_active b
+mix_verify b
 sites_stop_and_compare
