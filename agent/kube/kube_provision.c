@@ -25,6 +25,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "volume_object.h"
 
 #define LOOK_NS (60 * NS_PER_S) /* of turns in one look */
 #define TURN_NS (200 * NS_PER_MS) /* between two turns */
@@ -250,9 +251,22 @@ struct turn {
 	unsigned n;
 };
 
+/* After one that failed; a person's word that it is for this site alone need not wait. */
+static bool is_early(const struct json *about, const struct provision_step *s)
+{
+	struct note *n = provision_note(about);
+
+	if (n->local != s->local) {
+		n->local = s->local;
+		n->failures = 0;
+		n->next_ns = 0;
+	}
+	return n->next_ns > clock_mono_ns();
+}
+
 static void add_call(struct turn *t, const struct json *about, const struct provision_step *s)
 {
-	if (provision_note(about)->next_ns > clock_mono_ns())
+	if (is_early(about, s))
 		return;
 	t->l->busy = true;
 	if (t->n < PROVISION_CALLS_MAX)
@@ -260,7 +274,8 @@ static void add_call(struct turn *t, const struct json *about, const struct prov
 			(struct provision_call){.c = t->l->c, .step = *s, .about = about};
 }
 
-static void forget_volume(struct provision_look *l, struct json **pv);
+static void forget_volume(
+	struct provision_look *l, struct json **pv, const struct provision_step *s);
 
 /* What follows at once. */
 static void end_removal(struct turn *t, const struct provision_call *k)
@@ -277,11 +292,29 @@ static void end_removal(struct turn *t, const struct provision_call *k)
 		provision_tell(t->l, k->about, false, "NodeGone", text);
 	}
 	if (k->step.what == PROVISION_ABANDON && !is_claim)
-		forget_volume(t->l, &obj);
+		forget_volume(t->l, &obj, &k->step);
 	else if (is_claim)
 		patch(t->l, &kind_claim, &obj, NULL,
 			provision_finalizers(obj, NULL, FINALIZER_CLAIM));
 	json_free(obj);
+}
+
+/* What failed there, and the way out where it is the other site that says nothing. */
+static void tell_failed(
+	struct turn *t, const struct provision_call *k, const char *reason, bool removes)
+{
+	bool is_volume = json_path(k->about, "spec", "claimRef");
+	char text[900];
+
+	snprintf(text, sizeof(text), "%s", k->e.msg);
+	if (removes && !k->step.local && volume_peer_is_silent(k->e.code) &&
+		(k->answered || k->step.what == PROVISION_ABANDON))
+		snprintf(text, sizeof(text),
+			"%s. Where the other site is gone for ever: kubectl annotate %s%.63s "
+			"%.253s " KEY_DELETE_LOCAL "=true, and what is here is removed without it",
+			k->e.msg, is_volume ? "pv" : "pvc -n ",
+			is_volume ? "" : meta_of(k->about, "namespace"), meta_of(k->about, "name"));
+	provision_tell(t->l, k->about, true, reason, text);
 }
 
 static void end_call(struct turn *t, struct provision_call *k)
@@ -301,19 +334,20 @@ static void end_call(struct turn *t, struct provision_call *k)
 	if (!code) {
 		n->failures = 0;
 		n->next_ns = 0;
-		n->erased = k->step.what == PROVISION_ERASE || abandons;
+		n->erased = (k->step.what == PROVISION_ERASE && !k->step.local) || abandons;
 		if (k->step.what == PROVISION_UNDO || abandons)
 			end_removal(t, k);
 		return;
 	}
-	if (code == -EBUSY || (code == -ETIMEDOUT && !abandons) || code == -ECANCELED ||
+	if (code == -EBUSY || (code == -ETIMEDOUT && !abandons && !k->answered) ||
+		code == -ECANCELED ||
 		(code == -EEXIST && !n->failures)) { /* it is at it; or it was quicker than we */
 		n->failures += code == -EEXIST;
 		return;
 	}
 	n->failures++;
 	n->next_ns = clock_mono_ns() + provision_backoff_s(n->failures) * NS_PER_S;
-	provision_tell(t->l, k->about, true, reason, k->e.msg);
+	tell_failed(t, k, reason, removes || abandons);
 }
 
 /* --- claims --- */
@@ -409,19 +443,26 @@ static void look_at_claim(struct turn *t, const struct json *listed)
 
 /* --- PersistentVolumes --- */
 
-static void forget_volume(struct provision_look *l, struct json **pv)
+/* For this site alone, what is at other clusters stays as it is: their replica is theirs. */
+static void forget_volume(
+	struct provision_look *l, struct json **pv, const struct provision_step *s)
 {
 	struct note *n = provision_note(*pv);
 	const char *name = meta_of(*pv, "name");
 	struct err e = {0};
+	char text[700];
 	int ret;
 
-	if (n->next_ns > clock_mono_ns())
+	if (is_early(*pv, s))
 		return;
-	if (standby_remove(l, *pv, &e)) {
+	if (!s->local && standby_remove(l, *pv, &e)) {
 		n = provision_note(*pv);
 		n->next_ns = clock_mono_ns() + provision_backoff_s(++n->failures) * NS_PER_S;
-		provision_tell(l, *pv, true, "VolumeFailedDelete", e.msg);
+		snprintf(text, sizeof(text),
+			"%s. Or let it go from this site alone: kubectl annotate pv "
+			"%.253s " KEY_DELETE_LOCAL "=true",
+			e.msg, name);
+		provision_tell(l, *pv, true, "VolumeFailedDelete", text);
 		return;
 	}
 	if (!meta_of(*pv, "deletionTimestamp")) {
@@ -429,7 +470,8 @@ static void forget_volume(struct provision_look *l, struct json **pv)
 		if (failed(*pv, ret == -ENOENT ? 0 : ret, &e))
 			return;
 	}
-	log_info("PersistentVolume '%s': its data is removed on all sites, and it goes", name);
+	log_info("PersistentVolume '%s': its data is removed %s, and it goes", name,
+		s->local ? "at this site" : "on all sites");
 	if (kube_get(l->c->kube, &kind_volume, NULL, name, pv, &e) == 0)
 		patch(l, &kind_volume, pv, NULL, provision_finalizers(*pv, NULL, FINALIZER_VOLUME));
 }
@@ -465,7 +507,7 @@ static void act_on_volume(struct turn *t, const struct json *listed, const struc
 		add_call(t, listed, s);
 		break;
 	case PROVISION_FORGET:
-		forget_volume(l, &pv);
+		forget_volume(l, &pv, s);
 		break;
 	case PROVISION_ACTIVE:
 	case PROVISION_STANDBY:

@@ -12,6 +12,7 @@ struct note {
 	uint64_t told; /* hash of the last event */
 	bool mount_ends; /* it was told */
 	bool erased; /* on all sites, by this process */
+	bool local; /* the last try was for this site alone */
 	unsigned failures; /* of calls to nodes, in a row */
 	uint64_t next_ns; /* monotonic: no call before */
 	uint64_t waits_since_ns; /* made, and not mounted yet; 0: it does not wait */
@@ -51,6 +52,7 @@ struct provision_call {
 	struct provision_step step; /* CREATE, UNDO, ERASE, GROW, ABANDON */
 	const struct json *about; /* the claim or PersistentVolume; borrowed */
 	struct err e; /* of the call, or of what the agent says; code 0: done */
+	bool answered; /* the agent said it */
 };
 void provision_calls(struct provision_call *calls, unsigned n);
 /* 0: the agents of the other sites say that none has a replica; -EEXIST: one has; else it is not known. */

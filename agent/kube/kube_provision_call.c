@@ -25,6 +25,8 @@ static struct json *body_of(const struct provision_step *s, char *path, size_t s
 	body = json_object();
 	snprintf(path, size, "/v1/volumes/%s/%s", s->volume,
 		s->what == PROVISION_GROW ? "resize" : "delete");
+	if (s->local)
+		json_set_bool(body, "local", true);
 	if (s->what == PROVISION_GROW)
 		json_set_int(body, "size", (int64_t)s->size);
 	return body;
@@ -116,6 +118,7 @@ static void *call_main(void *arg)
 	if (!node_call(k->c, k->step.node, path, body, CALL_MS, &status, &j, &k->e)) {
 		ret = (int)json_get_int(j, "code", status == 200 ? 0 : -EPROTO);
 		k->e.code = 0;
+		k->answered = true;
 		if (ret)
 			err_set(&k->e, ret, "%s",
 				json_get_string(j, "error",

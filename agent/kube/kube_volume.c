@@ -207,7 +207,7 @@ static const struct kube_node *choose_node(const struct kube_control *c, const s
 	return best;
 }
 
-/* 0, or -errno with the words of the node's agent. */
+/* 0, or -errno with the words of the node's agent; -EIO it says nothing, -ECANCELED. */
 static int ask(struct kube_control *c, const char *node, const char *path, const struct json *body,
 	struct err *e)
 {
@@ -215,7 +215,9 @@ static int ask(struct kube_control *c, const char *node, const char *path, const
 	unsigned status;
 	int ret = node_call(c, node, path, body, MAKE_MS, &status, &answer, e);
 
-	if (!ret && status != 200)
+	if (ret && ret != -ECANCELED)
+		ret = e->code = -EIO;
+	else if (!ret && status != 200)
 		ret = err_set(e, (int)json_get_int(answer, "code", -EPROTO), "%.240s",
 			json_get_string(answer, "error",
 				json_get_string(answer, "text", "the node's agent refuses")));
@@ -251,20 +253,41 @@ static int make(struct kube_control *c, struct json *obj, struct err *e)
 	return 0;
 }
 
-static int remove_volume(struct kube_control *c, struct json *obj, const char *node, struct err *e)
+static int say_not_deleted(
+	struct kube_control *c, struct json *obj, const struct err *why, struct err *e)
+{
+	char text[700];
+
+	snprintf(text, sizeof(text),
+		volume_peer_is_silent(why->code)
+			? "%s. Where the other site is gone for ever: kubectl annotate "
+			  "volumes.tandemfs.dev %.63s " KEY_DELETE_LOCAL
+			  "=true, and the replica of this site is removed alone"
+			: "%s%.0s",
+		why->msg, meta_of(obj, "name"));
+	return say(c, obj, "Deleting", "NotDeleted", text, e);
+}
+
+static int remove_volume(
+	struct kube_control *c, struct json *obj, const char *node, bool local, struct err *e)
 {
 	struct json *body = json_object();
 	char path[VOLUME_NAME_MAX + 64];
 	struct err why = {0};
 	int ret;
 
+	if (local)
+		json_set_bool(body, "local", true);
 	snprintf(path, sizeof(path), "/v1/volumes/%.63s/delete", meta_of(obj, "name"));
 	ret = ask(c, node, path, body, &why);
 	json_free(body);
 	if (ret == -ECANCELED)
 		return err_set(e, ret, "%s", why.msg);
 	if (ret && ret != -ENOENT)
-		return say(c, obj, "Deleting", "NotDeleted", why.msg, e);
+		return say_not_deleted(c, obj, &why, e);
+	if (local)
+		log_info("Volume '%s': its replica is removed here, and nowhere else",
+			meta_of(obj, "name"));
 	return guard(c, obj, false, e);
 }
 
@@ -316,13 +339,15 @@ static const char *active_elsewhere(const struct kube_control *c, const struct j
 static int say_elsewhere(
 	struct kube_control *c, struct json *obj, const struct json *entry, struct err *e)
 {
-	char text[400];
+	char text[600];
 
 	snprintf(text, sizeof(text),
 		"it is active at '%.63s', and in use there: nothing is removed. Delete it there, "
 		"or "
 		"let this object go without the data: kubectl annotate volumes.tandemfs.dev "
-		"%.63s " KEY_FORCE "=true",
+		"%.63s " KEY_FORCE "=true. Where that site is gone for ever, " KEY_DELETE_LOCAL
+		"=true "
+		"in its place removes the replica of this one",
 		active_elsewhere(c, entry), meta_of(obj, "name"));
 	return say(c, obj, "Deleting", "ActiveElsewhere", text, e);
 }
@@ -341,6 +366,9 @@ static int look(struct kube_control *c, const char *name, struct json *obj, stru
 			json_get_string(json_get(obj, "spec"), "reclaimPolicy", ""), "Delete"),
 		.forced = !strcmp(
 			json_get_string(json_get(meta, "annotations"), KEY_FORCE, ""), "true"),
+		.local = !strcmp(
+			json_get_string(json_get(meta, "annotations"), KEY_DELETE_LOCAL, ""),
+			"true"),
 		.volume = node != NULL,
 		.elsewhere = active_elsewhere(c, entry)[0],
 		.all = all_answer(c),
@@ -368,7 +396,8 @@ static int look(struct kube_control *c, const char *name, struct json *obj, stru
 	case VOLUME_MAKE:
 		return make(c, obj, e);
 	case VOLUME_REMOVE:
-		return remove_volume(c, obj, node->name, e);
+	case VOLUME_REMOVE_LOCAL:
+		return remove_volume(c, obj, node->name, s.local, e);
 	case VOLUME_ELSEWHERE:
 		return say_elsewhere(c, obj, entry, e);
 	case VOLUME_LOST:

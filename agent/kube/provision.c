@@ -23,6 +23,8 @@
  *   policy is put aside (KEY_RECLAIM, as in a copy that a migration made); where it is active, with its claim, it is
  *   what was put aside. A claim that went while nobody looked is told by the epoch (KEY_EPOCH): every start as
  *   active has a new one.
+ * - The other site is gone for ever: a person says so (KEY_DELETE_LOCAL), and what is here is removed without it. What is,
+ *   or may be, active there is still only removed where the PersistentVolume itself is deleted.
  * - All objects are gone (a cluster that was made anew): nothing is removed, a volume without an object is a person's.
  */
 #include "provision.h"
@@ -207,6 +209,13 @@ static bool is_asked_for(const struct json *claim, const struct json *class)
 		       "false") != 0;
 }
 
+static bool is_local(const struct json *obj)
+{
+	const char *word = annotation_of(obj, KEY_DELETE_LOCAL);
+
+	return word && !strcmp(word, "true");
+}
+
 /* A claim that is deleted, and has our mark. */
 static void undo(const struct json *claim, const struct json *pv, const struct kube_node *nodes,
 	unsigned nnodes, enum provision_node own, struct provision_step *s)
@@ -219,12 +228,13 @@ static void undo(const struct json *claim, const struct json *pv, const struct k
 		return;
 	}
 	snprintf(s->node, sizeof(s->node), "%s", name);
+	s->local = is_local(claim);
 	if (n && n->status)
 		set(s, PROVISION_UNDO, NULL, false);
 	else if (own == PROVISION_NODE_UNASKED)
 		set(s, PROVISION_ASK_NODE, NULL, false);
 	else if (own == PROVISION_NODE_GONE)
-		set(s, PROVISION_ABANDON, NULL, false);
+		set(s, s->local ? PROVISION_UNMARK : PROVISION_ABANDON, NULL, false);
 	else
 		tell(s, "ProvisioningCleanupFailed",
 			"a volume was being made on node '%.150s', whose agent does not answer: it "
@@ -456,15 +466,18 @@ static void give_back(const struct json *pv, const struct json *names_it, const 
 
 	if (is_named(pv, names_it, removes, s))
 		return;
-	if (v->state == STANDBY && (removes || !goes))
+	s->local = removes && is_local(pv);
+	if (s->local && goes && v->state >= STARTING)
+		set(s, PROVISION_ERASE, NULL, false);
+	else if (v->state == STANDBY && (removes || !goes))
 		keep_for_good(pv, v, s);
 	else if (!removes)
 		keep(pv, v, s);
 	else if (v->state == ACTIVE && !goes && !was_active(pv, v))
 		keep_for_good(pv, v, s);
-	else if (v->state == ACTIVE)
+	else if (v->state == ACTIVE || (v->state == STARTING && s->local))
 		set(s, PROVISION_ERASE, NULL, false);
-	else if (v->state == ABSENT)
+	else if (v->state == ABSENT || (v->state == LOST && s->local))
 		set(s, PROVISION_FORGET, NULL, false);
 	else if (v->state == LOST)
 		set(s, PROVISION_ABANDON, NULL, false);

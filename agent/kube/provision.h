@@ -50,7 +50,7 @@ enum provision_do {
 	PROVISION_STANDBY, /* it is not: its policy is put aside, Retain */
 	PROVISION_KEEP, /* the same of one without a claim; the next claim of that name is bound to it */
 	PROVISION_REBIND, /* the claim that names it is bound to it */
-	PROVISION_ERASE, /* the data, on all sites */
+	PROVISION_ERASE, /* the data, on all sites or here alone */
 	PROVISION_FORGET, /* the copies at other clusters, the finalizer, the object */
 	PROVISION_LET_GO, /* the finalizer alone */
 };
@@ -71,6 +71,7 @@ struct provision_step {
 	uint64_t size;
 	uint64_t epoch; /* of ACTIVE; 0: not known */
 	struct provision_order order;
+	bool local; /* of UNDO, ERASE and FORGET: nothing is asked of the other site, nor removed there */
 	bool warning; /* the event's type */
 	const char *reason; /* of an event; NULL: none */
 	char message[512];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "volume_object.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,9 @@ enum volume_action volume_decide(const struct volume_seen *s)
 		if (s->forced || !s->removes || s->kind_goes)
 			return VOLUME_RELEASE;
 		if (s->volume)
-			return s->elsewhere ? VOLUME_ELSEWHERE : VOLUME_REMOVE;
+			return s->local	      ? VOLUME_REMOVE_LOCAL
+			       : s->elsewhere ? VOLUME_ELSEWHERE
+					      : VOLUME_REMOVE;
 		return s->all ? VOLUME_RELEASE : VOLUME_NONE;
 	}
 	if (!s->ours && !s->guarded)
@@ -30,6 +33,23 @@ enum volume_action volume_decide(const struct volume_seen *s)
 	if (s->ours)
 		return VOLUME_FORGET;
 	return s->known ? VOLUME_LOST : VOLUME_MAKE;
+}
+
+bool volume_peer_is_silent(int code)
+{
+	switch (code) {
+	case -ENOTCONN:
+	case -ECONNREFUSED:
+	case -ECONNRESET:
+	case -ETIMEDOUT:
+	case -EHOSTUNREACH:
+	case -ENETUNREACH:
+	case -EACCES: /* who answers there is not the one that was */
+	case -EAGAIN: /* its daemon does not say what it is */
+		return true;
+	default:
+		return false;
+	}
 }
 
 /* --- the status --- */

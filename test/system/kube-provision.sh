@@ -331,13 +331,26 @@ claim last quick 64Mi | kb a apply -f - >/dev/null
 wait_for 60 "a last claim" bound a last
 v=$(of a last '{.spec.volumeName}')
 wait_for 60 "at the other cluster, too" bound b last
+claim alone quick 64Mi | kb a apply -f - >/dev/null
+wait_for 60 "and one more" bound a alone
+w=$(of a alone '{.spec.volumeName}')
+wait_for 60 "at the other cluster, too" bound b alone
 leader_kill b KILL
 agent_kill b KILL
 # shellcheck disable=SC2046 # several
 kill -9 $(daemon_of b)
 kube_kill b apiserver
-kb a delete pvc last --wait=false >/dev/null
+kb a delete pvc last alone --wait=false >/dev/null
+# By an object alone, with the ClusterPair still there.
+wait_for 60 "the way out is told" told a "$w" "VolumeFailedDelete.*site-b.*kubectl annotate pv $w tandemfs.dev/delete-local=true"
+[[ -e $WORK/a/volumes/$w.conf ]] || fail "it was removed though the other site was away"
+kc a annotate pv "$w" tandemfs.dev/delete-local=true >/dev/null
+wait_for 60 "it is gone" gone a pv "$w"
+no_volume a "$w" || fail "something of it is left"
+[[ -e $WORK/b/volumes/$w.conf ]] || fail "the replica of the other site was touched"
+step "deleted without the other site, by an annotation"
 wait_for 60 "it says that the other site is away" told a "$v" 'VolumeFailedDelete.*site-b'
+[[ -e $WORK/a/volumes/$v.conf ]] || fail "one that was not named is removed, too"
 tctl a delete volume "$v" --local --yes >"$WORK/local.out" 2>&1 || fail "delete volume --local: $(cat "$WORK/local.out")"
 wait_for 60 "it says what is left" told a "$v" 'remove the pair where that is gone for ever'
 for p in $(kc a get clusterpairs -A -o 'jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}{" "}{end}'); do

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a claim to its volume and back: the next step for whatever is there, sizes, parameters and objects. */
+/* From a claim to its volume and back: the next step for whatever is there, parameters and objects. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -35,65 +35,6 @@ static struct json *format(const char *fmt, ...)
 	vsnprintf(buf, sizeof(buf), fmt, ap);
 	va_end(ap);
 	return parse(buf);
-}
-
-/* --- sizes --- */
-
-Test(provision_size, what_kubernetes_writes_is_read_and_rounded_up)
-{
-	static const struct {
-		const char *text;
-		uint64_t bytes;
-	} all[] = {
-		{"1", 1},
-		{"128Mi", 128ull << 20},
-		{"1.5Gi", 3ull << 29},
-		{"1G", 1000000000},
-		{"1e3", 1000},
-		{"12E2", 1200},
-		{"100m", 1},
-		{"1001m", 2},
-		{"+2k", 2000},
-		{"0.5", 1},
-		{".5Ki", 512},
-		{"1Ei", 1ull << 60},
-	};
-	static const char *const wrong[] = {
-		"", "Mi", "-1", "1Mib", "1 Mi", "1e", "1e+", "0x10", "1.2.3", "."};
-	uint64_t bytes;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
-		cr_assert_eq(provision_size(all[i].text, &bytes), 0, "%s", all[i].text);
-		cr_assert_eq(
-			bytes, all[i].bytes, "%s: %llu", all[i].text, (unsigned long long)bytes);
-	}
-	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++)
-		cr_assert_eq(provision_size(wrong[i], &bytes), -EINVAL, "%s", wrong[i]);
-	cr_assert_eq(provision_size("9Ei", &bytes), -ERANGE);
-	cr_assert_eq(provision_size("1e30", &bytes), -ERANGE);
-}
-
-Test(provision_size, is_written_in_the_largest_unit_that_fits)
-{
-	char text[32];
-
-	provision_quantity(100ull << 20, text, sizeof(text));
-	cr_assert_str_eq(text, "100Mi");
-	provision_quantity(1000000513, text, sizeof(text));
-	cr_assert_str_eq(text, "1000000513");
-	provision_quantity(3ull << 50, text, sizeof(text));
-	cr_assert_str_eq(text, "3Pi");
-	provision_quantity(0, text, sizeof(text));
-	cr_assert_str_eq(text, "0");
-}
-
-Test(provision_size, pauses_between_tries_grow_to_a_minute)
-{
-	cr_assert_eq(provision_backoff_s(0), 0);
-	cr_assert_eq(provision_backoff_s(1), 1);
-	cr_assert_eq(provision_backoff_s(3), 4);
-	cr_assert_eq(provision_backoff_s(7), 60);
-	cr_assert_eq(provision_backoff_s(4000000000), 60);
 }
 
 /* --- what is asked for --- */
@@ -225,6 +166,9 @@ static enum provision_do next(const char *meta, const char *spec, const char *mo
 #define NODE ",'volume.kubernetes.io/selected-node':'two'"
 #define WITH(a) ",'annotations':{" a "}"
 #define MARKED WITH(ASKED ",'" KEY_NODE "':'one'") ",'finalizers':['x','" FINALIZER_CLAIM "']"
+#define MARKED_ALONE                                                                               \
+	WITH(ASKED ",'" KEY_NODE "':'one','" KEY_DELETE_LOCAL "':'true'")                          \
+	",'finalizers':['" FINALIZER_CLAIM "'],'deletionTimestamp':'t'"
 
 TestSuite(provision_claim, .fini = no_nodes);
 
@@ -330,6 +274,12 @@ Test(provision_claim, one_that_is_deleted_meanwhile_takes_what_was_made_along)
 	own = PROVISION_NODE_GONE;
 	cr_assert_eq(next(MARKED ",'deletionTimestamp':'t'", "", LATE, NULL), PROVISION_ABANDON);
 	cr_assert_eq(next(MARKED ",'deletionTimestamp':'t'", "", LATE, "{}"), PROVISION_UNMARK);
+	/* The other site is gone for ever. */
+	cr_assert_eq(next(MARKED_ALONE, "", LATE, NULL), PROVISION_UNMARK);
+	no_nodes();
+	node("one", "[]");
+	cr_assert_eq(next(MARKED_ALONE, "", LATE, NULL), PROVISION_UNDO);
+	cr_assert(s.local);
 }
 
 /* --- PersistentVolumes --- */
@@ -500,6 +450,50 @@ Test(provision_volume, a_node_that_is_away_may_still_have_it_until_its_object_is
 	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_ASK_NODE);
 	own = PROVISION_NODE_GONE;
 	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_ABANDON);
+}
+
+#define ALONE                                                                                      \
+	",'annotations':{'" KEY_NODE "':'one','" KEY_EPOCH "':'5','" KEY_DELETE_LOCAL "':'true'}"
+
+Test(provision_volume, for_a_site_that_is_gone_for_ever_what_is_here_goes_alone)
+{
+	node("one", IN_EPOCH("5"));
+	cr_assert_eq(then(ON("one"), DELETE, "Released", NULL), PROVISION_ERASE);
+	cr_assert_not(s.local);
+	cr_assert_eq(then(ALONE, DELETE, "Released", NULL), PROVISION_ERASE);
+	cr_assert(s.local);
+	/* Kept by its policy, or used. */
+	cr_assert_eq(then(ALONE, "", "Released", NULL), PROVISION_TELL);
+	cr_assert_eq(then(ALONE, DELETE, "Bound", "{}"), PROVISION_NOTHING);
+	no_nodes();
+	node("one", "[" SILENT "]");
+	cr_assert_eq(then(ALONE, DELETE, "Released", NULL), PROVISION_ERASE);
+	cr_assert(s.local);
+	no_nodes();
+	node("one", "[]");
+	cr_assert_eq(then(ALONE, DELETE, "Released", NULL), PROVISION_FORGET);
+	cr_assert(s.local, "nor is the other cluster asked");
+	no_nodes();
+	node("two", "[]");
+	own = PROVISION_NODE_GONE;
+	cr_assert_eq(then(ALONE, DELETE, "Released", NULL), PROVISION_FORGET);
+}
+
+Test(provision_volume,
+	what_may_be_in_use_at_the_other_site_goes_alone_only_when_it_is_deleted_itself)
+{
+	node("one", "[" STANDBY "]");
+	cr_assert_eq(then(ALONE, DELETE, "Released", NULL), PROVISION_KEEP);
+	cr_assert_eq(
+		then(ALONE ",'deletionTimestamp':'t'", DELETE, "Released", NULL), PROVISION_ERASE);
+	cr_assert(s.local);
+	no_nodes();
+	node("one", IN_EPOCH("7"));
+	cr_assert_eq(then(ALONE, DELETE CLAIMED, "Released", NULL), PROVISION_KEEP);
+	no_nodes();
+	node("one", "");
+	own = PROVISION_NODE_THERE;
+	cr_assert_eq(then(ALONE, DELETE, "Released", NULL), PROVISION_TELL);
 }
 
 Test(provision_volume, of_a_node_that_is_gone_no_other_one_is_silent_or_has_it)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What becomes of a Volume object and its volume, and what the object says. */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <string.h>
 
 #include "volume_object.h"
@@ -95,6 +96,41 @@ Test(volume_object, data_is_not_removed_because_the_kind_goes)
 	cr_assert_eq(what(s), VOLUME_RELEASE);
 	s.volume = false;
 	cr_assert_eq(what(s), VOLUME_RELEASE);
+}
+
+Test(volume_object, for_a_site_that_is_gone_for_ever_the_replica_here_goes_alone)
+{
+	struct volume_seen s = {.object = true,
+		.deleting = true,
+		.guarded = true,
+		.volume = true,
+		.removes = true,
+		.local = true};
+
+	cr_assert_eq(what(s), VOLUME_REMOVE_LOCAL);
+	s.elsewhere = true;
+	cr_assert_eq(what(s), VOLUME_REMOVE_LOCAL);
+	/* Whatever keeps the data is stronger. */
+	s.forced = true;
+	cr_assert_eq(what(s), VOLUME_RELEASE);
+	s.forced = false;
+	s.kind_goes = true;
+	cr_assert_eq(what(s), VOLUME_RELEASE);
+	s.kind_goes = s.removes = false;
+	cr_assert_eq(what(s), VOLUME_RELEASE);
+	s.removes = true;
+	s.deleting = false;
+	cr_assert_eq(what(s), VOLUME_TELL, "it is a word about a deletion");
+}
+
+Test(volume_object, the_way_out_is_told_where_the_other_site_is_silent)
+{
+	cr_assert(volume_peer_is_silent(-ECONNREFUSED));
+	cr_assert(volume_peer_is_silent(-ETIMEDOUT));
+	cr_assert(volume_peer_is_silent(-ENOTCONN));
+	cr_assert_not(volume_peer_is_silent(-EPERM)); /* it is active there */
+	cr_assert_not(volume_peer_is_silent(-EBUSY));
+	cr_assert_not(volume_peer_is_silent(-EIO)); /* this site's own agent */
 }
 
 Test(volume_object, quantities)
