@@ -5,6 +5,10 @@
  * until it has ended, and after an activation until the domain is in sync.
  *
  * The object answers the daemons' question with yes, so a deactivation is asked about here, before it is made.
+ *
+ * With --dry-run it asks them what they would do, and is deleted when their answers are here, but for one that was given
+ * a name. An agent, or a kind of objects, of an older build would not know it for a dry run and carry it out: so it is only
+ * made where both are known to.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +21,7 @@
 #include "migrate.h"
 
 #define WAIT_MS 900000u /* the agent gives up after ten minutes; then it catches up */
+#define DRY_WAIT_MS 60000u /* after a quarter of a minute; it may just be another that leads */
 #define LOOK_US 200000u
 #define AWAY_NS (60 * NS_PER_S) /* so long may the API be away */
 
@@ -46,6 +51,25 @@ static int look_get(
 	return ctl_fail(l->c, "%s '%s': %s", kind->kind, name, e.msg);
 }
 
+/* As those of a node are printed (cmd_domain_preview.c). */
+static void print_answers(struct ctl *c, const struct json *status)
+{
+	const struct json *all = json_get(status, "volumes");
+	int64_t more = json_get_int(status, "moreVolumes", 0);
+
+	for (unsigned i = 0; i < json_length(all); i++) {
+		const struct json *v = json_at(all, i);
+		bool refuses = !json_get_bool(v, "wouldSucceed", true);
+
+		fprintf(c->out, "%s: %s", json_get_string(v, "name", "?"),
+			refuses ? "refused: " : "");
+		ctl_print(c->out, "", json_get_string(v, "message", ""));
+		fputc('\n', c->out);
+	}
+	if (more > 0)
+		fprintf(c->out, "and %lld more\n", (long long)more);
+}
+
 /* CTL_OK when it was carried out. */
 static int wait_done(struct look *l, const char *name)
 {
@@ -56,7 +80,10 @@ static int wait_done(struct look *l, const char *name)
 		const char *how = json_get_string(s, "status", ""),
 			   *why = json_get_string(
 				   s, "reason", "no agent of this cluster has taken it up");
+		bool ended = !strcmp(how, "Failed") || !strcmp(how, "Successful");
 
+		if (!status && ended && l->c->dry_run)
+			print_answers(l->c, s);
 		if (!status && !strcmp(how, "Failed")) {
 			status = ctl_fail(l->c, "%s: Failed: %s", name, why);
 		} else if (!status && !strcmp(how, "Successful")) {
@@ -66,8 +93,9 @@ static int wait_done(struct look *l, const char *name)
 			return CTL_OK;
 		} else if (!status && clock_mono_ns() >= l->until_ns) {
 			status = ctl_fail(l->c,
-				"%s: %s; it goes on: 'tandemctl get clusterdomainupdates' tells "
-				"of its end",
+				l->c->dry_run ? "%s: %s"
+					      : "%s: %s; it goes on: 'tandemctl get "
+						"clusterdomainupdates' tells of its end",
 				name, why);
 		}
 		json_free(obj);
@@ -111,6 +139,36 @@ static int wait_in_sync(struct look *l, const char *domain)
 	}
 }
 
+/* Would the cluster know it for a dry run? */
+static int dry_run_is_known(struct look *l, const struct json *obj)
+{
+	struct json *domains = NULL, *probe = json_copy(obj), *there = NULL;
+	struct err e = {0};
+	bool agent = false, kind = false;
+	int ret = kube_get(l->k, &ctl_kind_domains, NULL, "tandemfs", &domains, &e);
+
+	if (!ret) {
+		agent = json_get_bool(json_get(domains, "status"), "updateDryRun", false);
+		json_remove(json_get(probe, "metadata"), "generateName");
+		json_set_string(json_get(probe, "metadata"), "name", "tandemctl-dry-run");
+		ret = agent ? kube_apply(l->k, &ctl_kind_update, probe, "tandemctl",
+				      KUBE_FORCE | KUBE_DRY_RUN, &there, &e)
+			    : 0;
+		kind = json_get_bool(json_get(there, "spec"), "dryRun", false);
+	}
+	json_free(there);
+	json_free(probe);
+	json_free(domains);
+	if (ret)
+		return ctl_fail(l->c, "%s; nothing was asked", e.msg);
+	if (agent && kind)
+		return CTL_OK;
+	return ctl_fail(l->c,
+		"%s of this cluster is of an older build, and does not know a dry run: it would be "
+		"carried out. Nothing was asked",
+		agent ? "the kind ClusterDomainUpdate" : "the agent");
+}
+
 static int make(struct look *l, bool activate, const char *domain, char **ret_name)
 {
 	struct json *spec = json_object(), *obj, *made = NULL;
@@ -120,6 +178,8 @@ static int make(struct look *l, bool activate, const char *domain, char **ret_na
 
 	json_set_string(spec, "clusterdomain", domain);
 	json_set_bool(spec, "active", activate);
+	if (l->c->dry_run)
+		json_set_bool(spec, "dryRun", true);
 	if (l->c->accept_data_loss)
 		json_set_bool(spec, "acceptDataLoss", true);
 	snprintf(what, sizeof(what), "%s-%.64s", activate ? "activate" : "deactivate", domain);
@@ -128,6 +188,10 @@ static int make(struct look *l, bool activate, const char *domain, char **ret_na
 		json_remove(json_get(obj, "metadata"), "generateName");
 		json_set_string(json_get(obj, "metadata"), "name", l->c->name);
 	}
+	if (l->c->dry_run && dry_run_is_known(l, obj)) {
+		json_free(obj);
+		return CTL_FAILED;
+	}
 	ret = kube_create(l->k, &ctl_kind_update, obj, &made, &e);
 	json_free(obj);
 	if (ret)
@@ -135,7 +199,8 @@ static int make(struct look *l, bool activate, const char *domain, char **ret_na
 	*ret_name = strdup(json_get_string(json_get(made, "metadata"), "name", ""));
 	ensure(*ret_name);
 	json_free(made);
-	fprintf(l->c->out, "ClusterDomainUpdate '%s': the cluster is told to %s '%s'\n", *ret_name,
+	fprintf(l->c->out, "ClusterDomainUpdate '%s': the cluster is %s %s '%s'\n", *ret_name,
+		l->c->dry_run ? "only asked whether it would" : "told to",
 		activate ? "activate" : "deactivate", domain);
 	fflush(l->c->out);
 	return CTL_OK;
@@ -186,11 +251,16 @@ static int update(struct look *l, bool activate, const char *domain)
 {
 	char *name = NULL;
 	int status = make(l, activate, domain, &name);
+	bool dry = l->c->dry_run;
+	struct err e = {0};
 
-	if (!status && l->c->wait)
+	if (!status && (l->c->wait || dry))
 		status = wait_done(l, name);
-	if (!status && l->c->wait && activate)
+	if (!status && l->c->wait && activate && !dry)
 		status = wait_in_sync(l, domain);
+	if (dry && name && !l->c->name &&
+		kube_delete(l->k, &ctl_kind_update, NULL, name, NULL, &e) && e.code != -ENOENT)
+		fprintf(l->c->err, "tandemctl: %s: the object is left: %s\n", name, e.msg);
 	free(name);
 	return status;
 }
@@ -199,17 +269,19 @@ int cmd_domain_update(struct ctl *c, bool activate, const char *domain)
 {
 	struct look l = {.c = c, .answered_ns = clock_mono_ns()};
 	struct json *domains;
+	unsigned wait_ms;
 	int status;
 
-	if (c->timeout_ms && !c->wait)
+	if (c->timeout_ms && !c->wait && !c->dry_run)
 		return ctl_usage_error(
 			c, activate ? "activate" : "deactivate", "--timeout is how long to --wait");
-	status = activate ? CTL_OK : confirmed(c, domain);
+	status = activate || c->dry_run ? CTL_OK : confirmed(c, domain);
 	if (!status)
 		status = ctl_kube_open(c, &l.k, NULL);
 	if (status)
 		return status;
-	l.until_ns = l.answered_ns + (c->timeout_ms ? c->timeout_ms : WAIT_MS) * NS_PER_MS;
+	wait_ms = c->timeout_ms ? c->timeout_ms : c->dry_run ? DRY_WAIT_MS : WAIT_MS;
+	l.until_ns = l.answered_ns + wait_ms * NS_PER_MS;
 	domains = json_array();
 	if (domain)
 		json_append_string(domains, domain);

@@ -52,31 +52,63 @@ void update_silent(struct update_tally *t, const char *text)
 enum update_verdict update_judge(const struct update_tally *t, const char *domain, bool activate,
 	int64_t age_s, char *reason, size_t size)
 {
-	const char *did = activate ? "activated" : "deactivated";
+	const char *did = activate ? "activated" : "deactivated", *dry = t->dry ? "dry run: " : "",
+		   *done = t->dry ? "would do it" : "are done";
 
-	if ((t->waiting || t->silent) && age_s < UPDATE_PATIENCE_S) {
-		snprintf(reason, size, "%u of %u volumes are done; %s", t->done,
-			t->volumes - t->unconcerned, t->why_waiting);
+	if ((t->waiting || t->silent) && age_s < (t->dry ? UPDATE_DRY_S : UPDATE_PATIENCE_S)) {
+		snprintf(reason, size, "%s%u of %u volumes %s; %s", dry, t->done,
+			t->volumes - t->unconcerned, done, t->why_waiting);
 		return UPDATE_AGAIN;
 	}
 	if (t->failed || t->waiting || t->silent) {
-		snprintf(reason, size, "%u of %u volumes are done; %s%s", t->done,
-			t->volumes - t->unconcerned, t->failed ? t->why_failed : t->why_waiting,
-			t->failed ? "" : " (given up after ten minutes: make another object)");
+		snprintf(reason, size, "%s%u of %u volumes %s; %s%s", dry, t->done,
+			t->volumes - t->unconcerned, done,
+			t->failed ? t->why_failed : t->why_waiting,
+			t->failed ? ""
+			: t->dry  ? " (no other answer in 15 s)"
+				  : " (given up after ten minutes: make another object)");
 		return UPDATE_FAILED;
 	}
 	if (!t->volumes) {
-		snprintf(reason, size, "there is no volume on the nodes of this site");
+		snprintf(reason, size, "%sthere is no volume on the nodes of this site", dry);
 		return UPDATE_FAILED;
 	}
 	if (!t->done) {
 		snprintf(reason, size,
-			"none of the %u volumes of this site has a replica in a domain '%.63s': "
+			"%snone of the %u volumes of this site has a replica in a domain '%.63s': "
 			"'kubectl get clusterdomainsstatus' shows the domains",
-			t->volumes, domain);
+			dry, t->volumes, domain);
 		return UPDATE_FAILED;
 	}
-	snprintf(reason, size, "%.63s is %s for %u volume%s", domain, did, t->done,
-		t->done == 1 ? "" : "s");
+	snprintf(reason, size, "%s%.63s %s %s for %u volume%s%s", dry, domain,
+		t->dry ? "would be" : "is", did, t->done, t->done == 1 ? "" : "s",
+		t->dry ? "; nothing was changed" : "");
 	return UPDATE_DONE;
+}
+
+/* 0 it would not, 1 it would, 2 it is not concerned. */
+static unsigned rank_of(const struct update_answer *a)
+{
+	return a->code == -ENOENT ? 2 : !a->code;
+}
+
+struct json *update_answers(const struct update_answer *a, unsigned n, unsigned *ret_more)
+{
+	struct json *list = json_array(), *j;
+
+	for (unsigned rank = 0; rank < 3; rank++) {
+		for (unsigned i = 0; i < n && json_length(list) < UPDATE_ANSWERS_MAX; i++) {
+			if (rank_of(&a[i]) != rank)
+				continue;
+			j = json_object();
+			json_set_string(j, "name", a[i].volume);
+			json_set_string(j, "node", a[i].node);
+			if (rank < 2)
+				json_set_bool(j, "wouldSucceed", rank);
+			json_set_string(j, "message", a[i].text);
+			json_append(list, j);
+		}
+	}
+	*ret_more = n - json_length(list);
+	return list;
 }

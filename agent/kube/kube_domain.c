@@ -197,6 +197,7 @@ static int status_look(struct kube_control *c, struct err *e)
 	infos = domains_json(&ds, true);
 	say_what_to_do(&ds, infos);
 	json_set_string(status, "localDomain", ds.local);
+	json_set_bool(status, "updateDryRun", true); /* kube_update.c */
 	json_set_string(status, "active", domains_cell(&ds, false, cell));
 	json_set_string(status, "inactive", domains_cell(&ds, true, cell));
 	json_set_string(status, "volumes", domains_volumes(&ds, cell));

@@ -6,6 +6,10 @@
  * answer to their question is yes: that is what the object says.
  *
  * Each object is carried out once. Those of one domain are done in the order in which they were made.
+ *
+ * With spec.dryRun the daemons are asked what they would do, by a verb of its own (control.h): a daemon or an agent of an
+ * older build does not know it, and carries nothing out. An agent of an older build that leads would not see the member;
+ * ClusterDomainsStatus says whether the one that leads does. A dry run waits for no other object, and none waits for it.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -13,27 +17,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control.h"
 #include "domain_update.h"
 #include "kube_domain.h"
 #include "kube_nodes.h"
 #include "log.h"
 
 #define VERB_MS 30000u
+#define ASK_MS 5000u /* of a dry run: it changes nothing, and keeps none that does waiting */
 #define THREADS 16u
 
 const struct kube_kind kind_domain_update =
 	KUBE_KIND("tandemfs.dev", "v1alpha1", "ClusterDomainUpdate", "clusterdomainupdates", false);
 
 struct word { /* to one volume */
-	const char *node, *volume;
+	struct update_answer a;
 	struct json *body; /* its own: json_text() is of one thread */
-	int code;
-	char text[320];
 };
 
 struct saying {
 	struct kube_control *c;
 	const char *verb;
+	bool dry;
 	struct word *words;
 	unsigned n;
 	atomic_uint next;
@@ -41,23 +46,27 @@ struct saying {
 
 static void say(struct saying *s, struct word *w)
 {
+	struct update_answer *a = &w->a;
 	struct json *answer = NULL;
 	struct err e = {0};
 	unsigned status;
 	char path[VOLUME_NAME_MAX + 64];
 
-	snprintf(path, sizeof(path), "/v1/volumes/%s/%s", w->volume, s->verb);
-	w->code = node_call(s->c, w->node, path, w->body, VERB_MS, &status, &answer, &e);
-	if (!w->code) {
-		w->code = (int)json_get_int(answer, "code", status == 200 ? 0 : -EPROTO);
-		snprintf(w->text, sizeof(w->text), "%s",
+	snprintf(path, sizeof(path), "/v1/volumes/%s/%s", a->volume, s->verb);
+	a->code = node_call(
+		s->c, a->node, path, w->body, s->dry ? ASK_MS : VERB_MS, &status, &answer, &e);
+	if (!a->code) {
+		a->code = (int)json_get_int(answer, "code", status == 200 ? 0 : -EPROTO);
+		snprintf(a->text, sizeof(a->text), "%s",
 			json_get_string(answer, "text", json_get_string(answer, "error", "?")));
-		/* Not the daemon's words but the agent's, about a daemon that is not there just now. */
-		if (w->code && !json_get(answer, "text") && (status == 503 || status == 504))
-			w->code = -EAGAIN;
+		/* Not the daemon's words but the agent's, about a daemon that is not there just now; or, of a
+		 * dry run, that there is no such verb in its build. */
+		if (a->code && !json_get(answer, "text") &&
+			(status == 503 || status == 504 || (s->dry && status == 404)))
+			a->code = -EAGAIN;
 	} else {
-		snprintf(w->text, sizeof(w->text), "%s", e.msg);
-		w->code = kube_is_away(w->code) ? -EAGAIN : w->code;
+		snprintf(a->text, sizeof(a->text), "%s", e.msg);
+		a->code = kube_is_away(a->code) ? -EAGAIN : a->code;
 	}
 	json_free(answer);
 }
@@ -101,36 +110,73 @@ static void words_of(const struct kube_control *c, struct update_tally *t, struc
 		ensure(more);
 		words = more;
 		for (unsigned k = 0; k < json_length(all); k++)
-			words[n++] = (struct word){.node = node->name,
-				.volume = json_get_string(json_at(all, k), "volume", "?")};
+			words[n++] = (struct word){
+				.a = {.node = node->name,
+					.volume = json_get_string(json_at(all, k), "volume", "?")}};
 	}
 	*ret_words = words;
 	*ret_n = n;
 }
 
-static enum update_verdict carry_out(
-	struct kube_control *c, const struct json *spec, int64_t age_s, char *reason, size_t size)
+static bool is_dry(const struct json *obj)
 {
-	bool activate = json_get_bool(spec, "active", false);
-	const char *domain = json_get_string(spec, "clusterdomain", "");
-	struct json *body = json_object();
-	struct update_tally t = {0};
-	struct saying s = {.c = c, .verb = activate ? "activate" : "deactivate"};
+	return json_get_bool(json_get(obj, "spec"), "dryRun", false);
+}
 
-	json_set_string(body, "domain", domain);
+static void set_answers(struct json *status, const struct saying *s)
+{
+	struct update_answer *a = calloc(s->n + 1, sizeof(*a));
+	unsigned more;
+
+	ensure(a);
+	for (unsigned i = 0; i < s->n; i++)
+		a[i] = s->words[i].a;
+	json_set(status, "volumes", update_answers(a, s->n, &more));
+	json_set_int(status, "moreVolumes", more);
+	free(a);
+}
+
+static struct json *body_of(const struct json *spec, bool dry)
+{
+	struct json *body = json_object();
+
+	json_set_string(body, "domain", json_get_string(spec, "clusterdomain", ""));
 	json_set_bool(body, "yes", true);
-	if (!activate && json_get_bool(spec, "acceptDataLoss", false))
+	if (!json_get_bool(spec, "active", false) && json_get_bool(spec, "acceptDataLoss", false))
 		json_set_bool(body, "accept_data_loss", true);
+	if (dry) /* a daemon that hangs is told of by its agent, which is there */
+		json_set_int(body, "timeout_ms", ASK_MS - 1000);
+	return body;
+}
+
+/* What each volume says to a dry run is in `status` then. */
+static enum update_verdict carry_out(struct kube_control *c, const struct json *obj, int64_t age_s,
+	struct json *status, char *reason, size_t size)
+{
+	const struct json *spec = json_get(obj, "spec");
+	bool activate = json_get_bool(spec, "active", false), dry = is_dry(obj);
+	const char *domain = json_get_string(spec, "clusterdomain", "");
+	struct json *body = body_of(spec, dry);
+	struct update_tally t = {.dry = dry};
+	struct saying s = {.c = c, .dry = dry};
+
+	if (dry)
+		s.verb = activate ? CONTROL_PREVIEW_ACTIVATE : CONTROL_PREVIEW;
+	else
+		s.verb = activate ? "activate" : "deactivate";
 	words_of(c, &t, &s.words, &s.n);
 	for (unsigned i = 0; i < s.n; i++)
 		s.words[i].body = json_copy(body);
 	say_all(&s);
 	for (unsigned i = 0; i < s.n; i++) {
-		log_info("domain '%s': %s: %s: %s", domain, s.verb, s.words[i].volume,
-			s.words[i].text);
-		update_note(&t, s.words[i].volume, s.words[i].code, s.words[i].text, age_s);
+		const struct update_answer *a = &s.words[i].a;
+
+		log_info("domain '%s': %s: %s: %s", domain, s.verb, a->volume, a->text);
+		update_note(&t, a->volume, a->code, a->text, age_s);
 		json_free(s.words[i].body);
 	}
+	if (dry)
+		set_answers(status, &s);
 	free(s.words);
 	json_free(body);
 	if (!c->nnodes)
@@ -175,7 +221,8 @@ static bool begin(struct kube_control *c, struct json *obj)
 	json_set_string(status, "status", "Pending");
 	json_set_string(status, "action",
 		json_get_bool(json_get(obj, "spec"), "active", false) ? "Activate" : "Deactivate");
-	condition_set(status, obj, "Progressing", true, "Started", "the volumes are told");
+	condition_set(status, obj, "Progressing", true, "Started",
+		is_dry(obj) ? "dry run: the volumes are asked" : "the volumes are told");
 	write(c, obj, status, &e);
 	return !e.code;
 }
@@ -183,7 +230,8 @@ static bool begin(struct kube_control *c, struct json *obj)
 static void end(struct kube_control *c, struct json *obj, struct json *status, bool done,
 	const char *reason)
 {
-	bool active = json_get_bool(json_get(obj, "spec"), "active", false);
+	bool active = json_get_bool(json_get(obj, "spec"), "active", false), dry = is_dry(obj);
+	const char *how = dry ? "DryRun" : done ? "Done" : "Failed";
 	struct err e = {0};
 	char now[21];
 
@@ -192,15 +240,16 @@ static void end(struct kube_control *c, struct json *obj, struct json *status, b
 	json_set_string(status, "finishTimestamp", now);
 	json_set_string(status, "reason", reason);
 	condition_set(status, obj, "Progressing", false, "Ended", reason);
-	condition_set(status, obj, "Completed", done, done ? "Done" : "Failed", reason);
-	condition_set(status, obj, "Failed", !done, done ? "Done" : "Refused", reason);
+	condition_set(status, obj, "Completed", done, how, reason);
+	condition_set(status, obj, "Failed", !done, done || dry ? how : "Refused", reason);
 	write(c, obj, status, &e);
 	if (e.code)
 		return;
 	log_info("ClusterDomainUpdate '%s': %s: %s", meta_of(obj, "name"),
 		done ? "Successful" : "Failed", reason);
 	kube_event(c->kube, obj, done ? "Normal" : "Warning",
-		!done	 ? "DomainUpdateFailed"
+		dry	 ? "DomainUpdateDryRun"
+		: !done	 ? "DomainUpdateFailed"
 		: active ? "DomainActivated"
 			 : "DomainDeactivated",
 		reason);
@@ -234,10 +283,13 @@ static void update(struct kube_control *c, struct json *obj)
 		return;
 	age_s = now_s() -
 		kube_time_parse(json_get_string(json_get(obj, "status"), "startTimestamp", NULL));
-	v = carry_out(c, json_get(obj, "spec"), age_s, reason, sizeof(reason));
-	if (atomic_load(c->stop))
-		return;
 	status = status_of(obj);
+	json_remove(status, "volumes");
+	v = carry_out(c, obj, age_s, status, reason, sizeof(reason));
+	if (atomic_load(c->stop)) {
+		json_free(status);
+		return;
+	}
 	if (v != UPDATE_AGAIN) {
 		end(c, obj, status, v == UPDATE_DONE, reason);
 		return;
@@ -260,12 +312,22 @@ static bool has_to_wait(struct json *const *all, unsigned i)
 {
 	const char *domain = json_get_string(json_get(all[i], "spec"), "clusterdomain", "");
 
-	for (unsigned k = 0; k < i; k++)
-		if (!has_ended(all[k]) &&
+	for (unsigned k = 0; k < i && !is_dry(all[i]); k++)
+		if (!has_ended(all[k]) && !is_dry(all[k]) &&
 			!strcmp(json_get_string(json_get(all[k], "spec"), "clusterdomain", ""),
 				domain))
 			return true;
 	return false;
+}
+
+static void look_at(struct kube_control *c, struct json *const *all, unsigned i, bool *ret_acted)
+{
+	if (has_ended(all[i])) {
+		say_ended(c, all[i]);
+	} else if (!meta_of(all[i], "deletionTimestamp") && !has_to_wait(all, i)) {
+		update(c, all[i]);
+		*ret_acted |= !is_dry(all[i]);
+	}
 }
 
 int updates_look(struct kube_control *c, bool *ret_acted, struct err *e)
@@ -279,14 +341,10 @@ int updates_look(struct kube_control *c, bool *ret_acted, struct err *e)
 	for (unsigned i = 0; i < n; i++)
 		all[i] = json_at(list, i);
 	qsort(all, n, sizeof(struct json *), by_age);
-	for (unsigned i = 0; i < n && !ret && lease_hold(c); i++) {
-		if (has_ended(all[i])) {
-			say_ended(c, all[i]);
-		} else if (!meta_of(all[i], "deletionTimestamp") && !has_to_wait(all, i)) {
-			update(c, all[i]);
-			*ret_acted = true;
-		}
-	}
+	for (unsigned dry = 0; dry < 2; dry++) /* those that change something first */
+		for (unsigned i = 0; i < n && !ret && lease_hold(c); i++)
+			if (is_dry(all[i]) == dry)
+				look_at(c, all, i, ret_acted);
 	free(all);
 	json_free(list);
 	return ret;

@@ -140,6 +140,7 @@ bad ClusterPair blue 'spec: {}' 'spec.*(secretRef|config): Required'
 bad ClusterPair blue 'spec: {secretRef: {key: k}}' 'spec\.secretRef\.name: Required'
 bad ClusterDomainUpdate '' 'spec: {clusterdomain: a}' 'spec\.active: Required'
 bad ClusterDomainUpdate '' 'spec: {clusterdomain: "", active: true}' 'spec\.clusterdomain: Invalid'
+bad ClusterDomainUpdate '' 'spec: {clusterdomain: a, active: true, dryRun: "yes"}' 'spec\.dryRun: Invalid.*boolean'
 bad Rule blue 'rules: []' 'rules: Invalid.*at least 1'
 bad Rule blue 'rules: [{podSelector: {a: b}, actions: [{type: shell, value: x}]}]' 'type: Unsupported.*command'
 bad Rule blue 'rules: [{podSelector: {}, actions: [{type: command, value: x}]}]' 'podSelector: Invalid'
@@ -187,5 +188,5 @@ expect_match "a migration" "$(kc a get migration -n blue)" 'remotecluster +Final
 columns fo 'NAME  CREATED  STAGE  STATUS  MORE INFO'
 columns tvol 'NAME  SIZE  ACK  ACTIVE  IN-SYNC  PHASE  CREATED'
 columns rule 'NAME  CREATED'
-expect_eq "everything in the category" "$(kc a get tandem -n blue -o name | grep -c tandemfs)" 15
+expect_eq "everything in the category" "$(kc a get tandem -n blue -o name | grep -c tandemfs)" 16
 step "kubectl get shows Stork's columns"

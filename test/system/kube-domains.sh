@@ -21,12 +21,12 @@ node_is() { # site, the label and the taints but for Kubernetes' own
 	[[ $(kc "$1" get node "node-$1" -o json | jq -r '[.metadata.labels["tandemfs.dev/ready"] // "-",
 		(.spec.taints // [] | .[].key | select(startswith("node.kubernetes.io") | not))] | join(" ")') = "$2" ]]
 }
-update() { # site, name, domain, active
+update() { # site, name, domain, active, further members
 	kc "$1" apply -f - >/dev/null <<-END
 		apiVersion: tandemfs.dev/v1alpha1
 		kind: ClusterDomainUpdate
 		metadata: {name: $2}
-		spec: {clusterdomain: $3, active: $4}
+		spec: {clusterdomain: $3, active: $4${5:+, $5}}
 	END
 }
 # As `kubectl tandem`, from a machine of the control plane: nothing of tandemfs runs on it.
@@ -236,13 +236,63 @@ expect_match "none is inactive" "$(plugin a activate clusterdomain --all --wait)
 expect_eq "nothing has changed" "$(cds a '{.status.inactive}')" ""
 step "what makes no sense is refused"
 
+# --- a dry run changes nothing --------------------------------------------------------------------------
+update a own-dry site-a false 'dryRun: true'
+update a dry site-b false 'dryRun: true'
+wait_for 40 "a dry run that nobody refuses" cdu_is a dry Successful
+expect_eq "what it says" "$(cdu a dry '{.status.action}: {.status.reason}')" \
+	"Deactivate: dry run: site-b would be deactivated for 2 volumes; nothing was changed"
+expect_eq "the volumes" "$(cdu a dry '{range .status.volumes[*]}{.name} {.node} {.wouldSucceed},{end}')" "db node-a true,web node-a true,"
+wait_for 40 "one that is refused" cdu_is a own-dry Failed
+expect_match "why" "$(cdu a own-dry '{.status.reason}')" "^dry run: 0 of 2 volumes would do it; volume 'db': .*is the active side"
+expect_eq "the volumes" "$(cdu a own-dry '{.status.volumes[*].wouldSucceed}')" "false false"
+before=$(kc a get cdu -o name | wc -l)
+plugin a deactivate clusterdomain site-b --dry-run >"$WORK/dry.out" 2>&1 || fail "$(cat "$WORK/dry.out")"
+expect_match "what tandemctl says of each" "$(grep -v ^ClusterD "$WORK/dry.out" | tr '\n' '|')" \
+	'^db: active here already.*.web: active here already.*: Successful: dry run: site-b would be deactivated for 2 volumes; nothing was changed.$'
+expect_fail plugin a activate clusterdomain site-z --dry-run
+expect_match "a domain that nobody has" "$OUT" ': Failed: dry run: none of the 2 volumes'
+expect_eq "its objects are gone" "$(kc a get cdu -o name | wc -l)" "$before"
+plugin a deactivate clusterdomain site-b --dry-run --name kept >"$WORK/dry.out" 2>&1 || fail "$(cat "$WORK/dry.out")"
+expect_eq "but for one with a name" "$(cdu a kept '{.spec.dryRun} {.status.status}')" "true Successful"
+kc a patch clusterdomainupdate kept --type merge -p '{"spec":{"dryRun":false}}' >/dev/null
+wait_for 20 "it is not carried out afterwards" eval \
+	'[[ $(cdu a kept "{.status.conditions[?(@.type==\"Progressing\")].message}") = *"not carried out again"* ]]'
+expect_eq "nothing has changed" "$(cds a '{.status.inactive}')" ""
+level a || fail "a dry run has changed the in-sync sets"
+# Kinds of an older build forget the member, and any agent would carry it out.
+kc a patch crd clusterdomainupdates.tandemfs.dev --type json -p \
+	'[{"op":"remove","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/dryRun"}]' >/dev/null
+wait_for 30 "it is not made there" eval '! plugin a deactivate clusterdomain site-b --dry-run >"$WORK/dry.out" 2>&1'
+expect_match "why" "$(cat "$WORK/dry.out")" 'dryRun|is of an older build'
+kc a apply -f "$ROOT/k8s-manifests/base/crds/clusterdomainupdate.yaml" >/dev/null
+wait_for 30 "and is again" plugin a deactivate clusterdomain site-b --dry-run
+expect_eq "nothing has changed" "$(cds a '{.status.inactive}')" ""
+step "a dry run says what each volume would do, and changes nothing"
+
 # --- the other site dies, and the leader while it acts -----------------------------------------------------
+kc b apply -f - >/dev/null <<-END
+	apiVersion: tandemfs.dev/v1alpha1
+	kind: Volume
+	metadata: {name: left}
+	spec: {size: 64Mi, reclaimPolicy: Delete}
+END
+wait_for 60 "one of site b is made" vol_is b left '{.status.phase}' Ready
 kill -9 "${AGENT[a]}" "${LEADER[a-one]}" "${KUBE_PID[a-apiserver]}" "${KUBE_PID[a-etcd]}"
 wait "${AGENT[a]}" "${LEADER[a-one]}" "${KUBE_PID[a-apiserver]}" "${KUBE_PID[a-etcd]}" 2>/dev/null || true
 for p in $(daemon_of a); do kill -9 "$p"; done
 unset "AGENT[a]" "LEADER[a-one]"
 wait_for 20 "site b misses it" eval '[[ $(cds b "{.status.conditions[?(@.type==\"Quorum\")].status}") = False ]]'
+wait_for 30 "what would become of it" eval 'plugin b deactivate clusterdomain site-a --dry-run >"$WORK/dry.out" 2>&1'
+expect_match "each volume" "$(tr '\n' '|' <"$WORK/dry.out")" '.db: .*promoted.*.web: .*promoted.*dry run: site-a would be deactivated for 3 volumes; nothing was changed'
+expect_eq "nothing is promoted" "$(role_of b db)" standby
 leader_kill b 9
+# An agent of an older build has not said that it knows a dry run.
+kube_raw b PATCH /apis/tandemfs.dev/v1alpha1/clusterdomainsstatuses/tandemfs/status -o /dev/null \
+	-H 'Content-Type: application/merge-patch+json' -d '{"status":{"updateDryRun":null}}'
+expect_fail plugin b deactivate clusterdomain site-a --dry-run
+expect_match "none is made for it" "$OUT" 'the agent of this cluster is of an older build'
+expect_eq "nor was" "$(kc b get cdu -o name)" ""
 t=$EPOCHREALTIME
 update b lost site-a false
 leader_start b
@@ -264,9 +314,21 @@ wait_for 20 "changing it afterwards is answered" eval \
 expect_eq "and does nothing" "$(cds b '{.status.inactive}')" "site-a (NotInSync)"
 step "a dead site is deactivated once"
 
+# --- a Volume that is deleted without the other site --------------------------------------------------------
+kc b delete volumes.tandemfs.dev left --wait=false >/dev/null
+wait_for 40 "the way out is told" eval \
+	"[[ \$(vol b left '{.status.message}') = *'kubectl annotate volumes.tandemfs.dev left tandemfs.dev/delete-local=true'* ]]"
+[[ -e $WORK/b/volumes/left.conf ]] || fail "it was removed though the other site was away"
+kc b annotate volumes.tandemfs.dev left tandemfs.dev/delete-local=true >/dev/null
+wait_for 40 "it is gone" vol_gone b left
+[[ ! -e $WORK/b/volumes/left.conf ]] || fail "its replica is left"
+[[ -e $WORK/a/volumes/left.conf ]] || fail "the replica of the other site was touched"
+step "a Volume is deleted without the other site, which is gone for ever"
+
 # --- it comes back -----------------------------------------------------------------------------------------
 agent_start a
 wait_for 20 "the agent of site a answers" engine_answers a
+tctl a delete volume left --local --yes >"$WORK/delete.out" 2>&1 || fail "$(cat "$WORK/delete.out")"
 sleep 2
 expect_eq "it stays out" "$(cds b '{.status.inactive}' | cut -d' ' -f1)" site-a
 plugin b activate clusterdomain --all --wait --timeout 100 >"$WORK/activate.out" 2>&1 || fail "$(cat "$WORK/activate.out")"

@@ -126,6 +126,66 @@ Test(domain_update, what_is_refused_is_said_when_nobody_is_waited_for)
 	cr_assert_str_eq(reason, "1 of 3 volumes are done; volume 'db': not in sync");
 }
 
+Test(domain_update, a_dry_run_cannot_be_taken_for_the_word_itself)
+{
+	struct update_tally t = {.dry = true}, none = {.dry = true};
+
+	update_note(&t, "db", 0, "would be promoted", 0);
+	update_note(&t, "web", -ENOENT, "not there", 0);
+	cr_assert_eq(update_judge(&t, "b", false, 0, reason, sizeof(reason)), UPDATE_DONE);
+	cr_assert_str_eq(
+		reason, "dry run: b would be deactivated for 1 volume; nothing was changed");
+	update_note(&t, "log", -EPERM, "outdated", 0);
+	cr_assert_eq(update_judge(&t, "b", false, 0, reason, sizeof(reason)), UPDATE_FAILED);
+	cr_assert_str_eq(reason, "dry run: 1 of 2 volumes would do it; volume 'log': outdated");
+	cr_assert_eq(update_judge(&none, "b", true, 0, reason, sizeof(reason)), UPDATE_FAILED);
+	cr_assert_eq(strncmp(reason, "dry run: ", 9), 0, "%s", reason);
+}
+
+Test(domain_update, a_dry_run_waits_some_seconds_for_who_does_not_answer)
+{
+	struct update_tally t = {.dry = true};
+
+	update_note(&t, "db", 0, "would be promoted", 1);
+	update_note(&t, "web", -EAGAIN, "no answer", 1);
+	cr_assert_eq(update_judge(&t, "b", false, UPDATE_DRY_S - 1, reason, sizeof(reason)),
+		UPDATE_AGAIN);
+	cr_assert_str_eq(reason, "dry run: 1 of 2 volumes would do it; volume 'web': no answer");
+	cr_assert_eq(
+		update_judge(&t, "b", false, UPDATE_DRY_S, reason, sizeof(reason)), UPDATE_FAILED);
+	cr_assert(
+		strstr(reason, "volume 'web': no answer (no other answer in 15 s)"), "%s", reason);
+}
+
+Test(domain_update, the_answers_to_a_dry_run_are_those_that_matter_first_and_no_more_than_fit)
+{
+	struct update_answer a[UPDATE_ANSWERS_MAX + 3] = {0};
+	const struct json *first, *last;
+	struct json *list;
+	unsigned more = 7;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(a); i++)
+		a[i] = (struct update_answer){.node = "one", .volume = "v", .text = "yes"};
+	a[0].code = -ENOENT;
+	a[ARRAY_SIZE(a) - 1] = (struct update_answer){
+		.node = "two", .volume = "db", .code = -EPERM, .text = "outdated"};
+	list = update_answers(a, ARRAY_SIZE(a), &more);
+	first = json_at(list, 0);
+	cr_assert_eq(json_length(list), UPDATE_ANSWERS_MAX);
+	cr_assert_eq(more, 3);
+	cr_assert_str_eq(json_get_string(first, "name", ""), "db");
+	cr_assert_str_eq(json_get_string(first, "node", ""), "two");
+	cr_assert_str_eq(json_get_string(first, "message", ""), "outdated");
+	cr_assert_not(json_get_bool(first, "wouldSucceed", true));
+	cr_assert(json_get_bool(json_at(list, 1), "wouldSucceed", false));
+	json_free(list);
+	list = update_answers(a, 2, &more);
+	last = json_at(list, 1);
+	cr_assert_eq(more, 0);
+	cr_assert_null(json_get(last, "wouldSucceed"), "it is not concerned");
+	json_free(list);
+}
+
 Test(node_mark, the_taint_goes_when_the_engine_is_ready_first)
 {
 	struct mark_action a = mark_decide(&(struct mark_seen){.tainted = true}, 1000);
