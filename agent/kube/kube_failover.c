@@ -44,6 +44,11 @@ const char *failover_namespace(const struct failover *f, unsigned i)
 	return json_get_string(json_at(f->summary, i), "namespace", "");
 }
 
+bool failover_is_left(const struct failover *f, unsigned i)
+{
+	return !strcmp(json_get_string(json_at(f->summary, i), "status", ""), "Failed");
+}
+
 void failover_namespace_set(struct failover *f, unsigned i, const char *status, const char *reason)
 {
 	json_set_string(json_at(f->summary, i), "status", status);
@@ -90,10 +95,8 @@ static void look_initial(struct failover *f, struct switch_seen *s)
 			own);
 		return;
 	}
-	if (failover_node(f)[0] && (f->run.type != SWITCH_UNPLANNED ||
-					   json_get(json_get(f->obj, "spec"), "volumes"))) {
-		seen_say(s, FOUND_REFUSED,
-			"spec.node is for type Unplanned, and stands without spec.volumes");
+	if (failover_node(f)[0] && json_get(json_get(f->obj, "spec"), "volumes")) {
+		seen_say(s, FOUND_REFUSED, "spec.node stands without spec.volumes");
 		return;
 	}
 	ret = f->run.type == SWITCH_UNPLANNED ? 0 : failover_check_webhook(f, &e);

@@ -91,9 +91,12 @@ int failover_reach_source(struct failover *f, struct err *e)
 	int ret = 0;
 
 	for (unsigned i = 0; i < json_length(f->summary) && !ret; i++) {
-		struct json *apps = json_array();
+		struct json *apps;
 		struct kube *there;
 
+		if (failover_is_left(f, i))
+			continue;
+		apps = json_array();
 		ret = source_of(f, i, &there, e);
 		if (!ret)
 			ret = apps_list(there, failover_source(f, i), apps, e);
@@ -255,7 +258,7 @@ void failover_last_mile(struct failover *f, struct switch_seen *s)
 
 	for (unsigned i = 0; i < json_length(f->summary); i++) {
 		struct err e = {0};
-		int ret = copy_namespace(f, i, &copies, &e);
+		int ret = failover_is_left(f, i) ? 0 : copy_namespace(f, i, &copies, &e);
 
 		if (!ret)
 			continue;
@@ -313,6 +316,8 @@ static int stop_source(struct failover *f, unsigned *ret_n, struct err *e)
 		struct kube *there;
 		unsigned n = 0;
 
+		if (failover_is_left(f, i))
+			continue;
 		ret = source_of(f, i, &there, e);
 		if (!ret)
 			ret = apps_stop(there, failover_source(f, i), &n, e);
@@ -333,7 +338,7 @@ static int stop_here(struct failover *f, unsigned *ret_n, struct err *e)
 	for (unsigned i = 0; i < json_length(f->summary) && !ret; i++) {
 		unsigned n = 0;
 
-		if (!awaits_volume(f, failover_namespace(f, i)))
+		if (failover_is_left(f, i) || !awaits_volume(f, failover_namespace(f, i)))
 			continue;
 		ret = apps_stop(f->c.kube, failover_namespace(f, i), &n, e);
 		*ret_n += n;
@@ -372,8 +377,11 @@ void failover_wait(struct failover *f, struct switch_seen *s)
 		struct err e = {0};
 		char one[320] = "";
 		unsigned n = 0;
-		int ret = source_of(f, i, &there, &e);
+		int ret;
 
+		if (failover_is_left(f, i))
+			continue;
+		ret = source_of(f, i, &there, &e);
 		if (!ret)
 			ret = apps_pods(there, failover_source(f, i), f->c.config->mounts, &n, one,
 				sizeof(one), &e);
@@ -392,10 +400,8 @@ void failover_wait(struct failover *f, struct switch_seen *s)
 
 static bool is_failed(const struct failover *f, unsigned i, const char **ret_why)
 {
-	const struct json *line = json_at(f->summary, i);
-
-	*ret_why = json_get_string(line, "reason", "");
-	return !strcmp(json_get_string(line, "status", ""), "Failed");
+	*ret_why = json_get_string(json_at(f->summary, i), "reason", "");
+	return failover_is_left(f, i);
 }
 
 /* Has it a volume that is not here? */
@@ -513,7 +519,8 @@ void failover_roll_back(struct failover *f, struct switch_seen *s)
 		const struct json *line = json_at(f->summary, i), *v = NULL;
 		int r;
 
-		if (!strcmp(json_get_string(line, "status", ""), "RollbackSuccessful"))
+		if (failover_is_left(f, i) ||
+			!strcmp(json_get_string(line, "status", ""), "RollbackSuccessful"))
 			continue;
 		if (!failover_is_home(f, failover_namespace(f, i), &v)) {
 			tell_not_started(f, i, v);
@@ -543,8 +550,11 @@ void failover_rule(struct failover *f, bool pre, struct switch_seen *s)
 	for (unsigned i = 0; i < json_length(f->summary); i++) {
 		struct kube *where = NULL;
 		struct err e = {0};
-		int ret = pre ? source_of(f, i, &where, &e) : 0;
+		int ret;
 
+		if (failover_is_left(f, i))
+			continue;
+		ret = pre ? source_of(f, i, &where, &e) : 0;
 		if (!ret)
 			ret = rules_run(&f->c, where, failover_namespace(f, i),
 				pre ? failover_source(f, i) : failover_namespace(f, i), rule, pre,

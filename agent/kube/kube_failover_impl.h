@@ -39,6 +39,8 @@ uint64_t failover_now_ms(void);
 const char *failover_spec(const struct failover *f, const char *key); /* "" where it is left out */
 const char *failover_from(const struct failover *f);
 const char *failover_namespace(const struct failover *f, unsigned i); /* here */
+/* Is it told and not moved? */
+bool failover_is_left(const struct failover *f, unsigned i);
 /* Marks its line in the summary; `reason` NULL: none. */
 void failover_namespace_set(struct failover *f, unsigned i, const char *status, const char *reason);
 
@@ -73,10 +75,13 @@ int failover_nodes(struct failover *f, unsigned age_ms, struct err *e);
 
 /* kube_failover_node.c: "" where the whole domain is left. */
 const char *failover_node(const struct failover *f);
-/* Of what was collected only what is on that node. 0; -ENOENT with words where that is nothing, -EBUSY while an engine
- * that does not answer may have it; or an error. */
-int failover_take_node(struct failover *f, struct err *e);
-/* Pure, as the three below: what the engines and the Volume objects say of the node. */
+/* Is it a planned one that moves all that the node has, but for what is excluded? */
+bool failover_empties_node(const struct failover *f);
+/* Of what was collected only what is on that node, and what that takes along; `excluded` are namespaces, by their names
+ * here. 0; -ENOENT with words where that is nothing, -EBUSY while an engine that does not answer may have some; or an
+ * error. */
+int failover_take_node(struct failover *f, const struct json *excluded, struct err *e);
+/* Pure, as the five below: what the engines and the Volume objects say of the node. */
 struct node_found {
 	struct json *on; /* the names of the volumes on it */
 	struct json *known; /* the nodes of that domain */
@@ -84,11 +89,17 @@ struct node_found {
 };
 struct node_found node_found_of(const struct failover *f, const struct json *objects);
 void node_found_free(struct node_found *found);
-/* 0; -ENOENT with words where nothing is on it, -EBUSY where that may not be all and it is not late. */
+/* 0; -ENOENT with words where nothing is on it, -EBUSY where that, or of a planned one anything, may not be all and it
+ * is not late. */
 int node_found_check(
 	const struct failover *f, const struct node_found *found, bool late, struct err *e);
 /* Leaves out of summary and volumes what is not of these volumes, or marks its line as Failed. */
 void failover_keep_node(struct failover *f, const struct json *on);
+/* The same of a planned one; `idle` are namespaces that are to be started here. */
+void failover_keep_whole(struct failover *f, const struct json *on, const struct json *idle);
+/* Adds the volumes on the node that no namespace has. -EINVAL with words where one that stays has one. */
+int failover_add_rest(struct failover *f, const struct json *on, const struct json *excluded,
+	const struct json *pvs, struct err *e);
 /* Pure: the node of the replica in the domain, in a daemon's peers or a Volume's replicas; the host of its address
  * where it has no name; "": neither. */
 const char *replica_node(const struct json *replicas, const char *domain, char *buf, size_t size);

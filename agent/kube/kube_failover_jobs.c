@@ -58,7 +58,8 @@ static bool overlaps(const struct failover *f, const struct json *status)
 			    json_get_string(json_at(f->volumes, i), "volume", "")))
 			return true;
 	for (unsigned i = 0; i < json_length(f->summary); i++)
-		if (has_namespace(json_get(status, "summary"), failover_namespace(f, i)))
+		if (!failover_is_left(f, i) &&
+			has_namespace(json_get(status, "summary"), failover_namespace(f, i)))
 			return true;
 	return false;
 }

@@ -157,6 +157,45 @@ static int all_migrated(struct failover *f, struct err *e)
 	return ret;
 }
 
+static bool has_line(const struct failover *f, const char *ns)
+{
+	for (unsigned i = 0; i < json_length(f->summary); i++)
+		if (!strcmp(failover_namespace(f, i), ns))
+			return true;
+	return false;
+}
+
+/* One that was not copied to here, as where this site is its home: it has a claim on a volume, and workloads. What may not
+ * be read is left to failover_add_rest(). */
+static int take_claimed(struct failover *f, struct err *e)
+{
+	struct json *pvs = json_array(), *asked = json_array();
+	int ret = kube_list(f->c.kube, &kind_volume, NULL, NULL, pvs, NULL, e);
+
+	for (unsigned i = 0; i < json_length(pvs) && !ret; i++) {
+		const struct json *pv = json_at(pvs, i);
+		const char *ns =
+			json_get_string(json_path(pv, "spec", "claimRef"), "namespace", "");
+		char volume[VOLUME_NAME_MAX + 1];
+		struct json *found;
+
+		if (!ns[0] || has_line(f, ns) || json_has_string(asked, ns) ||
+			!apps_volume_of_pv(pv, f->c.config->mounts, volume))
+			continue;
+		json_append_string(asked, ns);
+		found = json_array();
+		ret = apps_list(f->c.kube, ns, found, e);
+		if (json_length(found) && !ret)
+			add_namespace(f, ns);
+		json_free(found);
+		if (ret == -EPERM || ret == -ENOENT)
+			ret = 0;
+	}
+	json_free(pvs);
+	json_free(asked);
+	return ret;
+}
+
 /* --- what schedules say --- */
 
 static const struct json *mapping_of(const struct json *schedule)
@@ -323,6 +362,8 @@ int failover_take_namespaces(struct failover *f, bool only_volumes, struct err *
 		ret = json_get(spec_of(f), "migrationScheduleReference")
 			      ? take_schedule(f, schedules, e)
 			      : all_migrated(f, e);
+	if (!ret && failover_empties_node(f))
+		ret = take_claimed(f, e);
 	if (!ret)
 		set_sources(f, schedules);
 	json_free(schedules);

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A Failover with spec.node: one node of the other domain is dead, and the domain is not. Its volumes are those whose
- * other replica is on that node, by what the engines here say, or by the status of the Volume objects, which stays when
- * an engine does not answer. Nothing else is fenced.
+ * A Failover with spec.node, about one node of the other domain. Its volumes are those whose other replica is on that node,
+ * by what the engines here say, or by the status of the Volume objects, which stays when an engine does not answer.
  *
- * The applications of the domain run on, but for those of that node. So a namespace that nobody named is left out where
- * none of its volumes is on the node; and where it has others, too, which are still in use there, it is not started:
- * that is told, and a person who names it has decided.
+ * Unplanned: the node is dead, and the domain is not. Nothing else is fenced. The applications of the domain run on, but
+ * for those of that node. So a namespace that nobody named is left out where none of its volumes is on the node; and
+ * where it has others, too, which are still in use there, it is not started: that is told, and a person who names it has
+ * decided.
+ *
+ * Planned, Failback: the node is to be emptied. What is active in its domain moves, and the namespaces that use it, each
+ * with all its volumes, because an application cannot run on both sides; so do those that share one of these volumes. One
+ * whose volumes are here already is done, but where an earlier Failover has left it stopped.
  *
  * Failure modes: while an engine of this site does not answer, or does not say of a volume where its replicas are, "no
- * volume is on that node" is not believed at once.
+ * volume is on that node" is not believed at once, nor by a planned one that these are all. Once that is over the choice
+ * is in the status, and nobody makes it again with volumes that have moved half way. A volume of a namespace that stays
+ * would be taken from under its pods: where nobody has excluded that namespace, all of it is refused.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -112,8 +118,12 @@ int node_found_check(
 	char list[120] = "";
 	size_t at = 0;
 
-	if (json_length(found->on))
-		return 0;
+	if (json_length(found->on)) {
+		if (found->all || late || f->run.type == SWITCH_UNPLANNED)
+			return 0;
+		return err_set(e, -EBUSY,
+			"it is not known yet of every volume here where its other replica is");
+	}
 	for (unsigned i = 0; i < json_length(found->known) && at < sizeof(list); i++)
 		at += (size_t)snprintf(list + at, sizeof(list) - at, "%s'%.60s'", i ? ", " : "",
 			json_string_at(found->known, i, ""));
@@ -133,11 +143,24 @@ static bool is_here(const struct failover *f, const char *volume)
 		       f->c.config->domain);
 }
 
+static bool is_named(const struct failover *f)
+{
+	return json_length(json_get(json_get(f->obj, "spec"), "namespaces"));
+}
+
+static void leave_namespace(struct failover *f, unsigned at)
+{
+	char text[160];
+
+	snprintf(text, sizeof(text), "none of its volumes is on node '%.100s'", failover_node(f));
+	failover_namespace_set(f, at, "Failed", text);
+}
+
 /* True: the line stays. */
 static bool keep_namespace(struct failover *f, unsigned at, const struct json *on)
 {
 	const char *ns = failover_namespace(f, at), *elsewhere = NULL;
-	bool named = json_length(json_get(json_get(f->obj, "spec"), "namespaces")), some = false;
+	bool named = is_named(f), some = false;
 	char text[300];
 
 	for (unsigned i = 0; i < json_length(f->volumes); i++) {
@@ -155,14 +178,14 @@ static bool keep_namespace(struct failover *f, unsigned at, const struct json *o
 		return true;
 	if (!some && !named)
 		return false;
-	if (!some)
-		snprintf(text, sizeof(text), "none of its volumes is on node '%.100s'",
-			failover_node(f));
-	else
-		snprintf(text, sizeof(text),
-			"it uses volume '%.63s', too, which is not on node '%.100s': name it in "
-			"spec.namespaces to start it here",
-			elsewhere, failover_node(f));
+	if (!some) {
+		leave_namespace(f, at);
+		return true;
+	}
+	snprintf(text, sizeof(text),
+		"it uses volume '%.63s', too, which is not on node '%.100s': name it in "
+		"spec.namespaces to start it here",
+		elsewhere, failover_node(f));
 	failover_namespace_set(f, at, "Failed", text);
 	return true;
 }
@@ -183,18 +206,236 @@ void failover_keep_node(struct failover *f, const struct json *on)
 	f->volumes = volumes;
 }
 
-int failover_take_node(struct failover *f, struct err *e)
+/* ---- what a planned one moves ---- */
+
+bool failover_empties_node(const struct failover *f)
+{
+	return f->run.type != SWITCH_UNPLANNED && failover_node(f)[0] && !is_named(f) &&
+	       !json_get(json_get(f->obj, "spec"), "migrationScheduleReference");
+}
+
+static const char *volume_at(const struct failover *f, unsigned i)
+{
+	return volume_name(json_at(f->volumes, i));
+}
+
+static bool uses(const struct failover *f, unsigned line, unsigned volume)
+{
+	return json_has_string(
+		json_get(json_at(f->volumes, volume), "namespaces"), failover_namespace(f, line));
+}
+
+/* Is it active there? One of which that is not known is taken, and refused by failover_check(). */
+static bool is_to_come(const struct failover *f, const char *volume)
+{
+	const struct json *entry = NULL;
+	const char *active;
+
+	node_of_volume(&f->c, volume, &entry);
+	active = json_get_string(json_get(entry, "status"), "active_domain", "");
+	return !active[0] || !strcmp(active, failover_from(f));
+}
+
+/* `moving` are volumes. One on the node that is here counts for those who are not done with it. */
+static bool must_move(const struct failover *f, unsigned line, const struct json *on,
+	const struct json *moving, const struct json *idle)
+{
+	bool open = is_named(f) || json_has_string(idle, failover_namespace(f, line));
+
+	for (unsigned i = 0; i < json_length(f->volumes); i++)
+		if (uses(f, line, i) && (json_has_string(moving, volume_at(f, i)) ||
+						(open && json_has_string(on, volume_at(f, i)))))
+			return true;
+	return false;
+}
+
+/* All volumes of the line that are there come with it. True: some that did not before. */
+static bool take_along(const struct failover *f, unsigned line, struct json *moving)
+{
+	bool more = false;
+
+	for (unsigned i = 0; i < json_length(f->volumes); i++) {
+		const char *volume = volume_at(f, i);
+
+		if (!uses(f, line, i) || json_has_string(moving, volume) || !is_to_come(f, volume))
+			continue;
+		json_append_string(moving, volume);
+		more = true;
+	}
+	return more;
+}
+
+/* Which lines move: those that use what moves, until no volume is added by that. */
+static void choose_lines(
+	const struct failover *f, const struct json *on, const struct json *idle, bool *keep)
+{
+	struct json *moving = json_array();
+	bool more = true;
+
+	for (unsigned i = 0; i < json_length(on); i++)
+		if (is_to_come(f, json_string_at(on, i, "")))
+			json_append_string(moving, json_string_at(on, i, ""));
+	while (more) {
+		more = false;
+		for (unsigned i = 0; i < json_length(f->summary); i++) {
+			if (keep[i] || !must_move(f, i, on, moving, idle))
+				continue;
+			keep[i] = true;
+			more |= take_along(f, i, moving);
+		}
+	}
+	json_free(moving);
+}
+
+void failover_keep_whole(struct failover *f, const struct json *on, const struct json *idle)
+{
+	struct json *lines = json_array(), *volumes = json_array();
+	bool keep[FAILOVER_NAMESPACES_MAX] = {false};
+
+	choose_lines(f, on, idle, keep);
+	for (unsigned v = 0; v < json_length(f->volumes); v++) {
+		bool wanted = false;
+
+		for (unsigned i = 0; i < json_length(f->summary) && !wanted; i++)
+			wanted = keep[i] && uses(f, i, v);
+		if (wanted)
+			json_append(volumes, json_copy(json_at(f->volumes, v)));
+	}
+	for (unsigned i = 0; i < json_length(f->summary); i++) {
+		if (!keep[i] && !is_named(f))
+			continue;
+		if (!keep[i])
+			leave_namespace(f, i);
+		json_append(lines, json_copy(json_at(f->summary, i)));
+	}
+	json_free(f->summary);
+	json_free(f->volumes);
+	f->summary = lines;
+	f->volumes = volumes;
+}
+
+/* The namespace whose claim here has it; NULL. */
+static const char *claimed_by(const struct failover *f, const struct json *pvs, const char *volume)
+{
+	char name[VOLUME_NAME_MAX + 1];
+
+	for (unsigned i = 0; i < json_length(pvs); i++) {
+		const struct json *pv = json_at(pvs, i);
+		const char *ns =
+			json_get_string(json_path(pv, "spec", "claimRef"), "namespace", "");
+
+		if (ns[0] &&
+			strcmp(json_get_string(json_get(pv, "status"), "phase", ""), "Released") !=
+				0 &&
+			apps_volume_of_pv(pv, f->c.config->mounts, name) && !strcmp(name, volume))
+			return ns;
+	}
+	return NULL;
+}
+
+static bool is_taken(const struct failover *f, const char *volume)
+{
+	for (unsigned i = 0; i < json_length(f->volumes); i++)
+		if (!strcmp(volume_at(f, i), volume))
+			return true;
+	return false;
+}
+
+int failover_add_rest(struct failover *f, const struct json *on, const struct json *excluded,
+	const struct json *pvs, struct err *e)
+{
+	for (unsigned i = 0; i < json_length(on); i++) {
+		const char *volume = json_string_at(on, i, ""), *ns;
+
+		if (is_taken(f, volume) || !is_to_come(f, volume))
+			continue;
+		ns = claimed_by(f, pvs, volume);
+		if (!ns)
+			failover_add_volume(f, volume, NULL);
+		else if (!json_has_string(excluded, ns) &&
+			 !json_has_string(
+				 json_get(json_get(f->obj, "spec"), "excludeNamespaces"), ns))
+			return err_set(e, -EINVAL,
+				"volume '%.63s' on node '%.100s' is of namespace '%.63s', which "
+				"has no workloads here or may not be read: name it in "
+				"spec.excludeNamespaces to leave it there, or in spec.namespaces "
+				"what is to move",
+				volume, failover_node(f), ns);
+	}
+	return 0;
+}
+
+/* Can something be started here, and does nothing run? */
+static int is_idle(struct failover *f, const char *ns, bool *ret_yes, struct err *e)
+{
+	struct json *apps = json_array();
+	int ret = apps_list(f->c.kube, ns, apps, e);
+	bool held = false, runs = false;
+
+	for (unsigned i = 0; i < json_length(apps) && !ret; i++) {
+		struct json *patch = hold_release(json_at(apps, i));
+
+		held |= patch != NULL;
+		runs |= hold_runs(json_at(apps, i));
+		json_free(patch);
+	}
+	*ret_yes = held && !runs;
+	json_free(apps);
+	return ret;
+}
+
+/* Of the namespaces with a volume of the node that is here, those that an earlier Failover has left stopped. */
+static int find_idle(struct failover *f, const struct json *on, struct json *idle, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < json_length(f->summary) && !ret; i++) {
+		bool asked = false, yes = false;
+
+		for (unsigned v = 0; v < json_length(f->volumes) && !asked; v++)
+			asked = uses(f, i, v) && json_has_string(on, volume_at(f, v)) &&
+				is_here(f, volume_at(f, v));
+		if (asked)
+			ret = is_idle(f, failover_namespace(f, i), &yes, e);
+		if (yes)
+			json_append_string(idle, failover_namespace(f, i));
+	}
+	return ret;
+}
+
+static int take_planned(
+	struct failover *f, const struct json *on, const struct json *excluded, struct err *e)
+{
+	struct json *idle = json_array(), *pvs = json_array();
+	bool rest = failover_empties_node(f);
+	int ret = find_idle(f, on, idle, e);
+
+	if (!ret && rest)
+		ret = kube_list(f->c.kube, &kind_volume, NULL, NULL, pvs, NULL, e);
+	if (!ret)
+		failover_keep_whole(f, on, idle);
+	if (!ret && rest)
+		ret = failover_add_rest(f, on, excluded, pvs, e);
+	json_free(idle);
+	json_free(pvs);
+	return ret;
+}
+
+int failover_take_node(struct failover *f, const struct json *excluded, struct err *e)
 {
 	struct json *objects = json_array();
 	int ret = kube_list(f->c.kube, &kind_tandem_volume, NULL, NULL, objects, NULL, e);
 	struct node_found found = node_found_of(f, objects);
-	bool late = failover_now_ms() - f->run.started_ms > FAILOVER_AWAY_MS;
+	bool late = failover_now_ms() - f->run.started_ms > FAILOVER_AWAY_MS,
+	     unplanned = f->run.type == SWITCH_UNPLANNED;
 
 	if (!ret)
 		ret = node_found_check(f, &found, late, e);
-	if (!ret)
+	if (!ret && unplanned)
 		failover_keep_node(f, found.on);
-	for (unsigned i = 0; i < json_length(found.on) && !ret; i++)
+	else if (!ret)
+		ret = take_planned(f, found.on, excluded, e);
+	for (unsigned i = 0; i < json_length(found.on) && !ret && unplanned; i++)
 		failover_add_volume(f, json_string_at(found.on, i, ""), NULL);
 	node_found_free(&found);
 	json_free(objects);

@@ -256,9 +256,29 @@ static const char *silent_words(const struct failover *f, char *buf, size_t size
 	return buf;
 }
 
+/* Is there nothing to do? Then it says what that means. */
+static bool say_nothing(const struct failover *f, unsigned namespaces, struct switch_seen *s)
+{
+	if (json_length(f->volumes) || namespaces)
+		return false;
+	if (json_length(f->summary))
+		seen_say(s, FOUND_REFUSED, "namespace '%s': %.250s", failover_namespace(f, 0),
+			json_get_string(json_at(f->summary, 0), "reason", ""));
+	else if (failover_node(f)[0])
+		seen_say(s, FOUND_DONE,
+			"nothing that is on node '%.100s' is active at '%s', or is to be started "
+			"here",
+			failover_node(f), failover_from(f));
+	else
+		seen_say(s, FOUND_REFUSED,
+			"there is nothing to move: no namespace was copied from there, and none is "
+			"named");
+	return true;
+}
+
 void failover_check(struct failover *f, struct switch_seen *s)
 {
-	unsigned n = json_length(f->volumes);
+	unsigned n = json_length(f->volumes), namespaces = 0;
 	struct err e = {0};
 	bool planned = f->run.type != SWITCH_UNPLANNED;
 	char silent[160];
@@ -268,12 +288,10 @@ void failover_check(struct failover *f, struct switch_seen *s)
 		seen_error(s, ret, &e);
 		return;
 	}
-	if (!n && !json_length(f->summary)) {
-		seen_say(s, FOUND_REFUSED,
-			"there is nothing to move: no namespace was copied from there, and none is "
-			"named");
+	for (unsigned i = 0; i < json_length(f->summary); i++)
+		namespaces += !failover_is_left(f, i);
+	if (say_nothing(f, namespaces, s))
 		return;
-	}
 	for (unsigned i = 0; i < n && planned; i++) {
 		struct json *v = json_at(f->volumes, i);
 		const struct json *entry = NULL;
@@ -296,9 +314,8 @@ void failover_check(struct failover *f, struct switch_seen *s)
 			json_set_bool(v, "wasHere", true);
 	}
 	seen_say(s, FOUND_DONE, "%u %s and %u %s go from '%s' to '%s'%s", n,
-		failover_volumes_word(n), json_length(f->summary),
-		json_length(f->summary) == 1 ? "namespace" : "namespaces", failover_from(f),
-		f->c.config->domain, silent_words(f, silent, sizeof(silent)));
+		failover_volumes_word(n), namespaces, namespaces == 1 ? "namespace" : "namespaces",
+		failover_from(f), f->c.config->domain, silent_words(f, silent, sizeof(silent)));
 }
 
 /* --- fence --- */

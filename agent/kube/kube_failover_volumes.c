@@ -65,23 +65,30 @@ static int take_namespace(struct failover *f, unsigned i, bool *ret_excluded, st
 	return ret;
 }
 
-/* All lines, and leaves out those that are excluded. */
-static int take_all(struct failover *f, struct err *e)
+/* All lines, and leaves out those that are excluded, whose names here it appends. */
+static int take_all(struct failover *f, struct json *excluded, struct err *e)
 {
 	struct json *kept = json_array();
 	int ret = 0;
 
 	for (unsigned i = 0; i < json_length(f->summary) && !ret; i++) {
-		bool excluded;
+		bool out;
 
-		ret = take_namespace(f, i, &excluded, e);
+		ret = take_namespace(f, i, &out, e);
+		if (!ret && out)
+			json_append_string(excluded, failover_namespace(f, i));
+		if (ret == -EPERM && failover_empties_node(f)) {
+			/* It stays, if the node has none of its volumes: failover_add_rest() knows. */
+			out = true;
+			ret = 0;
+		}
 		if ((ret == -EPERM || ret == -ENOENT || ret == -EINVAL) &&
 			f->run.type == SWITCH_UNPLANNED) {
 			/* Nothing about one namespace may keep a dead site's volumes from being fenced. */
 			failover_namespace_set(f, i, "Failed", e->msg);
 			ret = 0;
 		}
-		if (!excluded)
+		if (!out)
 			json_append(kept, json_copy(json_at(f->summary, i)));
 	}
 	json_free(f->summary);
@@ -168,25 +175,28 @@ int failover_collect(struct failover *f, struct err *e)
 	const struct json *spec = json_get(f->obj, "spec"), *named = json_get(spec, "namespaces"),
 			  *volumes = json_get(spec, "volumes");
 	bool only_volumes = json_length(volumes) && !json_length(named);
+	struct json *excluded;
 	int ret;
 
 	if (f->summary)
 		return 0; /* what was decided once stays so */
 	f->summary = json_array();
 	f->volumes = json_array();
+	excluded = json_array();
 	ret = failover_take_namespaces(f, only_volumes, e);
 	for (unsigned i = 0; i < json_length(volumes); i++)
 		failover_add_volume(f, json_string_at(volumes, i, ""), NULL);
 	if (!ret)
-		ret = take_all(f, e);
+		ret = take_all(f, excluded, e);
 	if (!ret)
 		ret = failover_nodes(f, 0, e);
 	if (!ret && failover_node(f)[0]) {
-		ret = failover_take_node(f, e);
+		ret = failover_take_node(f, excluded, e);
 	} else if (!ret && f->run.type == SWITCH_UNPLANNED && !only_volumes) {
 		take_domain(f);
 		take_silent(f);
 	}
+	json_free(excluded);
 	if (!ret)
 		return 0;
 	json_free(f->summary);

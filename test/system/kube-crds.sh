@@ -149,8 +149,8 @@ bad Rule blue 'rules: [{podSelector: {a: b}, actions: [{type: command, value: x,
 bad Failover '' 'spec: {fromDomain: a}' 'spec\.type: Required'
 bad Failover '' 'spec: {type: Emergency, fromDomain: a}' 'spec\.type: Unsupported.*"Unplanned"'
 bad Failover '' 'spec: {type: Planned}' 'spec\.fromDomain: Required'
-bad Failover '' 'spec: {type: Planned, fromDomain: a, node: n}' 'spec.*anyOf'
-bad Failover '' 'spec: {type: Unplanned, fromDomain: a, node: n, volumes: [x]}' 'spec.*anyOf'
+bad Failover '' 'spec: {type: Planned, fromDomain: a, node: n1, volumes: [x]}' 'spec.*must not validate the schema'
+bad Failover '' 'spec: {type: Unplanned, fromDomain: a, node: n1, volumes: [x]}' 'spec.*must not validate the schema'
 bad Failover '' 'spec: {type: Planned, fromDomain: a, webhook: {url: "ftp://x"}}' 'spec\.webhook\.url: Invalid'
 bad Failover '' 'spec: {type: Planned, fromDomain: a, webhook: {url: "https://x", caBundle: "---"}}' \
 	'spec\.webhook\.caBundle.*Invalid.*byte'

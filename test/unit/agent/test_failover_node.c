@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A Failover of a node: which volumes are on it, and what becomes of the namespaces. Node a1 of domain a; this is b. */
+/* A Failover of a node: which volumes are on it, and what becomes of the namespaces. Node a1 of domain a; this is b. It is
+ * an unplanned one, but where a test says planned(). */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <errno.h>
@@ -25,8 +26,10 @@ static struct json *parse(const char *text)
 static void begin(void)
 {
 	snprintf(config.domain, sizeof(config.domain), "b");
+	snprintf(config.mounts, sizeof(config.mounts), "/mnt");
 	f.c.config = &config;
 	f.c.nodes = nodes;
+	f.run.type = SWITCH_UNPLANNED;
 	f.obj = parse("{\"spec\":{\"fromDomain\":\"a\",\"node\":\"a1\"}}");
 	found = (struct node_found){0};
 }
@@ -200,4 +203,168 @@ Test(failover_node, one_that_has_volumes_in_use_elsewhere_is_started_only_by_nam
 	f.obj = parse("{\"spec\":{\"fromDomain\":\"a\",\"node\":\"a1\",\"namespaces\":[\"one\"]}}");
 	keep(LINES, both, "[\"v1\"]");
 	cr_assert(eq(str, (char *)json_get_string(json_at(f.summary, 0), "status", ""), ""));
+}
+
+/* ---- planned: the node is emptied ---- */
+
+/* Volumes v1 and v4 are on the node; what is active where is as the engine says; members of the spec beside it. */
+static void planned(const char *more)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "{\"spec\":{\"fromDomain\":\"a\",\"node\":\"a1\"%s}}", more);
+	json_free(f.obj);
+	f.obj = parse(text);
+	f.run.type = SWITCH_PLANNED;
+}
+
+static void keep_planned(const char *summary, const char *volumes, const char *idle)
+{
+	struct json *on = parse("[\"v1\",\"v4\"]"), *j = parse(idle);
+
+	json_free(f.summary);
+	json_free(f.volumes);
+	f.summary = parse(summary);
+	f.volumes = parse(volumes);
+	failover_keep_whole(&f, on, j);
+	json_free(on);
+	json_free(j);
+}
+
+/* What moves: "volume ... namespace ...", and those that are told of in brackets. */
+static char *moved(void)
+{
+	static char text[256];
+	size_t n = 0;
+
+	text[0] = '\0';
+	for (unsigned i = 0; i < json_length(f.volumes); i++)
+		n += (size_t)snprintf(
+			text + n, sizeof(text) - n, "%s ", volume_name(json_at(f.volumes, i)));
+	for (unsigned i = 0; i < json_length(f.summary); i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n,
+			failover_is_left(&f, i) ? "(%s) " : "%s ", failover_namespace(&f, i));
+	return text;
+}
+
+static int rest(const char *excluded, const char *pvs)
+{
+	struct json *on = parse("[\"v1\",\"v4\"]"), *out = parse(excluded), *j = parse(pvs);
+	int ret = failover_add_rest(&f, on, out, j, &e);
+
+	json_free(on);
+	json_free(out);
+	json_free(j);
+	return ret;
+}
+
+#define ACTIVE(name, domain)                                                                       \
+	"{\"volume\":\"" name "\",\"status\":{\"active_domain\":\"" domain "\"}}"
+#define USED(name, namespaces) "{\"volume\":\"" name "\",\"namespaces\":[" namespaces "]}"
+#define PV(name, ns, phase)                                                                        \
+	"{\"spec\":{\"hostPath\":{\"path\":\"/mnt/" name                                           \
+	"/data\"},\"claimRef\":{\"namespace\":\"" ns "\"}},\"status\":{\"phase\":\"" phase "\"}}"
+
+Test(failover_node, planned_a_namespace_moves_whole_and_others_are_left_alone)
+{
+	planned("");
+	engine("{\"volumes\":[" ACTIVE("v1", "a") "," ACTIVE("v2", "a") "," ACTIVE("v3", "a") "]}");
+	keep_planned(LINES,
+		"[" USED("v1", "\"one\"") "," USED("v2", "\"one\"") "," USED("v3", "\"two\"") "]",
+		"[]");
+	cr_assert(eq(str, moved(), "v1 v2 one "));
+}
+
+Test(failover_node, planned_who_shares_a_volume_that_moves_comes_along)
+{
+	planned("");
+	engine("{\"volumes\":[" ACTIVE("v1", "a") "," ACTIVE("v2", "a") "," ACTIVE(
+		"v3", "a") "," ACTIVE("v5", "b") "]}");
+	keep_planned("[{\"namespace\":\"third\"},{\"namespace\":\"two\"},{\"namespace\":\"one\"},"
+		     "{\"namespace\":\"four\"}]",
+		"[" USED("v1", "\"one\"") "," USED("v2", "\"one\",\"two\"") "," USED(
+			"v3", "\"two\",\"third\"") "," USED("v5", "\"one\",\"four\"") "]",
+		"[]");
+	cr_assert(eq(str, moved(), "v1 v2 v3 v5 third two one "), "but not by one that is here");
+}
+
+Test(failover_node, planned_names_restrict_it_and_one_without_a_volume_there_is_told)
+{
+	planned(",\"namespaces\":[\"two\",\"none\"]");
+	engine("{\"volumes\":[" ACTIVE("v1", "a") "," ACTIVE("v3", "a") "]}");
+	keep_planned("[{\"namespace\":\"none\"},{\"namespace\":\"two\"}]",
+		"[" USED("v1", "\"two\"") "," USED("v3", "\"none\"") "]", "[]");
+	cr_assert(eq(str, moved(), "v1 (none) two "));
+	cr_assert(eq(str, (char *)json_get_string(json_at(f.summary, 0), "reason", ""),
+		"none of its volumes is on node 'a1'"));
+	cr_assert(not(failover_empties_node(&f)));
+}
+
+Test(failover_node, planned_what_is_here_counts_for_those_who_do_not_run_here)
+{
+	static const char lines[] = "[{\"namespace\":\"one\"}]";
+	static const char both[] = "[" USED("v1", "\"one\"") "," USED("v2", "\"one\"") "]";
+
+	planned("");
+	engine("{\"volumes\":[" ACTIVE("v1", "b") "," ACTIVE("v2", "a") "]}");
+	keep_planned(lines, both, "[]");
+	cr_assert(eq(str, moved(), ""));
+	keep_planned(lines, both, "[\"one\"]");
+	cr_assert(eq(str, moved(), "v1 v2 one "), "an earlier one has left it stopped");
+	planned(",\"namespaces\":[\"one\"]");
+	keep_planned(lines, both, "[]");
+	cr_assert(eq(str, moved(), "v1 v2 one "), "it is named");
+}
+
+Test(failover_node, planned_a_volume_that_nobody_knows_is_chosen_to_be_refused)
+{
+	planned("");
+	engine("{\"volumes\":[{\"volume\":\"v4\",\"status\":null}]}");
+	keep_planned("[{\"namespace\":\"one\"},{\"namespace\":\"two\"}]",
+		"[" USED("v1", "\"one\"") "," USED("v4", "\"two\"") "]", "[]");
+	cr_assert(eq(str, moved(), "v1 v4 one two "));
+	json_free(nodes[0].status);
+	nodes[0].status = parse("{\"volumes\":[" ACTIVE("v1", "c") "," ACTIVE("v4", "a") "]}");
+	keep_planned("[{\"namespace\":\"one\"},{\"namespace\":\"two\"}]",
+		"[" USED("v1", "\"one\"") "," USED("v4", "\"two\"") "]", "[]");
+	cr_assert(eq(str, moved(), "v4 two "), "active in a third domain, it loses a standby");
+}
+
+Test(failover_node, planned_volumes_without_a_namespace_move_too)
+{
+	planned(",\"excludeNamespaces\":[\"spared\"]");
+	cr_assert(failover_empties_node(&f));
+	engine("{\"volumes\":[" ACTIVE("v1", "a") "," ACTIVE("v4", "a") "]}");
+	keep_planned("[{\"namespace\":\"one\"}]", "[" USED("v1", "\"one\"") "]", "[]");
+	cr_assert(eq(int, rest("[]", "[]"), 0));
+	cr_assert(eq(str, moved(), "v1 v4 one "));
+	cr_assert(eq(u32, json_length(json_get(json_at(f.volumes, 1), "namespaces")), 0));
+	keep_planned("[{\"namespace\":\"one\"}]", "[" USED("v1", "\"one\"") "]", "[]");
+	cr_assert(eq(int, rest("[]", "[" PV("v4", "gone", "Released") "]"), 0));
+	cr_assert(eq(str, moved(), "v1 v4 one "), "its claim is gone");
+}
+
+Test(failover_node, planned_a_volume_of_a_namespace_that_stays_is_refused_or_left)
+{
+	planned(",\"excludeNamespaces\":[\"spared\"]");
+	engine("{\"volumes\":[" ACTIVE("v1", "a") "," ACTIVE("v4", "a") "]}");
+	keep_planned("[{\"namespace\":\"one\"}]", "[" USED("v1", "\"one\"") "]", "[]");
+	cr_assert(eq(int, rest("[]", "[" PV("v4", "spared", "Bound") "]"), 0));
+	cr_assert(eq(int, rest("[\"other\"]", "[" PV("v4", "other", "Bound") "]"), 0));
+	cr_assert(eq(str, moved(), "v1 one "));
+	cr_assert(eq(int, rest("[\"other\"]", "[" PV("v4", "alien", "Bound") "]"), -EINVAL));
+	cr_assert(strstr(e.msg, "volume 'v4' on node 'a1' is of namespace 'alien'") != NULL, "%s",
+		e.msg);
+}
+
+Test(failover_node, planned_waits_until_it_is_known_where_all_volumes_are)
+{
+	planned("");
+	engine("{\"volumes\":[" VOLUME("v1", PEER("a", "a1")) "]}");
+	engine(NULL);
+	find(NULL);
+	cr_assert(eq(int, node_found_check(&f, &found, false, &e), -EBUSY));
+	cr_assert(eq(int, node_found_check(&f, &found, true, &e), 0));
+	f.run.type = SWITCH_UNPLANNED;
+	cr_assert(eq(int, node_found_check(&f, &found, false, &e), 0), "that one is in a hurry");
 }
