@@ -228,9 +228,6 @@ int cmd_perform_verb(struct ctl *c, const char *command, const char *verb)
 	if (!strcmp(verb, "failback") && c->unplanned)
 		return ctl_usage_error(
 			c, command, "--unplanned is for a 'failover': a failback needs both sites");
-	if (c->node && !c->unplanned)
-		return ctl_usage_error(
-			c, command, "--node is for a node that is dead: with --unplanned");
 	if (c->ns && c->include && !c->schedule)
 		return ctl_usage_error(c, command,
 			"--namespace and --include-namespaces: which ones? (with a "

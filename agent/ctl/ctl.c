@@ -59,8 +59,8 @@ static const struct ctl_command commands[] = {
 			CTL_OPTION_OPERATION | CTL_OPTION_YES | CTL_OPTION_OUTPUT,
 		cmd_perform,
 		"failover|failback [-n NAMESPACE] [-m SCHEDULE] [--include-namespaces A,B] "
-		"[--exclude-namespaces A,B] [--from DOMAIN] [--to DOMAIN] [--unplanned [--node "
-		"NODE] [--yes]] "
+		"[--exclude-namespaces A,B] [--from DOMAIN] [--to DOMAIN] [--node NODE] "
+		"[--unplanned [--yes]] "
 		"[--skip-source-operations] [--dry-run] [--no-wait] [--kubeconfig FILE]",
 		"move applications and their volumes to the cluster that is asked (a Failover "
 		"object)"},

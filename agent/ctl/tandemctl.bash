@@ -74,8 +74,8 @@ _tandemctl() {
 	demote) options+=" --yes --force" ;;
 	failover | failback)
 		options+=" --dry-run --wait --no-wait --output --namespace --kubeconfig --migration-schedule --include-namespaces"
-		options+=" --exclude-namespaces --from --skip-source-operations"
-		[[ $command = failback ]] || options+=" --to --node --unplanned --yes"
+		options+=" --exclude-namespaces --from --to --node --skip-source-operations"
+		[[ $command = failback ]] || options+=" --unplanned --yes"
 		;;
 	upgrade) options+=" --yes --dry-run --wait --no-wait --output" ;;
 	resize) options+=" --size" ;;

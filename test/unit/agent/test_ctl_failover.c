@@ -40,7 +40,6 @@ Test(ctl_failover, what_is_not_one_thing_is_wrong_usage)
 		{"tandemctl", "failover", "db", "--node", "n1", "--unplanned"},
 		{"tandemctl", "failover", "clusterdomain", "site-a", "--node", "n1"},
 		{"tandemctl", "failback", "db", "--node", "n1"},
-		{"tandemctl", "perform", "failover", "--node", "n1"},
 		{"tandemctl", "status", "--peer-node", "n1"},
 	};
 
@@ -69,6 +68,8 @@ Test(ctl_failover, with_a_namespace_or_a_kubeconfig_it_is_about_a_cluster)
 		{"tandemctl", "failover", "-n", "blue", "--kubeconfig", "/nowhere/x"},
 		{"tandemctl", "failback", "-n", "blue", "--kubeconfig", "/nowhere/x"},
 		{"tandemctl", "failback", "--kubeconfig", "/nowhere/x", "--to", "site-b"},
+		{"tandemctl", "failover", "--node", "n1", "--kubeconfig", "/nowhere/x"},
+		{"tandemctl", "failback", "--node", "n1", "--kubeconfig", "/nowhere/x"},
 		{"tandemctl", "failover", "--kubeconfig", "/nowhere/x", "--unplanned", "--yes"},
 	};
 
