@@ -129,15 +129,17 @@ end_is b elsewhere Failed
 failover b try Planned site-a 'namespaces: [blue]' 'dryRun: true'
 end_is b try Successful
 expect_match "a dry run" "$(fo b try '{.status.reason}')" "1 volume and 1 namespace go from 'site-a' to 'site-b'"
-expect_fail failover b node-planned Planned site-a 'node: node-a'
 failover b no-node Unplanned site-a 'node: node-x'
 end_is b no-node Failed
 expect_match "a node that nobody knows" "$(fo b no-node '{.status.conditions[?(@.type=="Failed")].message}')" \
 	"nothing was changed: no volume here has its other replica on a node 'node-x' of 'site-a'; there are 'node-a'"
 expect_eq "where the replicas are" "$(kc b get volumes.tandemfs.dev db -o 'jsonpath={.status.replicas[*].node}')" 'node-b node-a'
 failover b try-node Unplanned site-a 'node: node-a' 'dryRun: true'
+failover b no-node-planned Planned site-a 'node: node-x'
 end_is b try-node Successful
 expect_match "what is on the node" "$(fo b try-node '{.status.reason}')" "1 volume and 1 namespace go from 'site-a'"
+end_is b no-node-planned Failed
+expect_match "a node that nobody knows" "$(fo b no-node-planned '{.status.reason}')" "nothing was changed: .*on a node 'node-x' of 'site-a'; there are 'node-a'"
 link_cut
 failover b cut Planned site-a 'namespaces: [blue]'
 end_is b cut Failed
@@ -296,14 +298,14 @@ web_is a green 2 || fail "not started: $(web a green)"
 web_is b red 0 || fail "runs at both: $(web b red)"
 step "a namespace that was mapped goes to its other name, and back"
 
-# --- the leader is killed at several stages -------------------------------------------------------------
+# --- the leader is killed at several stages; a node is emptied, of which blue alone has a volume, and then the other one ---
 here=a
 for at in ScaleDownSource:after HandOver:after ScaleUpDestination; do
 	to=$(other $here)
 	leader_kill "$to" KILL
 	TANDEMFS_FAULT_FAILOVER=$at leader_start "$to"
 	name=killed-$(tr A-Z: a-z- <<<"$at")
-	failover "$to" "$name" Planned "$(domain $here)" 'namespaces: [blue]'
+	failover "$to" "$name" Planned "$(domain $here)" "node: node-$here"
 	wait_for 150 "the leader dies at $at" eval "! pid_alive ${LEADER[$to-one]}"
 	leader_kill "$to" KILL 2>/dev/null || :
 	leader_start "$to"
@@ -311,6 +313,8 @@ for at in ScaleDownSource:after HandOver:after ScaleUpDestination; do
 	state_is "$to" "$running" || fail "not started: $(state "$to")"
 	state_is $here "$stopped" || fail "runs at both: $(state $here)"
 	has_file "$to" two || fail "a file is missing"
+	expect_eq "which namespaces" "$(fo "$to" "$name" '{.status.summary[*].namespace}')" blue
+	web_is a green 2 || fail "stopped, with nothing on the node: $(web a green)"
 	level "$to"
 	step "the leader died at $at: $(steps_of "$to" "$name")"
 	here=$to

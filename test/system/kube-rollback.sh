@@ -3,7 +3,8 @@
 # group: kube
 # budget: 1500
 # A planned Failover goes back from its HandOver: one of two volumes cannot go, and the other one has gone; it comes home when
-# it can, and where it cannot, nothing that uses it is started at the source.
+# it can, and where it cannot, nothing that uses it is started at the source. So does one of a node that is to be emptied, to
+# which an application's other volume comes along.
 #
 # Nearly all of the budget is for the first test on a machine, which builds the API server.
 . "$(dirname "$0")/../lib.sh"
@@ -41,9 +42,18 @@ blue_allow b green
 web_make green green
 wait_for 90 "the claim of the second volume is at site b" kc b -n blue get pvc db2
 wait_for 90 "the namespace without a volume is at site b" kc b -n green get deploy web
+sed -i 's/^node = node-a$/node = node-a2/' "$WORK/b/volumes/db2.conf" # of two nodes of site a, by its name
+kill -9 "$(daemon_of b db2)"
+wait_for 30 "the second volume is on the other node" eval '[[ $(volume b ".peers[0].node" db2) = node-a2 ]]'
+level a db2
 
 # --- the link is gone for a while -----------------------------------------------------------------------
-gone waits 'namespaces: [blue, green]'
+gone waits 'node: node-a2' 'namespaces: [blue, green]'
+expect_match "what moves with the node" "$(fo b waits '{.status.steps[0].message}')" "2 volumes and 1 namespace go from 'site-a'"
+expect_eq "who was named and has nothing there" "$(fo b waits '{.status.summary[?(@.namespace=="green")].status}: {.status.summary[?(@.namespace=="green")].reason}')" \
+	"Failed: none of its volumes is on node 'node-a2'"
+web_is a green 2 || fail "stopped, with nothing on the node: $(web a green)"
+state_is a "$stopped" || fail "not stopped: $(state a)"
 link_cut
 leader_start b
 wait_for 30 "the way back is refused" \
@@ -58,7 +68,7 @@ state_is b "$stopped" || fail "runs at both: $(state b)"
 has_file a one || fail "a file is missing"
 level a
 level a db2
-step "a volume that was refused the way back comes home when the link is there again"
+step "a node's volume takes the other one along; what was refused the way back comes home when the link is there again"
 
 # --- the source's daemon is gone, and stays so ----------------------------------------------------------
 gone stays 'namespaces: [blue, green]'
@@ -76,7 +86,7 @@ expect_match "why" "$(fo b stays '{.status.summary[?(@.namespace=="blue")].reaso
 state_is a "$stopped" || fail "started without its volume: $(state a)"
 kill -CONT "$source"
 level b
-kctl b perform failover -n blue >"$WORK/perform.out" 2>&1 || fail "$(cat "$WORK/perform.out")"
+kctl b perform failover --node node-a >"$WORK/perform.out" 2>&1 || fail "$(cat "$WORK/perform.out")"
 state_is b "$running" || fail "not started: $(state b)"
 state_is a "$stopped" || fail "runs at both: $(state a)"
 has_file b one || fail "a file is missing"
