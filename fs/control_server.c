@@ -51,8 +51,8 @@ static void operator_deliver(
 }
 
 /* Taking over is refused while the active answers. A connection that stands is no answer: the host
- * behind it may have died this moment. So the word waits until something was heard, or the
- * connection is gone, or its time-out closed it. */
+ * behind it may have died this moment, and what is read only now may have been sent before. So the word waits until
+ * there is a beat that was sent after it, or the connection is gone, or its time-out closed it. */
 static bool active_unproven(struct volume *v, uint64_t since_ns)
 {
 	const struct record *r = core_record(v->core);
@@ -62,7 +62,7 @@ static bool active_unproven(struct volume *v, uint64_t since_ns)
 	if (active < 0 || active == (int)core_self(v->core))
 		return false;
 	core_peer_view(v->core, (unsigned)active, &p);
-	return p.connected && p.last_heard_ns <= since_ns;
+	return p.connected && p.last_alive_ns <= since_ns;
 }
 
 /* Whoever handed over a moment ago starts again in place, and was in the set: the word waits for it, for a

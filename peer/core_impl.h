@@ -31,6 +31,7 @@ struct core_peer {
 	uint64_t heard_ns, beat_ns; /* last frame; last heartbeat sent */
 	uint64_t their_sent_ns, their_sent_at_ns; /* to echo */
 	uint64_t rtt_ns;
+	uint64_t alive_ns; /* it lived then, by a beat that echoes ours: what is read late may be old */
 	bool stopped; /* it said that it ends */
 
 	/* its record: the version that it is known to hold */

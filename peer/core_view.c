@@ -241,6 +241,7 @@ void core_peer_view(const struct core *c, unsigned peer, struct core_peer_view *
 	ret_v->applied = p->applied;
 	ret_v->flushed = p->flushed_seq;
 	ret_v->last_heard_ns = p->heard_ns;
+	ret_v->last_alive_ns = p->alive_ns;
 	ret_v->rtt_ns = p->up ? p->rtt_ns : 0;
 	ret_v->grant = p->grant;
 	ret_v->level = p->level;

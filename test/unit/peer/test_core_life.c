@@ -63,6 +63,33 @@ Test(core, a_heartbeat_tells_the_standby_the_commit_index)
 	rig_free(r);
 }
 
+/* What arrives now may have waited in a buffer since before the peer died. */
+Test(core, a_peer_lived_when_it_sent_the_beat_that_is_echoed_and_not_when_that_was_read)
+{
+	struct rig *r = rig_pair();
+	struct msg m = {.type = MSG_HEARTBEAT};
+	struct core_peer_view v;
+	uint64_t then;
+
+	rig_pass(r, 3000);
+	core_peer_view(r->node[B].core, A, &v);
+	then = v.last_alive_ns;
+	cr_assert_leq(then, r->now);
+	cr_assert_gt(then, r->now - 1000000000);
+	r->now += 50000000;
+	m.epoch = r->node[A].record.epoch;
+	m.heartbeat.echo_ns = then;
+	rig_inject(r, A, B, &m);
+	core_peer_view(r->node[B].core, A, &v);
+	cr_assert_eq(v.last_heard_ns, r->now);
+	cr_assert_eq(v.last_alive_ns, then);
+	m.heartbeat.echo_ns = r->now + 1; /* of a clock that is not ours */
+	rig_inject(r, A, B, &m);
+	core_peer_view(r->node[B].core, A, &v);
+	cr_assert_eq(v.last_alive_ns, then);
+	rig_free(r);
+}
+
 Test(core, the_active_commits_nothing_alone_while_the_record_requires_the_peer)
 {
 	struct rig *r = rig_pair();
