@@ -155,7 +155,7 @@ static void act(struct volume *v, const struct core_action *a)
 		v->stop_staging = true;
 		break;
 	case ACT_GO_ON_STAGING:
-		v->stop_staging = v->stopping;
+		v->stop_staging = v->stopping && !v->unmounting;
 		v->drained_told = false;
 		loop_wake(v->loop);
 		break;

@@ -227,7 +227,8 @@ struct core_peer_view { /* for status */
 	bool connected;
 	uint64_t acked, applied, flushed; /* seqs */
 	uint64_t last_heard_ns; /* monotonic; 0: never since the start */
-	uint64_t last_alive_ns; /* monotonic, of this side: sent something after that; 0: not known */
+	uint64_t
+		last_alive_ns; /* monotonic, of this side: sent something after that; 0: not known */
 	uint64_t rtt_ns; /* 0: unknown */
 	struct msg_grant grant;
 	uint32_t

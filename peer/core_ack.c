@@ -216,10 +216,11 @@ void core_on_heartbeat(struct core *c, unsigned peer, const struct msg *m)
 
 	p->their_sent_ns = h->sent_ns;
 	p->their_sent_at_ns = c->now;
-	if (h->echo_ns && h->echo_ns <= c->now) {
+	if (h->echo_ns && h->echo_ns <= c->now)
 		p->rtt_ns = MAX(c->now - h->echo_ns, 1u);
-		p->alive_ns = MAX(p->alive_ns, h->echo_ns);
-	}
+	/* A clock that is being set right may make it a little later than now. */
+	if (h->echo_ns && h->echo_ns <= c->now + c->cfg.heartbeat_ns)
+		p->alive_ns = MAX(p->alive_ns, MIN(h->echo_ns, c->now));
 	if (epoch_equal(m->epoch, c->rec->epoch))
 		core_announced(c, peer, h->commit);
 }

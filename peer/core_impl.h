@@ -31,7 +31,8 @@ struct core_peer {
 	uint64_t heard_ns, beat_ns; /* last frame; last heartbeat sent */
 	uint64_t their_sent_ns, their_sent_at_ns; /* to echo */
 	uint64_t rtt_ns;
-	uint64_t alive_ns; /* it lived then, by a beat that echoes ours: what is read late may be old */
+	uint64_t
+		alive_ns; /* it lived then, by a beat that echoes ours: what is read late may be old */
 	bool stopped; /* it said that it ends */
 
 	/* its record: the version that it is known to hold */
@@ -152,6 +153,7 @@ struct core {
 	struct core_origin promote; /* is answered when this replica serves */
 	char promote_done[CORE_TEXT_MAX];
 	bool drained;
+	bool drain_asked; /* DRAINING: some of the set may have agreed to it */
 	uint64_t drain_moved_ns, drain_commit; /* DRAINING: when it was nearer to its end last */
 	struct core_origin demote;
 	struct core_forward forwards[FORWARDS_MAX];

@@ -10,9 +10,8 @@
  * Failure modes: the connection breaks before a forwarded word was answered: the answer says so, the
  * word may or may not have been carried out. A second change while one is being agreed on: -EBUSY.
  * A demotion whose peer goes silent, or whose last writes nobody acknowledges, is taken back when nothing has moved for
- * some seconds: nothing was proposed yet, or the proposal broke off, so that this replica is active by its record
- * as before. (Where a peer had agreed already and is back later, its record is the newer one and the demotion holds.)
- * --force ends it at once.
+ * some seconds, but not where it was proposed and the peer may have agreed: then it stays DRAINING until the peer is
+ * back and says so. --force ends it at once.
  */
 #include "core_impl.h"
 
@@ -20,7 +19,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DRAIN_PATIENCE 8u /* times as long as until a silent peer is given up */
+#define DRAIN_PATIENCE                                                                             \
+	8u /* times as long as until a silent peer is given up, but not for minutes: */
+#define DRAIN_PATIENCE_MAX_NS (40ull * 1000000000)
 
 static const char busy[] = "another change of this volume is being agreed on: look at 'tandemctl "
 			   "status', then type it again";
@@ -459,7 +460,7 @@ static void demote(struct core *c, const struct core_operator *op, struct core_o
 		return;
 	}
 	c->role = CORE_DRAINING;
-	c->drained = false;
+	c->drained = c->drain_asked = false;
 	c->drain_moved_ns = c->now;
 	c->drain_commit = c->commit;
 	c->demote = *o;
@@ -468,7 +469,8 @@ static void demote(struct core *c, const struct core_operator *op, struct core_o
 
 static uint64_t drain_patience_ns(const struct core *c)
 {
-	return DRAIN_PATIENCE * c->cfg.peer_timeout_ns;
+	return MIN(DRAIN_PATIENCE * c->cfg.peer_timeout_ns,
+		MAX(2 * c->cfg.peer_timeout_ns, DRAIN_PATIENCE_MAX_NS));
 }
 
 static void take_back(struct core *c)
@@ -501,8 +503,10 @@ void core_demote_go_on(struct core *c)
 		c->drain_commit = c->commit;
 		c->drain_moved_ns = c->now;
 	}
+	if (missing(c) < 0) /* they hold this record, and no later one */
+		c->drain_asked = false;
 	if (!c->drained || c->commit < c->end.seq || missing(c) >= 0) {
-		if (c->now - c->drain_moved_ns >= drain_patience_ns(c))
+		if (!c->drain_asked && c->now - c->drain_moved_ns >= drain_patience_ns(c))
 			take_back(c);
 		return;
 	}
@@ -511,13 +515,14 @@ void core_demote_go_on(struct core *c)
 		return;
 	}
 	plan_demote(c);
+	c->drain_asked = true;
 	c->drain_moved_ns = c->now;
 	c->again = true; /* settle, if there is nobody to ask */
 }
 
 uint64_t core_demote_wake_ns(const struct core *c)
 {
-	return c->role == CORE_DRAINING && c->plan.kind == PLAN_NONE
+	return c->role == CORE_DRAINING && c->plan.kind == PLAN_NONE && !c->drain_asked
 		       ? c->drain_moved_ns + drain_patience_ns(c)
 		       : UINT64_MAX;
 }

@@ -14,8 +14,6 @@
 
 #define KEY_SCHEDULE TANDEM_KEY "migration-schedule-name" /* label of a run */
 #define KEY_SCHEDULE_TYPE TANDEM_KEY "migration-schedule-type"
-/* Annotation of what is deleted while the other site is gone for ever, "true": only the replica of this site is removed. */
-#define KEY_DELETE_LOCAL TANDEM_KEY "delete-local"
 #define KEY_FROM TANDEM_KEY "migrated-by" /* NAMESPACE/CLUSTERPAIR that brought an object */
 
 extern const struct kube_kind kind_pair, kind_policy, kind_schedule, kind_migration, kind_secret,

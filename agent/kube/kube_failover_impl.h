@@ -95,9 +95,9 @@ int node_found_check(
 	const struct failover *f, const struct node_found *found, bool late, struct err *e);
 /* Leaves out of summary and volumes what is not of these volumes, or marks its line as Failed. */
 void failover_keep_node(struct failover *f, const struct json *on);
-/* The same of a planned one; `idle` are namespaces that are to be started here. */
-void failover_keep_whole(struct failover *f, const struct json *on, const struct json *idle);
-/* Adds the volumes on the node that no namespace has. -EINVAL with words where one that stays has one. */
+/* The same of a planned one. */
+void failover_keep_whole(struct failover *f, const struct json *on);
+/* Adds the volumes on the node that no namespace has. -EINVAL with words where one that stays has one, or may have. */
 int failover_add_rest(struct failover *f, const struct json *on, const struct json *excluded,
 	const struct json *pvs, struct err *e);
 /* Pure: the node of the replica in the domain, in a daemon's peers or a Volume's replicas; the host of its address

@@ -10,12 +10,14 @@
  *
  * Planned, Failback: the node is to be emptied. What is active in its domain moves, and the namespaces that use it, each
  * with all its volumes, because an application cannot run on both sides; so do those that share one of these volumes. One
- * whose volumes are here already is done, but where an earlier Failover has left it stopped.
+ * whose volumes are here already is done: whether it is stopped by an earlier Failover or by a person nobody can tell,
+ * so that a person names it.
  *
  * Failure modes: while an engine of this site does not answer, or does not say of a volume where its replicas are, "no
  * volume is on that node" is not believed at once, nor by a planned one that these are all. Once that is over the choice
  * is in the status, and nobody makes it again with volumes that have moved half way. A volume of a namespace that stays
- * would be taken from under its pods: where nobody has excluded that namespace, all of it is refused.
+ * would be taken from under its pods, and who uses one by a path over there is not known here: what no namespace of this
+ * Failover has moves only where the applications there are stopped by hand, else all of it is refused.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -236,15 +238,14 @@ static bool is_to_come(const struct failover *f, const char *volume)
 	return !active[0] || !strcmp(active, failover_from(f));
 }
 
-/* `moving` are volumes. One on the node that is here counts for those who are not done with it. */
-static bool must_move(const struct failover *f, unsigned line, const struct json *on,
-	const struct json *moving, const struct json *idle)
+/* `moving` are volumes. One on the node that is here counts for a namespace that was named: it may have to be started. */
+static bool must_move(
+	const struct failover *f, unsigned line, const struct json *on, const struct json *moving)
 {
-	bool open = is_named(f) || json_has_string(idle, failover_namespace(f, line));
-
 	for (unsigned i = 0; i < json_length(f->volumes); i++)
-		if (uses(f, line, i) && (json_has_string(moving, volume_at(f, i)) ||
-						(open && json_has_string(on, volume_at(f, i)))))
+		if (uses(f, line, i) &&
+			(json_has_string(moving, volume_at(f, i)) ||
+				(is_named(f) && json_has_string(on, volume_at(f, i)))))
 			return true;
 	return false;
 }
@@ -266,8 +267,7 @@ static bool take_along(const struct failover *f, unsigned line, struct json *mov
 }
 
 /* Which lines move: those that use what moves, until no volume is added by that. */
-static void choose_lines(
-	const struct failover *f, const struct json *on, const struct json *idle, bool *keep)
+static void choose_lines(const struct failover *f, const struct json *on, bool *keep)
 {
 	struct json *moving = json_array();
 	bool more = true;
@@ -278,7 +278,7 @@ static void choose_lines(
 	while (more) {
 		more = false;
 		for (unsigned i = 0; i < json_length(f->summary); i++) {
-			if (keep[i] || !must_move(f, i, on, moving, idle))
+			if (keep[i] || !must_move(f, i, on, moving))
 				continue;
 			keep[i] = true;
 			more |= take_along(f, i, moving);
@@ -287,12 +287,12 @@ static void choose_lines(
 	json_free(moving);
 }
 
-void failover_keep_whole(struct failover *f, const struct json *on, const struct json *idle)
+void failover_keep_whole(struct failover *f, const struct json *on)
 {
 	struct json *lines = json_array(), *volumes = json_array();
 	bool keep[FAILOVER_NAMESPACES_MAX] = {false};
 
-	choose_lines(f, on, idle, keep);
+	choose_lines(f, on, keep);
 	for (unsigned v = 0; v < json_length(f->volumes); v++) {
 		bool wanted = false;
 
@@ -341,6 +341,15 @@ static bool is_taken(const struct failover *f, const char *volume)
 	return false;
 }
 
+/* Has somebody said that nothing runs there? */
+static bool is_stopped_there(const struct failover *f)
+{
+	const struct json *spec = json_get(f->obj, "spec");
+
+	return json_get_bool(spec, "sourceIsStopped", false) ||
+	       json_get_bool(spec, "skipSourceOperations", false);
+}
+
 int failover_add_rest(struct failover *f, const struct json *on, const struct json *excluded,
 	const struct json *pvs, struct err *e)
 {
@@ -350,6 +359,14 @@ int failover_add_rest(struct failover *f, const struct json *on, const struct js
 		if (is_taken(f, volume) || !is_to_come(f, volume))
 			continue;
 		ns = claimed_by(f, pvs, volume);
+		if (!ns && !is_stopped_there(f))
+			return err_set(e, -EINVAL,
+				"volume '%.63s' on node '%.100s' is of no namespace that is known "
+				"here, and something there may use it: name in spec.namespaces "
+				"what "
+				"is to move, or stop what uses it and say so with "
+				"spec.sourceIsStopped",
+				volume, failover_node(f));
 		if (!ns)
 			failover_add_volume(f, volume, NULL);
 		else if (!json_has_string(excluded, ns) &&
@@ -365,58 +382,19 @@ int failover_add_rest(struct failover *f, const struct json *on, const struct js
 	return 0;
 }
 
-/* Can something be started here, and does nothing run? */
-static int is_idle(struct failover *f, const char *ns, bool *ret_yes, struct err *e)
-{
-	struct json *apps = json_array();
-	int ret = apps_list(f->c.kube, ns, apps, e);
-	bool held = false, runs = false;
-
-	for (unsigned i = 0; i < json_length(apps) && !ret; i++) {
-		struct json *patch = hold_release(json_at(apps, i));
-
-		held |= patch != NULL;
-		runs |= hold_runs(json_at(apps, i));
-		json_free(patch);
-	}
-	*ret_yes = held && !runs;
-	json_free(apps);
-	return ret;
-}
-
-/* Of the namespaces with a volume of the node that is here, those that an earlier Failover has left stopped. */
-static int find_idle(struct failover *f, const struct json *on, struct json *idle, struct err *e)
-{
-	int ret = 0;
-
-	for (unsigned i = 0; i < json_length(f->summary) && !ret; i++) {
-		bool asked = false, yes = false;
-
-		for (unsigned v = 0; v < json_length(f->volumes) && !asked; v++)
-			asked = uses(f, i, v) && json_has_string(on, volume_at(f, v)) &&
-				is_here(f, volume_at(f, v));
-		if (asked)
-			ret = is_idle(f, failover_namespace(f, i), &yes, e);
-		if (yes)
-			json_append_string(idle, failover_namespace(f, i));
-	}
-	return ret;
-}
-
 static int take_planned(
 	struct failover *f, const struct json *on, const struct json *excluded, struct err *e)
 {
-	struct json *idle = json_array(), *pvs = json_array();
+	struct json *pvs = json_array();
 	bool rest = failover_empties_node(f);
-	int ret = find_idle(f, on, idle, e);
+	int ret = 0;
 
-	if (!ret && rest)
+	if (rest)
 		ret = kube_list(f->c.kube, &kind_volume, NULL, NULL, pvs, NULL, e);
 	if (!ret)
-		failover_keep_whole(f, on, idle);
+		failover_keep_whole(f, on);
 	if (!ret && rest)
 		ret = failover_add_rest(f, on, excluded, pvs, e);
-	json_free(idle);
 	json_free(pvs);
 	return ret;
 }

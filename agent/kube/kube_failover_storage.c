@@ -266,8 +266,8 @@ static bool say_nothing(const struct failover *f, unsigned namespaces, struct sw
 			json_get_string(json_at(f->summary, 0), "reason", ""));
 	else if (failover_node(f)[0])
 		seen_say(s, FOUND_DONE,
-			"nothing that is on node '%.100s' is active at '%s', or is to be started "
-			"here",
+			"nothing that this Failover is about is on node '%.100s' and active at "
+			"'%s'",
 			failover_node(f), failover_from(f));
 	else
 		seen_say(s, FOUND_REFUSED,

@@ -118,9 +118,13 @@ static void words_of(const struct kube_control *c, struct update_tally *t, struc
 	*ret_n = n;
 }
 
+/* As it was when it was begun: what was told meanwhile is told, and what was only asked is not carried out. */
 static bool is_dry(const struct json *obj)
 {
-	return json_get_bool(json_get(obj, "spec"), "dryRun", false);
+	const struct json *status = json_get(obj, "status");
+	bool begun = json_get_string(status, "startTimestamp", NULL);
+
+	return json_get_bool(begun ? status : json_get(obj, "spec"), "dryRun", false);
 }
 
 static void set_answers(struct json *status, const struct saying *s)
@@ -219,6 +223,7 @@ static bool begin(struct kube_control *c, struct json *obj)
 	kube_time(now_s(), now);
 	json_set_string(status, "startTimestamp", now);
 	json_set_string(status, "status", "Pending");
+	json_set_bool(status, "dryRun", is_dry(obj));
 	json_set_string(status, "action",
 		json_get_bool(json_get(obj, "spec"), "active", false) ? "Activate" : "Deactivate");
 	condition_set(status, obj, "Progressing", true, "Started",

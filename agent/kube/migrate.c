@@ -21,7 +21,8 @@ static const char *const own_annotations[] = {"kubectl.kubernetes.io/last-applie
 	"volume.kubernetes.io/storage-provisioner", "control-plane.alpha.kubernetes.io/leader",
 	"deprecated.daemonset.template.generation",
 	"endpoints.kubernetes.io/last-change-trigger-time", "kubernetes.io/service-account.uid",
-	KEY_HASH, KEY_SOURCE, TANDEM_KEY "selected-node", TANDEM_KEY "active-epoch"};
+	KEY_HASH, KEY_SOURCE, TANDEM_KEY "selected-node", TANDEM_KEY "active-epoch",
+	KEY_DELETE_LOCAL};
 
 static const char *there(const struct migrate_options *o, const char *ns)
 {

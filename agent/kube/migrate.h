@@ -26,6 +26,8 @@
 #define KEY_HASH TANDEM_KEY "resource-hash"
 #define KEY_RECLAIM TANDEM_KEY "reclaimPolicy"
 #define KEY_SOURCE TANDEM_KEY "source-namespace" /* of what was mapped to another one */
+/* Annotation of what is deleted while the other site is gone for ever, "true": only the replica of this site is removed. */
+#define KEY_DELETE_LOCAL TANDEM_KEY "delete-local"
 #define KEY_STATIC TANDEM_KEY "static-copy" /* of a schedule that the other cluster runs */
 #define KEY_SUSPENDED_AT TANDEM_KEY "suspended-by-agent" /* of a schedule: kube_resume.c */
 #define KEY_SKIP TANDEM_KEY "skip-resource"

@@ -475,7 +475,7 @@ static void give_back(const struct json *pv, const struct json *names_it, const 
 		keep(pv, v, s);
 	else if (v->state == ACTIVE && !goes && !was_active(pv, v))
 		keep_for_good(pv, v, s);
-	else if (v->state == ACTIVE || (v->state == STARTING && s->local))
+	else if (v->state == ACTIVE)
 		set(s, PROVISION_ERASE, NULL, false);
 	else if (v->state == ABSENT || (v->state == LOST && s->local))
 		set(s, PROVISION_FORGET, NULL, false);

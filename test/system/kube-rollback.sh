@@ -86,7 +86,7 @@ expect_match "why" "$(fo b stays '{.status.summary[?(@.namespace=="blue")].reaso
 state_is a "$stopped" || fail "started without its volume: $(state a)"
 kill -CONT "$source"
 level b
-kctl b perform failover --node node-a >"$WORK/perform.out" 2>&1 || fail "$(cat "$WORK/perform.out")"
+kctl b perform failover -n blue --node node-a >"$WORK/perform.out" 2>&1 || fail "$(cat "$WORK/perform.out")"
 state_is b "$running" || fail "not started: $(state b)"
 state_is a "$stopped" || fail "runs at both: $(state a)"
 has_file b one || fail "a file is missing"

@@ -83,7 +83,7 @@ Test(core, a_peer_lived_when_it_sent_the_beat_that_is_echoed_and_not_when_that_w
 	core_peer_view(r->node[B].core, A, &v);
 	cr_assert_eq(v.last_heard_ns, r->now);
 	cr_assert_eq(v.last_alive_ns, then);
-	m.heartbeat.echo_ns = r->now + 1; /* of a clock that is not ours */
+	m.heartbeat.echo_ns = r->now + 1000000000; /* of a clock that is not ours */
 	rig_inject(r, A, B, &m);
 	core_peer_view(r->node[B].core, A, &v);
 	cr_assert_eq(v.last_alive_ns, then);

@@ -390,6 +390,24 @@ Test(core_switch, a_demotion_whose_peer_is_lost_is_taken_back_and_can_be_repeate
 	rig_free(r);
 }
 
+Test(core_switch, a_demotion_that_the_peer_may_have_agreed_to_is_not_taken_back)
+{
+	struct rig *r = rig_pair();
+
+	rig_write(r, A, 2);
+	rig_type(r, A, OPERATOR_DEMOTE, 0, NULL);
+	rig_step(r, A, &(struct core_event){.type = EV_DRAINED}); /* the record is on its way */
+	rig_cut(r, A, B);
+	rig_pass(r, 60000);
+	cr_assert_eq(core_role(r->node[A].core), CORE_DRAINING);
+	cr_assert_eq(r->node[A].code, 12345);
+	rig_connect(r, A, B);
+	rig_run(r);
+	cr_assert_eq(r->node[A].code, CORE_ANSWER_OK);
+	cr_assert(record_find(&r->node[A].record, &r->node[A].record.active) < 0);
+	rig_free(r);
+}
+
 Test(core_switch, a_demotion_outlasts_a_short_break_of_the_link)
 {
 	struct rig *r = rig_pair();
