@@ -188,5 +188,5 @@ expect_match "a migration" "$(kc a get migration -n blue)" 'remotecluster +Final
 columns fo 'NAME  CREATED  STAGE  STATUS  MORE INFO'
 columns tvol 'NAME  SIZE  ACK  ACTIVE  IN-SYNC  PHASE  CREATED'
 columns rule 'NAME  CREATED'
-expect_eq "everything in the category" "$(kc a get tandem -n blue -o name | grep -c tandemfs)" 16
+expect_eq "everything in the category" "$(kc a get tandem -n blue -o name | grep -c tandemfs)" 17
 step "kubectl get shows Stork's columns"
