@@ -46,7 +46,7 @@ FS_OBJ := $(call objs,$(filter-out fs/main.c fs/holder_main.c,$(wildcard fs/*.c)
 AGENT_OBJ := $(call objs,$(filter-out %_main.c,$(wildcard agent/*.c agent/*/*.c)))
 TESTLIB_OBJ := $(call objs,$(wildcard test/lib/*.c))
 SIM_OBJ := $(call objs,$(wildcard test/sim/*.c))
-SYSTEM_PROGS := $(patsubst test/system/%.c,$(B)/test/%,$(filter-out %/wrongclock.c %/failio.c %/killread.c %/sparedlog.c,$(wildcard test/system/*.c)))
+SYSTEM_PROGS := $(patsubst test/system/%.c,$(B)/test/%,$(filter-out %/wrongclock.c %/failio.c %/killread.c %/sparedlog.c %/endedlog.c,$(wildcard test/system/*.c)))
 RACE_PROGS := $(patsubst test/race/%.c,$(B)/race/%,$(wildcard test/race/*.c))
 FUZZ_PROGS := $(patsubst test/fuzz/%.c,$(B)/fuzz/%,$(wildcard test/fuzz/*.c))
 BENCH_PROGS := $(patsubst test/bench/%.c,$(B)/bench/%,$(wildcard test/bench/*.c))
@@ -117,6 +117,9 @@ $(B)/test/%: $(B)/test/system/%.o $(B)/libtest.a $(B)/libfs.a $(B)/libpeer.a $(B
 $(B)/test/member: $(B)/test/system/member.o $(B)/libpeer.a $(B)/libjournal.a
 	$(call say,LINK,$@)
 	$(call link,-ljson-c)
+$(B)/test/kget: $(B)/test/system/kget.o $(B)/libagent.a $(B)/libpeer.a $(B)/libjournal.a
+	$(call say,LINK,$@)
+	$(call link,$(AGENT_LIBS) $(PEER_LIBS) $(JOURNAL_LIBS))
 # For LD_PRELOAD: without sanitizers, which want to be first.
 $(B)/test/%.so: test/system/%.c
 	$(call say,LINK,$@)

@@ -16,7 +16,7 @@ SIM_PROG := $(if $(wildcard test/sim/*.c),$(B)/sim)
 .PHONY: units-programs sim-program system-programs race-programs fuzz-programs bench-programs
 units-programs: $(UNIT_PROGS)
 sim-program: $(SIM_PROG)
-system-programs: $(SYSTEM_PROGS) $(B)/test/wrongclock.so $(B)/test/failio.so $(B)/test/killread.so $(B)/test/sparedlog.so $(B)/bench/relay
+system-programs: $(SYSTEM_PROGS) $(B)/test/wrongclock.so $(B)/test/failio.so $(B)/test/killread.so $(B)/test/sparedlog.so $(B)/test/endedlog.so $(B)/bench/relay
 FUZZ_SAN := fuzzer-no-link,address,undefined
 # One make for all programs of such a tree: several at once would write the same objects.
 race-programs:
@@ -75,7 +75,7 @@ test-system:
 TEST_GROUPS ?= build lint units sim san-units san-sim san-system race race-system fuzz system
 # As many rounds as fit into the time of a continuous integration.
 test: setup
-	$(SUITE:test/suite.sh=ROUNDS=$(or $(ROUNDS),12) test/suite.sh) $(TEST_GROUPS)
+	$(SUITE:test/suite.sh=ROUNDS=$(or $(ROUNDS),8) test/suite.sh) $(TEST_GROUPS)
 # Tests wait half of their time, and share the processors: two for each.
 test-long: setup
 	+@B=$(B) JOBS=$(or $(JOBS),$$((2 * $$(nproc)))) SIM_STEPS=1000000 SIM_SEEDS=100 SIM_SEED=$$(date +%s) SAN_SIM_STEPS=200000 SAN_ROUNDS=40 FUZZ_SECONDS=$(or $(FUZZ_LONG),120) \

@@ -4,6 +4,7 @@
 # budget: 60
 # What a mount hangs on is the last thing that the kernel ends when memory is short, never waits for itself when the kernel
 # frees memory, and, as far as it is a holder, is never swapped out: daemons, a holder, and a node's starter of holders.
+# And no daemon takes from under its threads, when it stops, what they use.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../held.sh"
 
@@ -44,7 +45,8 @@ sites_format 256M
 mkdir "$WORK/spared"
 log="SPARED=$WORK/spared LD_PRELOAD=$TOOLS/sparedlog.so"
 [[ ! $may ]] || log=
-SITE_ENV[a]=$log SITE_ENV[b]=$log
+SITE_ENV[a]="${log:-LD_PRELOAD=}:$TOOLS/endedlog.so ENDED=$WORK/spared"
+SITE_ENV[b]=${SITE_ENV[a]}
 # shellcheck disable=SC2086 # several words
 in_site_bg a env $log "$BIN/tandem-holder" --node "$WORK/a/run"
 node=$BG
@@ -63,6 +65,11 @@ for p in $holder $node; do
 done
 load_stop tree
 step "daemons, holder and the starter of holders are spared$how"
+daemons=("${PID[a]}" "${PID[b]}")
+grep -q endedlog "/proc/${daemons[0]}/maps" || fail "endedlog.so is not loaded"
 sites_stop_and_compare
 kill -TERM "$node"
 wait "$node" || fail "the starter of holders ended with $?"
+for p in "${daemons[@]}"; do
+	[[ ! -e $WORK/spared/destructors.$p ]] || fail "a daemon that was stopped ran destructors beneath its threads"
+done
