@@ -84,10 +84,14 @@ kube_start() { # site, name, command... : in the background, in the site's netwo
 	KUBE_PID[$s-$n]=$!
 }
 
-# kubectl as the administrator.
+# kubectl as the administrator. What is asked often is asked without it (kget.c), and what that does not know by it.
 kc() { # site, arguments...
-	local s=$1
+	local s=$1 status=0
 	shift
+	if [[ " $* " = *" get "*" -o json"* ]]; then
+		in_site "$s" "$TOOLS/kget" "$(kube_dir "$s")/admin.kubeconfig" "$@" || status=$?
+		[[ $status = 3 ]] || return $status
+	fi
 	in_site "$s" env HOME="$(kube_dir "$s")" "$KUBE/kubectl" --kubeconfig "$(kube_dir "$s")/admin.kubeconfig" "$@"
 }
 
