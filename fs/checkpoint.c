@@ -45,6 +45,10 @@ static bool due(struct volume *v)
 		return true;
 	if (c->wanted || (punch_idle_due(v, c->ended_ns) && pull_punch_limit(v) == UINT64_MAX))
 		return true;
+	/* Nothing can be staged: what the last one could not release, because it was staged while that one synced, this
+	 * one can, or the ring would stay full for ever. */
+	if (ring_free(v->ring) < STAGE_RING_MIN && c->release_seq < core_commit(v->core))
+		return true;
 	if (!c->entries)
 		return false;
 	if (space_wants_flush(v))

@@ -137,7 +137,7 @@ static void status_expired(struct loop_timer *t, uint64_t now_ns)
 	if (v->serving)
 		checkpoint_release(v);
 	else if (!v->serve_pending &&
-		 (punch_idle_due(v, atomic_load(&v->apply.ended_ns)) ||
+		 (apply_is_stuck(v) || punch_idle_due(v, atomic_load(&v->apply.ended_ns)) ||
 			 (space_hungry(v) && tree_freed_blocks(v->tree) &&
 				 now_ns - atomic_load(&v->apply.ended_ns) > NS_PER_S)))
 		apply_checkpoint(v);

@@ -367,6 +367,20 @@ void apply_target(struct volume *v, uint64_t seq)
 	pthread_mutex_unlock(&a->mutex);
 }
 
+bool apply_is_stuck(struct volume *v)
+{
+	struct apply *a = &v->apply;
+	bool idle;
+
+	if (ring_free(v->ring) > ring_size(v->ring) / RX_RING_SHARE ||
+		atomic_load(&a->applied) <= atomic_load(&a->data_seq))
+		return false;
+	pthread_mutex_lock(&a->mutex);
+	idle = a->idle && !a->checkpoint;
+	pthread_mutex_unlock(&a->mutex);
+	return idle;
+}
+
 void apply_checkpoint(struct volume *v)
 {
 	struct apply *a = &v->apply;

@@ -207,6 +207,12 @@ void volume_step(struct volume *v, struct core_event *ev)
 {
 	if (v->stepping) { /* borrowed pointers do not survive: only plain events come here */
 		ensure(ev->type != EV_MSG && ev->type != EV_BATCH);
+		/* Many batches may become durable within one step. */
+		if (ev->type == EV_DURABLE && v->ndeferred > v->deferred_begun &&
+			v->deferred[v->ndeferred - 1].type == EV_DURABLE) {
+			v->deferred[v->ndeferred - 1] = *ev;
+			return;
+		}
 		ensure(v->ndeferred < ARRAY_SIZE(v->deferred));
 		v->deferred[v->ndeferred++] = *ev;
 		return;
@@ -216,9 +222,10 @@ void volume_step(struct volume *v, struct core_event *ev)
 	for (unsigned i = 0; i < v->ndeferred; i++) { /* grows while it runs */
 		struct core_event d = v->deferred[i];
 
+		v->deferred_begun = i + 1;
 		step_one(v, &d);
 	}
-	v->ndeferred = 0;
+	v->ndeferred = v->deferred_begun = 0;
 	v->stepping = false;
 }
 
@@ -325,7 +332,7 @@ static void *net_payload_alloc(void *ctx, unsigned peer, const struct msg_frame 
 	struct payload *p = NULL;
 
 	/* The ring is nearly full: a checkpoint will make room. Until then TCP holds the sender. */
-	if (f->type != MSG_APPEND || ring_free(v->ring) > ring_size(v->ring) / 8)
+	if (f->type != MSG_APPEND || ring_free(v->ring) > ring_size(v->ring) / RX_RING_SHARE)
 		p = payload_new(v->rx_pool, f->payload_len + BLOCK_SIZE);
 	if (!p) {
 		v->rx_paused = true;

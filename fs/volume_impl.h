@@ -47,6 +47,9 @@
 #define FENCE_MS 3000u
 #define UNMOUNT_MS 4000u /* for an idle mount to go when the daemon stops */
 #define JOB_THREADS 4u
+#define STAGE_RING_MIN                                                                             \
+	(4 * BATCH_SIZE_MAX) /* free bytes of the ring: less, and nothing is staged */
+#define RX_RING_SHARE 8u /* of the ring: less is free, and a peer waits with its batches */
 #define BEHIND_MIN 32u /* entries behind the active that are a run for the ring */
 #define EXTERNALS_MAX 64u /* large payloads of one batch */
 
@@ -333,7 +336,7 @@ struct volume {
 	/* core */
 	bool stepping;
 	struct core_event deferred[32];
-	unsigned ndeferred;
+	unsigned ndeferred, deferred_begun; /* so many of them are being taken, or were */
 	struct slot *current; /* the slot of the event being stepped */
 	struct probe { /* an operator's word that waits for a sign of the active */
 		struct control_request *request;
@@ -422,6 +425,8 @@ void job_submit(struct volume *v, struct job *j);
 /* Has done() called on the commit thread, without run(). Any thread. */
 void job_post(struct volume *v, struct job *j);
 void jobs_reap(struct volume *v);
+/* The first one is over. Under park_mutex. */
+void volume_parked_drop(struct volume *v);
 void volume_unpark(struct volume *v);
 void op_send_to_helper(struct volume *v, struct op *op);
 /* When the oldest operation was queued that waits for what the helpers read ahead; UINT64_MAX: none does. */
@@ -444,6 +449,8 @@ void apply_stop(struct volume *v);
 void apply_target(struct volume *v, uint64_t seq);
 /* A checkpoint is wanted, also when there is nothing to apply. Commit thread. */
 void apply_checkpoint(struct volume *v);
+/* Does the ring take nothing more from a peer, and nothing come to be applied that would make a checkpoint due? */
+bool apply_is_stuck(struct volume *v);
 void apply_queue(struct volume *v, const struct slot *s);
 int apply_batch(struct volume *v, const void *batch, const struct batch_header *h,
 	struct payload *holder, uint64_t upto);

@@ -210,6 +210,7 @@ static int replay_batch(void *ctx, const void *batch, const struct batch_header 
 	if (batch_last_seq(h) <= rp->flushed || h->first_seq > rp->upto)
 		return 0;
 	rp->entries += h->count;
+	v->apply.bytes_since_checkpoint += batch_size(h);
 	return apply_batch(v, batch, h, NULL, rp->upto);
 }
 

@@ -112,6 +112,15 @@ static void take_over(struct volume *v)
 	if (tree_find_garbage(v->tree))
 		volume_die(v, "the metadata store cannot be read");
 	volume_stage_begin(v);
+	/* Nobody looks after these two from here on. */
+	v->ack_withheld = false;
+	if (v->rx_paused) {
+		v->rx_paused = false;
+		net_resume(v->net);
+	}
+	/* What was replayed and applied is to be flushed as what is staged from here on. */
+	v->checkpoint.entries = v->apply.entries_since_checkpoint;
+	v->checkpoint.release_seq = atomic_load(&v->apply.data_seq);
 	v->taken_over = true;
 	if (punch_settle(v))
 		volume_die(v, "the list of what was given back cannot be shortened");
@@ -161,6 +170,7 @@ void volume_fence(struct volume *v, const char *text)
 static void unmount_run(struct job *j)
 {
 	ll_unmount_idle(j->v->ll, UNMOUNT_MS);
+	ll_unref(j->v->ll);
 }
 
 static void unmount_done(struct job *j)
@@ -185,6 +195,7 @@ void volume_stop(struct volume *v)
 	loop_timer_set(v->loop, &v->stop_timer, clock_mono_ns() + STOP_NS);
 	if (v->ll && !ll_can_hand_over(v->ll)) {
 		v->unmounting = true;
+		ll_ref(v->ll); /* the job's: who is told twice to stop does not wait for it */
 		v->unmount_job.run = unmount_run;
 		v->unmount_job.done = unmount_done;
 		job_submit(v, &v->unmount_job);

@@ -389,7 +389,7 @@ static bool can_stage(struct volume *v)
 		return false;
 	if (v->batch_open && v->open_slot->nexternals == EXTERNALS_MAX)
 		return false;
-	if (ring_free(v->ring) < 4 * BATCH_SIZE_MAX)
+	if (ring_free(v->ring) < STAGE_RING_MIN)
 		return false;
 	if (store_unflushed_bytes(v->store) > 2 * v->cfg->memtable)
 		return false;
@@ -689,7 +689,7 @@ void volume_fail_all(struct volume *v, int error)
 	while (v->parked && !v->unparking) {
 		struct parked *p = v->parked;
 
-		v->parked = p->next;
+		volume_parked_drop(v);
 		pthread_mutex_unlock(&v->park_mutex);
 		op_finish(v, p->op, error);
 		free(p);

@@ -11,8 +11,8 @@
  * ftruncate, rename*, link, unlink*, mkdir* and opens with O_CREAT (reopen* with O_APPEND), of DIR and whatever is below it,
  * but for RocksDB's own log, which nothing depends on; with FAIL_IO_READS those that read in place of them: read, pread,
  * preadv and fread_unlocked, by which RocksDB reads its MANIFEST. With FAIL_IO_MATCH only those whose line
- * fnmatch(3) finds in it; with FAIL_IO_STAYS all from the N-th on fail. A call that fails does nothing. Any thread;
- * owns the mapping.
+ * fnmatch(3) finds in it; with FAIL_IO_STAYS all from the N-th on fail. A call that fails does nothing. With FAIL_IO_DELAY
+ * it does not fail: it begins so many milliseconds later. Any thread; owns the mapping.
  */
 #undef _FILE_OFFSET_BITS /* both names of each call are defined here: they are the same on 64 bits */
 #include <dlfcn.h>
@@ -92,6 +92,10 @@ static bool path_fails_of(bool reads, const char *call, const char *path)
 	if (getenv("FAIL_IO_STAYS") ? n < control->at : n != control->at)
 		return false;
 	tell(line);
+	if (getenv("FAIL_IO_DELAY")) {
+		usleep((unsigned)strtoul(getenv("FAIL_IO_DELAY"), NULL, 10) * 1000);
+		return false;
+	}
 	errno = (int)control->error;
 	return true;
 }
