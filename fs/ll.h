@@ -40,6 +40,9 @@ struct ll_config {
 /* Mounts and starts the workers. The mount id is drawn here. -EBUSY when something else is mounted on
  * the directory or it is not empty; a dead mount of this volume is taken away first. */
 int ll_mount(struct volume *v, const struct ll_config *cfg, struct ll **ret_ll, struct err *e);
+/* For a thread that may still need it when the owner ends it. Any thread. */
+struct ll *ll_ref(struct ll *l);
+void ll_unref(struct ll *l);
 uint64_t ll_mount_id(const struct ll *l);
 /* true while the kernel holds a reference to the inode. Any thread. */
 bool ll_knows(struct ll *l, uint64_t ino);
@@ -79,7 +82,8 @@ bool ll_unmount_idle(struct ll *l, unsigned timeout_ms);
 void ll_unmount(struct ll *l, unsigned timeout_ms);
 /*
  * A clean stop that leaves the mount with the holder. What was not answered is asked of the next daemon. 0: what the kernel asks from now on waits for the next daemon, and this one must answer nothing
- * more; the process ends. Else ll_unmount() has to follow. Commit thread.
+ * more; the process ends. -EBUSY: a worker does not end in time; the holder keeps the mount since before the first
+ * request, so that the process may end as by a kill. Else ll_unmount() has to follow. Commit thread.
  */
 int ll_hand_over(struct ll *l, struct holder *h, struct err *e);
 /* The operation of a request that was executed for an earlier daemon of this mount, and perhaps not answered; NULL:

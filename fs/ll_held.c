@@ -115,8 +115,10 @@ int ll_hand_over(struct ll *l, struct holder *h, struct err *e)
 	if (ll_ended(l))
 		return err_set(e, -ENODEV, "it is not mounted any more");
 	if (!stop_workers(l))
-		return err_set(e, -ETIMEDOUT, "the fuse workers do not end");
+		return err_set(e, -EBUSY, "a fuse worker waits for the disk");
 	r = holder_keep(h, l->kept.fd, e);
+	if (!r)
+		atomic_store(&l->kept.h->takeovers, 0); /* no request has ended this daemon */
 	if (!r)
 		log_info("'%s' stays mounted, left with the holder: %zu inodes", l->mountpoint,
 			ll_known_count(l));

@@ -92,8 +92,6 @@ struct ll {
 extern __thread struct ll_worker *ll_self;
 
 /* ll.c */
-struct ll *ll_ref(struct ll *l);
-void ll_unref(struct ll *l);
 
 /* ll_init.c: the session, and everything about the protocol that libfuse does not know. */
 int ll_session_new(struct ll *l, struct err *e);

@@ -45,8 +45,10 @@ static int write_run(const struct pull_write *w, struct err *e)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return err_set(e, n < 0 && errno == ENOSPC ? -ENOSPC : -EIO,
-				"writing pulled data: %s", strerror(errno));
+			return err_set(e,
+				n < 0 && (errno == ENOSPC || errno == EDQUOT) ? -ENOSPC : -EIO,
+				"writing pulled data: %s",
+				n < 0 ? strerror(errno) : "nothing is written");
 		done += (size_t)n;
 	}
 	return 0;

@@ -153,6 +153,12 @@ bool volume_hand_over(struct volume *v)
 	if (!v->ll || !v->holder || !ll_can_hand_over(v->ll))
 		return false;
 	ll_hand_over(v->ll, v->holder, &e);
+	/* The holder keeps the mount since before the first request; a worker ends with the process, as by a kill. */
+	if (e.code == -EBUSY) {
+		log_warn("'%s' stays mounted, left with the holder as by a kill: %s", v->cfg->mount,
+			e.msg);
+		return true;
+	}
 	if (e.code)
 		log_warn("the mount is not left with the holder: %s", e.msg);
 	return !e.code;

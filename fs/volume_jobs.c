@@ -281,6 +281,8 @@ int volume_park(struct volume *v, struct op *op, const void *bytes)
 	p->len = (uint32_t)op->len;
 	pthread_mutex_lock(&v->park_mutex);
 	v->scratch_coming -= op->len;
+	if (!r && atomic_load(&v->fenced)) /* the list was emptied meanwhile */
+		r = -EIO;
 	if (r) {
 		v->scratch_users--;
 		v->scratch_data -= scratch_data(op->len);
@@ -297,6 +299,18 @@ int volume_park(struct volume *v, struct op *op, const void *bytes)
 	atomic_store(&v->room, true);
 	loop_wake(v->loop);
 	return 0;
+}
+
+void volume_parked_drop(struct volume *v)
+{
+	struct parked *p = v->parked;
+
+	v->parked = p->next;
+	if (!v->parked)
+		v->parked_tail = &v->parked;
+	v->nparked--;
+	v->scratch_users--;
+	v->scratch_data -= scratch_data(p->len);
 }
 
 static void unpark_one(struct volume *v, struct parked *p, struct payload *payload)
@@ -347,12 +361,7 @@ static void unpark_run(struct job *j)
 		unpark_one(v, p, payload);
 		scratch_give_back(v, p->at, p->len);
 		pthread_mutex_lock(&v->park_mutex);
-		v->parked = p->next;
-		if (!v->parked)
-			v->parked_tail = &v->parked;
-		v->nparked--;
-		v->scratch_users--;
-		v->scratch_data -= scratch_data(p->len);
+		volume_parked_drop(v);
 		pthread_mutex_unlock(&v->park_mutex);
 		free(p);
 	}
