@@ -32,6 +32,7 @@
 #include "resync.h"
 
 #define STATUS_NS (200 * NS_PER_MS)
+#define LAST_FLUSH_NS (5 * NS_PER_S)
 #define GOOD_START_NS (60 * NS_PER_S) /* after so long a start counts as good */
 #define RX_POOL_SIZE (256u << 20)
 
@@ -329,11 +330,12 @@ static int volume_open(struct volume *v, struct err *e)
 
 /* --- end --- */
 
-/* A last checkpoint, when everything is committed; then nothing is left to replay. */
+/* A last checkpoint, when everything is committed; then nothing is left to replay. On a disk that hangs or is full it
+ * is not waited for: what is cut off is what a crash cuts off. */
 static void last_checkpoint(struct volume *v)
 {
 	struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
-	uint64_t seq = core_end(v->core).seq;
+	uint64_t seq = core_end(v->core).seq, until = clock_mono_ns() + LAST_FLUSH_NS;
 
 	if (!v->serving || !volume_drained(v) || core_commit(v->core) != seq)
 		return;
@@ -344,7 +346,8 @@ static void last_checkpoint(struct volume *v)
 	tree_write_freed(v->tree);
 	if (tree_flush_txn(v->tree) || store_flush_begin(v->store))
 		return;
-	while (!store_flush_done(v->store) && !store_failed(v->store, NULL))
+	while (!store_flush_done(v->store) && !store_failed(v->store, NULL) &&
+		clock_mono_ns() < until)
 		nanosleep(&pause, NULL);
 }
 

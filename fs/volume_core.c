@@ -335,6 +335,8 @@ static void *net_payload_alloc(void *ctx, unsigned peer, const struct msg_frame 
 	if (f->type != MSG_APPEND || ring_free(v->ring) > ring_size(v->ring) / RX_RING_SHARE)
 		p = payload_new(v->rx_pool, f->payload_len + BLOCK_SIZE);
 	if (!p) {
+		if (!net_is_bulk(peer)) /* what it says waits here: it is not silent */
+			core_heard(v->core, peer, clock_mono_ns());
 		v->rx_paused = true;
 		atomic_store(&v->apply.wake, true);
 		return NULL;

@@ -252,6 +252,11 @@ static void peer_up(struct core *c, unsigned peer, uint64_t conn)
 	core_send_hello(c, peer);
 }
 
+void core_heard(struct core *c, unsigned peer, uint64_t now_ns)
+{
+	c->peers[peer].heard_ns = MAX(c->peers[peer].heard_ns, now_ns);
+}
+
 static void on_msg(struct core *c, unsigned peer, const struct msg *m)
 {
 	struct core_peer *p = &c->peers[peer];

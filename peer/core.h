@@ -219,6 +219,8 @@ const char *core_peer_state_name(enum core_peer_state s);
 unsigned core_self(const struct core *c); /* own index in the record */
 struct epoch core_epoch(const struct core *c);
 uint64_t core_commit(const struct core *c);
+/* The connected peer said something that cannot be taken yet: it is not silent. Does nothing else. */
+void core_heard(struct core *c, unsigned peer, uint64_t now_ns);
 struct pos core_end(const struct core *c); /* last entry known, durable or on the way */
 uint64_t core_durable(const struct core *c);
 
