@@ -13,6 +13,7 @@
 #include "kube_failover_impl.h"
 #include "kube_rule.h"
 #include "log.h"
+#include "migrate.h"
 
 #define LAST_MILE_MS 60000u /* how long the source's agent may take to begin and end it */
 
@@ -86,6 +87,19 @@ static int check_stopped(struct failover *f, unsigned i, struct kube *there, str
 		n, ns, failover_from(f), ns, failover_namespace(f, i));
 }
 
+void failover_note_stopped(struct failover *f, unsigned i, const struct json *apps)
+{
+	unsigned n = json_length(apps), running = 0;
+	struct json *line = json_at(f->summary, i);
+
+	for (unsigned k = 0; k < n; k++)
+		running += hold_runs(json_at(apps, k));
+	if (n && !running)
+		json_set_bool(line, "wasStopped", true);
+	else
+		json_remove(line, "wasStopped");
+}
+
 int failover_reach_source(struct failover *f, struct err *e)
 {
 	int ret = 0;
@@ -100,6 +114,8 @@ int failover_reach_source(struct failover *f, struct err *e)
 		ret = source_of(f, i, &there, e);
 		if (!ret)
 			ret = apps_list(there, failover_source(f, i), apps, e);
+		if (!ret)
+			failover_note_stopped(f, i, apps);
 		if (!ret && is_stopped_by_hand(f))
 			ret = check_stopped(f, i, there, e);
 		json_free(apps);
@@ -522,6 +538,11 @@ void failover_roll_back(struct failover *f, struct switch_seen *s)
 		if (failover_is_left(f, i) ||
 			!strcmp(json_get_string(line, "status", ""), "RollbackSuccessful"))
 			continue;
+		if (json_get_bool(line, "wasStopped", false)) {
+			failover_namespace_set(f, i, "RollbackSuccessful",
+				"nothing ran there before: nothing was started");
+			continue;
+		}
 		if (!failover_is_home(f, failover_namespace(f, i), &v)) {
 			tell_not_started(f, i, v);
 			continue;

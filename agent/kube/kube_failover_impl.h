@@ -17,7 +17,7 @@ struct failover {
 	struct switch_run run;
 	bool begun; /* its stage, by this process; else this one goes on with it */
 	/* What the status keeps: */
-	struct json *summary; /* [{namespace, sourceNamespace, status, reason}] */
+	struct json *summary; /* [{namespace, sourceNamespace, wasStopped, status, reason}] */
 	struct json *volumes; /* [{volume, namespaces, node, operation, status, reason}] */
 	struct kube *there
 		[FAILOVER_NAMESPACES_MAX]; /* by summary: the source's cluster; NULL: not yet */
@@ -143,6 +143,8 @@ void failover_roll_back(struct failover *f, struct switch_seen *s);
 void failover_rule(struct failover *f, bool pre, struct switch_seen *s);
 /* Does the source's cluster answer for each namespace? */
 int failover_reach_source(struct failover *f, struct err *e);
+/* Pure: notes in the namespace's line whether it has workloads there and none of them runs: then a rollback starts none. */
+void failover_note_stopped(struct failover *f, unsigned i, const struct json *apps);
 
 /* kube_failover_webhook.c */
 void failover_webhook(struct failover *f, struct switch_seen *s);

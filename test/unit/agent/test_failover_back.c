@@ -168,3 +168,36 @@ Test(failover_back, a_source_that_was_left_alone_has_nothing_started)
 	cr_assert(eq(
 		str, (char *)json_get_string(json_at(f.summary, 0), "status", ""), "In-Progress"));
 }
+
+Test(failover_back, what_did_not_run_there_before_is_not_started_there)
+{
+	f.run.steps[STAGE_SCALE_DOWN].state = STEP_DONE;
+	f.summary = parse("[{\"namespace\":\"n\",\"status\":\"In-Progress\",\"wasStopped\":true}]");
+	f.volumes = parse("[]");
+	failover_roll_back(&f, &seen); /* there is no cluster to call */
+	cr_assert(eq(int, seen.found, FOUND_DONE), "%s", seen.words);
+	cr_assert_str_eq(
+		json_get_string(json_at(f.summary, 0), "status", ""), "RollbackSuccessful");
+	cr_assert_str_eq(json_get_string(json_at(f.summary, 0), "reason", ""),
+		"nothing ran there before: nothing was started");
+}
+
+static bool noted(const char *apps)
+{
+	struct json *all = parse(apps);
+
+	failover_note_stopped(&f, 0, all);
+	json_free(all);
+	return json_get_bool(json_at(f.summary, 0), "wasStopped", false);
+}
+
+#define DEPLOYMENT(n) "{\"kind\":\"Deployment\",\"spec\":{\"replicas\":" n "}}"
+
+Test(failover_back, nothing_runs_there_where_there_is_something_and_all_of_it_is_stopped)
+{
+	f.summary = parse("[{\"namespace\":\"n\"}]");
+	cr_assert(noted("[" DEPLOYMENT("0") "]"));
+	cr_assert(not(noted("[" DEPLOYMENT("0") "," DEPLOYMENT("1") "]")), "one runs");
+	cr_assert(noted("[" DEPLOYMENT("0") "," DEPLOYMENT("0") "]"));
+	cr_assert(not(noted("[]")), "there is none");
+}
