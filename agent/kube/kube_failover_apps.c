@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A Failover's applications. The source's cluster is reached through the ClusterPair in each namespace (or, where that
- * has none, the one beside the agent), and only by a planned one. What is stopped there remembers its counts there, so
- * that a rollback and a failback find them.
+ * has none, the one beside the agent), and only by a planned one: the one that says that it leads to that domain, another
+ * domain's never. What is stopped there remembers its counts there, so that a rollback and a failback find them.
+ *
+ * A rollback starts again at the source what this Failover stopped there. A namespace of which nothing ran there when it
+ * began is left as it is: it runs here already, or somebody has stopped it. The summary remembers that.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -19,22 +22,45 @@
 
 /* --- the source --- */
 
-/* The one that is ready, or any. */
+const char *failover_pair(const struct json *pairs, const char *from, struct err *e)
+{
+	const char *best = NULL;
+	unsigned best_rank = 0, same = 0;
+
+	for (unsigned i = 0; i < json_length(pairs); i++) {
+		const struct json *p = json_at(pairs, i), *status = json_get(p, "status");
+		const char *domain = json_get_string(status, "remoteDomain", "");
+		bool ready = !strcmp(json_get_string(status, "schedulerStatus", ""), "Ready");
+		unsigned rank = 1 + ready + 2 * (domain[0] != 0);
+
+		if (domain[0] && strcmp(domain, from) != 0)
+			continue;
+		same = rank > best_rank ? 1 : same + (rank == best_rank);
+		if (rank >= best_rank) {
+			best = meta_of(p, "name");
+			best_rank = rank;
+		}
+	}
+	if (same < 2 || best_rank > 2)
+		return best;
+	err_set(e, -EINVAL,
+		"there are %u ClusterPairs, and it is not known which leads to '%s': see "
+		"status.remoteDomain of each",
+		same, from);
+	return NULL;
+}
+
 static int pair_in(struct failover *f, const char *ns, struct kube **ret, struct err *e)
 {
 	struct json *pairs = json_array();
 	const char *name = NULL;
 	int r = kube_list(f->c.kube, &kind_pair, ns, NULL, pairs, NULL, e);
 
-	for (unsigned i = 0; i < json_length(pairs); i++) {
-		const struct json *p = json_at(pairs, i);
-
-		if (!name || !strcmp(json_get_string(json_get(p, "status"), "schedulerStatus", ""),
-				     "Ready"))
-			name = meta_of(p, "name");
+	if (!r) {
+		e->code = 0;
+		name = failover_pair(pairs, failover_from(f), e);
+		r = name ? pair_open(&f->c, ns, name, ret, e) : e->code ? e->code : -ENOENT;
 	}
-	if (!r)
-		r = name ? pair_open(&f->c, ns, name, ret, e) : -ENOENT;
 	json_free(pairs);
 	return r;
 }

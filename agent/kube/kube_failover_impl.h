@@ -141,7 +141,10 @@ void failover_wait(struct failover *f, struct switch_seen *s);
 void failover_scale_up(struct failover *f, struct switch_seen *s);
 void failover_roll_back(struct failover *f, struct switch_seen *s);
 void failover_rule(struct failover *f, bool pre, struct switch_seen *s);
-/* Does the source's cluster answer for each namespace? */
+/* Pure: the name of the ClusterPair to the cluster of that domain: one that says so, or else that says nothing, a ready one
+ * before others; borrowed. NULL: none, or (e->code is set, with words) some of which none says where it leads. */
+const char *failover_pair(const struct json *pairs, const char *from, struct err *e);
+/* Does the source's cluster answer for each namespace? Notes where nothing runs there. */
 int failover_reach_source(struct failover *f, struct err *e);
 /* Pure: notes in the namespace's line whether it has workloads there and none of them runs: then a rollback starts none. */
 void failover_note_stopped(struct failover *f, unsigned i, const struct json *apps);

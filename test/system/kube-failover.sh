@@ -108,7 +108,7 @@ nobody 1 'forbidden' b deactivate migration -n blue
 expect_match "resumed" "$(kctl a resume migrationschedule -c remotecluster -n blue)" 'blue/blueschedule: resumed'
 
 wrong 1 "nothing was changed: .*there is no namespace 'nowhere'" b perform failover -n nowhere
-wrong 1 "active at 'site-a' and not at 'site-x'" b perform failover -n blue --from site-x
+wrong 1 "namespace 'blue' has no ClusterPair to the cluster of 'site-x'" b perform failover -n blue --from site-x
 wrong 1 'apply this on the other one' b perform failover -n blue --from site-b
 wrong 3 'needs --yes' b perform failover -n blue --unplanned
 wrong 2 "not 'switch'" b perform switch -n blue
