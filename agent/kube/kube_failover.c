@@ -29,6 +29,13 @@ uint64_t failover_now_ms(void)
 	return clock_real_ns() / NS_PER_MS;
 }
 
+uint64_t failover_since_ms(uint64_t when_ms)
+{
+	uint64_t now = failover_now_ms();
+
+	return now > when_ms ? now - when_ms : 0;
+}
+
 const char *failover_spec(const struct failover *f, const char *key)
 {
 	return json_get_string(json_get(f->obj, "spec"), key, "");
@@ -105,7 +112,7 @@ static void look_initial(struct failover *f, struct switch_seen *s)
 	if (!ret && f->run.source)
 		ret = failover_reach_source(f, &e);
 	if (ret == -ECONNREFUSED || ret == -ETIMEDOUT || ret == -ECONNRESET) {
-		if (failover_now_ms() - f->run.started_ms > FAILOVER_AWAY_MS)
+		if (failover_since_ms(f->run.started_ms) > FAILOVER_AWAY_MS)
 			seen_say(s, FOUND_REFUSED,
 				"%.250s; when that site is dead, use type Unplanned", e.msg);
 		else
@@ -374,23 +381,28 @@ static int refresh(struct failover *f, bool *ret_gone, struct err *e)
 	return ret;
 }
 
+static uint64_t mono_ms(void)
+{
+	return clock_mono_ns() / NS_PER_MS;
+}
+
 int failover_carry_out(struct kube_control *c, const struct json *obj, struct err *e)
 {
 	struct failover *f = failover_new(c, obj);
 	enum switch_stage known = STAGE_FINAL;
-	uint64_t listed_ms = 0;
+	uint64_t listed_ms = 0; /* of the clock that is never set back */
 	bool gone = false;
 	int ret = 0;
 
 	if (!f)
 		return 0;
 	if (f->run.type == SWITCH_UNPLANNED) /* which nothing overtakes: it begins at once */
-		listed_ms = failover_now_ms();
+		listed_ms = mono_ms();
 	while (!ret && !gone && !switch_ended(&f->run) && lease_hold(c)) {
-		if (failover_now_ms() - listed_ms >= LIST_MS ||
+		if (mono_ms() - listed_ms >= LIST_MS ||
 			(f->run.stage != known && f->run.type != SWITCH_UNPLANNED)) {
 			ret = refresh(f, &gone, e);
-			listed_ms = failover_now_ms();
+			listed_ms = mono_ms();
 			known = f->run.stage;
 			continue;
 		}

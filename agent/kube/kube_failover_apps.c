@@ -295,7 +295,7 @@ static int copy_namespace(struct failover *f, unsigned i, struct copies *copies,
 
 void failover_last_mile(struct failover *f, struct switch_seen *s)
 {
-	uint64_t since = failover_now_ms() - f->run.steps[STAGE_LAST_MILE].start_ms;
+	uint64_t since = failover_since_ms(f->run.steps[STAGE_LAST_MILE].start_ms);
 	struct copies copies = {0};
 
 	for (unsigned i = 0; i < json_length(f->summary); i++) {

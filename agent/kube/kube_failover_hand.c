@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "kube_failover_impl.h"
 
 #define CALL_MS 6000u
@@ -287,16 +288,16 @@ bool failover_is_home(const struct failover *f, const char *ns, const struct jso
 void failover_go_back(struct failover *f, struct switch_seen *s)
 {
 	unsigned n = json_length(f->volumes), open = 0;
-	uint64_t now = failover_now_ms();
-	bool late = now - f->run.steps[STAGE_ROLLBACK].start_ms >= BACK_MS,
-	     again = now - f->again_ms >= AGAIN_MS;
+	uint64_t mono_ms = clock_mono_ns() / NS_PER_MS;
+	bool late = failover_since_ms(f->run.steps[STAGE_ROLLBACK].start_ms) >= BACK_MS,
+	     again = !f->again_ms || mono_ms - f->again_ms >= AGAIN_MS;
 	const struct json *away = NULL;
 	const char *why = "";
 	struct err e = {0};
 
 	failover_nodes(f, NODES_MS, &e);
 	if (again)
-		f->again_ms = now;
+		f->again_ms = mono_ms;
 	for (unsigned i = 0; i < n; i++) {
 		struct json *v = json_at(f->volumes, i);
 

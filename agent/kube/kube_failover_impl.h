@@ -22,7 +22,8 @@ struct failover {
 	struct kube *there
 		[FAILOVER_NAMESPACES_MAX]; /* by summary: the source's cluster; NULL: not yet */
 	uint64_t nodes_ms; /* when the engines were looked at */
-	uint64_t again_ms; /* when a volume that is refused the way back was tried again */
+	uint64_t again_ms; /* when what is refused the way back was tried again; monotonic */
+	bool waits; /* for what comes of the fence of an unplanned one about the same */
 	bool lost; /* since then a volume had no engine, or a call to one had no answer */
 };
 
@@ -36,6 +37,8 @@ int failover_carry_out(struct kube_control *c, const struct json *obj, struct er
 const struct json *failover_overtaker(const struct failover *f, const struct json *all);
 
 uint64_t failover_now_ms(void);
+/* Since that time; 0 where it is still to come: whoever wrote it has a clock that is ahead of this one's. */
+uint64_t failover_since_ms(uint64_t when_ms);
 const char *failover_spec(const struct failover *f, const char *key); /* "" where it is left out */
 const char *failover_from(const struct failover *f);
 const char *failover_namespace(const struct failover *f, unsigned i); /* here */

@@ -404,7 +404,7 @@ int failover_take_node(struct failover *f, const struct json *excluded, struct e
 	struct json *objects = json_array();
 	int ret = kube_list(f->c.kube, &kind_tandem_volume, NULL, NULL, objects, NULL, e);
 	struct node_found found = node_found_of(f, objects);
-	bool late = failover_now_ms() - f->run.started_ms > FAILOVER_AWAY_MS,
+	bool late = failover_since_ms(f->run.started_ms) > FAILOVER_AWAY_MS,
 	     unplanned = f->run.type == SWITCH_UNPLANNED;
 
 	if (!ret)

@@ -298,7 +298,7 @@ void failover_check(struct failover *f, struct switch_seen *s)
 
 		if (!failover_node_of(f, v) || !node_of_volume(&f->c, volume_name(v), &entry) ||
 			!json_get(entry, "status")) {
-			bool late = failover_now_ms() - f->run.started_ms > INITIAL_MS;
+			bool late = failover_since_ms(f->run.started_ms) > INITIAL_MS;
 
 			seen_say(s, late ? FOUND_REFUSED : FOUND_NOT_YET,
 				"no engine of '%s' that answers has volume '%s'",
@@ -351,7 +351,7 @@ static void note_fence(struct failover *f, const struct call *k)
 /* It goes on without those that cannot be had in time; the others must not wait for ever. */
 static void give_up(struct failover *f, const char *status, uint64_t patience_ms)
 {
-	if (failover_now_ms() - f->run.steps[f->run.stage].start_ms < patience_ms)
+	if (failover_since_ms(f->run.steps[f->run.stage].start_ms) < patience_ms)
 		return;
 	for (unsigned i = 0; i < json_length(f->volumes); i++) {
 		struct json *v = json_at(f->volumes, i);
@@ -363,7 +363,7 @@ static void give_up(struct failover *f, const char *status, uint64_t patience_ms
 
 static void give_up_silent(struct failover *f)
 {
-	uint64_t since_ms = failover_now_ms() - f->run.steps[f->run.stage].start_ms;
+	uint64_t since_ms = failover_since_ms(f->run.steps[f->run.stage].start_ms);
 
 	for (unsigned i = 0; i < json_length(f->volumes); i++) {
 		struct json *v = json_at(f->volumes, i);
