@@ -273,7 +273,8 @@ struct json *hold_stop(const struct json *live)
 		return patch;
 	}
 	if (suspends(live)) {
-		if (annotation_of(live, KEY_SUSPEND) || job_ended(live))
+		/* One that was started by hand, with the annotation left on it, runs all the same. */
+		if (job_ended(live) || (suspended(live) && annotation_of(live, KEY_SUSPEND)))
 			return NULL;
 		patch = json_object();
 		json_set_bool(member(patch, "spec"), "suspend", true);

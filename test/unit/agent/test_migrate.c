@@ -377,6 +377,12 @@ Test(hold, stopping_remembers_and_twice_is_as_once)
 		"migrationSuspend':'false'}},"
 		"'spec':{'suspend':true}}",
 		NULL);
+	/* Started by hand, and the annotation left on it: it runs. */
+	stopped("{'kind':'CronJob','metadata':{'annotations':{'tandemfs.dev/"
+		"migrationSuspend':'true'}},"
+		"'spec':{'suspend':false}}",
+		"{'spec':{'suspend':true},'metadata':{'annotations':{'tandemfs.dev/"
+		"migrationSuspend':'false'}}}");
 	stopped("{'kind':'Job','metadata':{},'spec':{},'status':{'conditions':[{'type':'Complete',"
 		"'status':'True'}]}}",
 		NULL);
