@@ -366,13 +366,13 @@ static int refresh(struct failover *f, bool *ret_gone, struct err *e)
 	enum switch_stage before = f->run.stage;
 	struct json *all = json_array();
 	int ret = kube_list(f->c.kube, &kind_failover, NULL, NULL, all, NULL, e);
-	const struct json *now = by_uid(all, f->obj), *by;
+	const struct json *now = by_uid(all, f->obj), *by = NULL;
 
 	if (!ret) {
 		*ret_gone = !now || meta_of(now, "deletionTimestamp");
 		f->run.cancel = json_get_bool(json_get(now, "spec"), "cancel", false);
 	}
-	by = ret || *ret_gone ? NULL : failover_overtaker(f, all);
+	f->waits = !ret && !*ret_gone && failover_overtaker(f, all, &by);
 	if (by) {
 		switch_overtake(&f->run, meta_of(by, "name"), failover_now_ms());
 		ret = put(f, before, e);
@@ -406,7 +406,8 @@ int failover_carry_out(struct kube_control *c, const struct json *obj, struct er
 			known = f->run.stage;
 			continue;
 		}
-		ret = turn(f, e);
+		if (!f->waits)
+			ret = turn(f, e);
 		if (!switch_ended(&f->run))
 			kube_pause(c->stop, TURN_NS);
 	}

@@ -32,9 +32,10 @@ struct failover {
  * cluster's API, after which it is to be read and begun again.
  */
 int failover_carry_out(struct kube_control *c, const struct json *obj, struct err *e);
-/* kube_failover_jobs.c, pure: of all that there are, the unplanned one that has begun to fence what `f` is about, too,
- * since f began; NULL: none. Borrowed from `all`. */
-const struct json *failover_overtaker(const struct failover *f, const struct json *all);
+/* kube_failover_jobs.c, pure: is there among all an unplanned one that began, since f did, to fence what f is about, too?
+ * Then f takes no step. *ret_by: the first that has fenced it, which overtakes f; borrowed; NULL: none has yet. */
+bool failover_overtaker(
+	const struct failover *f, const struct json *all, const struct json **ret_by);
 
 uint64_t failover_now_ms(void);
 /* Since that time; 0 where it is still to come: whoever wrote it has a clock that is ahead of this one's. */

@@ -16,10 +16,11 @@
  *
  * Two about the same volume or namespace are both carried out: each step looks at what there is before it acts. The
  * engine's agent takes one hand-over of a volume at a time, and the other Failover follows that one; what is fenced,
- * mounted or started is found so, by two unplanned ones as by one that is repeated. But when an unplanned one begins to
- * fence, one that is not, and is not past its HandOver, is overtaken: it would wait for a site that was given up, or roll
+ * mounted or started is found so, by two unplanned ones as by one that is repeated. But when an unplanned one has fenced
+ * it, one that is not, and is not past its HandOver, is overtaken: it would wait for a site that was given up, or roll
  * back and start the applications of that site again. It ends as Failed before its next step and rolls nothing back;
- * what it stopped over there stays stopped, which is what a site that was left behind needs.
+ * what it stopped over there stays stopped, which is what a site that was left behind needs. While the fence is under
+ * way it takes no step; where the fence is refused, because that site lives, it goes on.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -64,27 +65,68 @@ static bool overlaps(const struct failover *f, const struct json *status)
 	return false;
 }
 
-static bool overtakes(const struct failover *f, const struct json *other)
+/* Of what both are about: is it fenced, may it be soon, or will it not be? */
+enum fence { FENCE_NONE, FENCE_BEGUN, FENCE_DONE };
+
+/* One that failed behind a fence that refused none, as one that does not mount, is fenced. */
+static bool is_fenced(const struct switch_step *step, const struct json *v)
 {
+	return volume_is(v, "Failed") ? step->state == STEP_DONE
+				      : !volume_is(v, "") && !volume_is(v, "NotConcerned");
+}
+
+static enum fence fence_of(
+	const struct failover *f, const struct switch_run *other, const struct json *volumes)
+{
+	const struct switch_step *step = &other->steps[STAGE_FENCE];
+	bool any = false;
+
+	for (unsigned i = 0; i < json_length(volumes); i++) {
+		const struct json *v = json_at(volumes, i);
+
+		if (!has_volume(f->volumes, volume_name(v)))
+			continue;
+		any = true;
+		if (is_fenced(step, v))
+			return FENCE_DONE;
+	}
+	if (!step->end_ms)
+		return FENCE_BEGUN;
+	return !any && step->state != STEP_FAILED ? FENCE_DONE : FENCE_NONE;
+}
+
+static enum fence fenced_by(const struct failover *f, const struct json *other)
+{
+	const struct json *status = json_get(other, "status");
 	struct switch_run r;
 	struct err e = {0};
 
-	return !switch_parse(other, &r, &e) && r.type == SWITCH_UNPLANNED &&
-	       r.steps[STAGE_FENCE].start_ms &&
-	       r.steps[STAGE_FENCE].start_ms >= f->run.started_ms &&
-	       !strcmp(json_get_string(json_get(other, "spec"), "fromDomain", ""),
-		       failover_from(f)) &&
-	       overlaps(f, json_get(other, "status"));
+	if (switch_parse(other, &r, &e) || r.type != SWITCH_UNPLANNED ||
+		!r.steps[STAGE_FENCE].start_ms ||
+		r.steps[STAGE_FENCE].start_ms < f->run.started_ms ||
+		strcmp(json_get_string(json_get(other, "spec"), "fromDomain", ""),
+			failover_from(f)) != 0 ||
+		!overlaps(f, status))
+		return FENCE_NONE;
+	return fence_of(f, &r, json_get(status, "volumes"));
 }
 
-const struct json *failover_overtaker(const struct failover *f, const struct json *all)
+bool failover_overtaker(
+	const struct failover *f, const struct json *all, const struct json **ret_by)
 {
+	bool begun = false;
+
+	*ret_by = NULL;
 	if (!switch_can_be_overtaken(&f->run))
-		return NULL;
-	for (unsigned i = 0; i < json_length(all); i++)
-		if (overtakes(f, json_at(all, i)))
-			return json_at(all, i);
-	return NULL;
+		return false;
+	for (unsigned i = 0; i < json_length(all); i++) {
+		enum fence fence = fenced_by(f, json_at(all, i));
+
+		begun |= fence != FENCE_NONE;
+		if (fence == FENCE_DONE && !*ret_by)
+			*ret_by = json_at(all, i);
+	}
+	return begun;
 }
 
 /* --- jobs --- */

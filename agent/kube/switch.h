@@ -98,7 +98,7 @@ struct switch_seen {
 void switch_begin(struct switch_run *r, uint64_t now_ms);
 /* After a look at the stage. What it changes must be in the object before the next stage is begun. */
 void switch_step(struct switch_run *r, const struct switch_seen *seen, uint64_t now_ms);
-/* An unplanned one, of that name, has begun to fence what this one is about, which is up to HandOver or in Rollback: it
+/* An unplanned one, of that name, has fenced what this one is about, which is up to HandOver or in Rollback: it
  * ends as Failed, and nothing is rolled back. */
 void switch_overtake(struct switch_run *r, const char *by, uint64_t now_ms);
 bool switch_can_be_overtaken(const struct switch_run *r);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which Failover is overtaken by an unplanned one, and what a silent engine's volumes are known by. */
+/* Which Failover is overtaken by an unplanned one, which pair leads to its source, what a silent engine's volumes are known by. */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -43,36 +44,147 @@ static void end(void)
 }
 TestSuite(failover_jobs, .init = begin, .fini = end);
 
-static bool by(const char *type, const char *from, const char *fence, const char *about)
+/* What becomes of f by an unplanned one with that Fence step. */
+enum word { GOES_ON, WAITS, OVERTAKEN };
+
+static enum word word(const char *type, const char *from, const char *fence, const char *about)
 {
-	char text[600];
+	const struct json *by = NULL;
+	char text[700];
+	bool waits;
 
 	snprintf(text, sizeof(text),
 		"[{\"metadata\":{\"name\":\"other\"},\"spec\":{\"type\":\"%s\",\"fromDomain\":"
 		"\"%s\"},\"status\":{\"stage\":\"Mount\",\"status\":\"In-Progress\",\"steps\":["
-		"{\"name\":\"Fence\",\"state\":\"Done\",\"startTime\":\"%s\"}],%s}}]",
+		"{\"name\":\"Fence\",%s}],%s}}]",
 		type, from, fence, about);
 	json_free(all);
 	all = parse(text);
-	return failover_overtaker(&f, all) != NULL;
+	waits = failover_overtaker(&f, all, &by);
+	cr_assert(waits || !by);
+	return by ? OVERTAKEN : waits ? WAITS : GOES_ON;
 }
 
-#define SOON "2024-01-01T00:00:11.000Z"
-#define VOLUME(v) "\"volumes\":[{\"volume\":\"" v "\"}]"
+#define TIME(s) "2024-01-01T00:00:" s ".000Z"
+#define BEGUN "\"state\":\"Running\",\"startTime\":\"" TIME("11") "\""
+#define ENDED(state)                                                                               \
+	"\"state\":\"" state "\",\"startTime\":\"" TIME("11") "\",\"endTime\":\"" TIME("12") "\""
+#define LINE(v, status) "{\"volume\":\"" v "\",\"status\":\"" status "\"}"
+#define VOLUME(v, status) "\"volumes\":[" LINE(v, status) "]"
 #define NAMESPACE(n) "\"summary\":[{\"namespace\":\"" n "\"}]"
 
-Test(failover_jobs, an_unplanned_one_overtakes_what_is_about_the_same_and_began_before_its_fence)
+static enum word unplanned(const char *fence, const char *about)
 {
-	cr_assert(by("Unplanned", "a", SOON, VOLUME("v")));
-	cr_assert(by("Unplanned", "a", SOON, VOLUME("w") "," NAMESPACE("n")));
-	cr_assert(not(by("Unplanned", "a", SOON, VOLUME("w") "," NAMESPACE("m"))));
-	cr_assert(not(by("Unplanned", "c", SOON, VOLUME("v"))));
-	cr_assert(not(by("Planned", "a", SOON, VOLUME("v"))));
-	cr_assert(not(by("Unplanned", "a", "2024-01-01T00:00:09.000Z", VOLUME("v"))),
+	return word("Unplanned", "a", fence, about);
+}
+
+Test(failover_jobs, an_unplanned_one_overtakes_what_it_has_fenced_and_what_began_before_its_fence)
+{
+	cr_assert(eq(int, unplanned(BEGUN, VOLUME("v", "Fenced")), OVERTAKEN));
+	cr_assert(eq(int, unplanned(ENDED("Done"), VOLUME("v", "Mounted")), OVERTAKEN));
+	cr_assert(eq(int, word("Unplanned", "c", ENDED("Done"), VOLUME("v", "Fenced")), GOES_ON));
+	cr_assert(eq(int, word("Planned", "a", ENDED("Done"), VOLUME("v", "Fenced")), GOES_ON));
+	cr_assert(eq(int, unplanned("\"startTime\":\"" TIME("09") "\"", VOLUME("v", "Fenced")),
+			  GOES_ON),
 		"an older word");
-	cr_assert(not(by("Unplanned", "a", "", VOLUME("v"))), "nothing is fenced yet");
+	cr_assert(eq(int, unplanned("\"startTime\":\"\"", VOLUME("v", "")), GOES_ON),
+		"it has not begun to fence");
 	f.run.stage = STAGE_MOUNT;
-	cr_assert(not(by("Unplanned", "a", SOON, VOLUME("v"))), "it is past its hand-over");
+	cr_assert(eq(int, unplanned(ENDED("Done"), VOLUME("v", "Fenced")), GOES_ON),
+		"it is past its hand-over");
+}
+
+Test(failover_jobs, while_the_fence_is_under_way_it_waits_and_where_that_is_refused_it_goes_on)
+{
+	cr_assert(eq(int, unplanned(BEGUN, VOLUME("v", "")), WAITS));
+	cr_assert(eq(int, unplanned(BEGUN, VOLUME("v", "Failed")), WAITS), "others may be fenced");
+	cr_assert(eq(int, unplanned(ENDED("Failed"), VOLUME("v", "Failed")), GOES_ON));
+	cr_assert(eq(int, unplanned(ENDED("Failed"), VOLUME("v", "")), GOES_ON));
+	cr_assert(eq(int, unplanned(ENDED("Done"), VOLUME("v", "NotConcerned")), GOES_ON));
+	cr_assert(eq(int, unplanned(ENDED("Done"), VOLUME("v", "Failed")), OVERTAKEN),
+		"it was fenced, and did not mount");
+	cr_assert(eq(int,
+		unplanned(ENDED("Failed"),
+			"\"volumes\":[" LINE("v", "Failed") "," LINE("w", "Fenced") "]"),
+		GOES_ON));
+	json_free(f.volumes);
+	f.volumes = parse("[{\"volume\":\"v\"},{\"volume\":\"w\"}]");
+	cr_assert(eq(int,
+		unplanned(ENDED("Failed"),
+			"\"volumes\":[" LINE("v", "Failed") "," LINE("w", "Fenced") "]"),
+		OVERTAKEN));
+}
+
+#define OTHER(name, volume)                                                                        \
+	"{\"metadata\":{\"name\":\"" name                                                          \
+	"\"},\"spec\":{\"type\":\"Unplanned\",\"fromDomain\":\"a\"},"                              \
+	"\"status\":{\"stage\":\"Fence\",\"status\":\"In-Progress\",\"steps\":[{\"name\":"         \
+	"\"Fence\"," BEGUN "}]," volume "}}"
+
+Test(failover_jobs, of_several_the_first_that_has_fenced_counts)
+{
+	const struct json *by = NULL;
+
+	all = parse("[" OTHER("begins", VOLUME("v", "")) "," OTHER(
+		"one", VOLUME("v", "Fenced")) "," OTHER("two", VOLUME("v", "Mounted")) "]");
+	cr_assert(failover_overtaker(&f, all, &by));
+	cr_assert(by != NULL);
+	cr_assert_str_eq(json_get_string(json_get(by, "metadata"), "name", ""), "one");
+}
+
+Test(failover_jobs, with_no_volume_of_both_the_namespaces_count_when_the_fence_has_ended)
+{
+	cr_assert(eq(int, unplanned(BEGUN, VOLUME("w", "Fenced") "," NAMESPACE("n")), WAITS));
+	cr_assert(eq(int, unplanned(ENDED("Done"), VOLUME("w", "Fenced") "," NAMESPACE("n")),
+		OVERTAKEN));
+	cr_assert(
+		eq(int, unplanned(ENDED("Skipped"), "\"volumes\":[]," NAMESPACE("n")), OVERTAKEN));
+	cr_assert(eq(int, unplanned(ENDED("Failed"), VOLUME("w", "Failed") "," NAMESPACE("n")),
+		GOES_ON));
+	cr_assert(eq(
+		int, unplanned(ENDED("Done"), VOLUME("w", "Fenced") "," NAMESPACE("m")), GOES_ON));
+}
+
+Test(failover_jobs, a_time_that_is_still_to_come_was_not_long_ago)
+{
+	cr_assert(eq(u64, failover_since_ms(failover_now_ms() + 60000), 0));
+	cr_assert(ge(u64, failover_since_ms(failover_now_ms() - 60000), 60000));
+}
+
+#define PAIR(name, ready, domain)                                                                  \
+	"{\"metadata\":{\"name\":\"" name "\"},\"status\":{\"schedulerStatus\":\"" ready           \
+	"\",\"remoteDomain\":\"" domain "\"}}"
+#define UNSEEN(name) "{\"metadata\":{\"name\":\"" name "\"}}"
+
+static int pair_error;
+
+static const char *pair(const char *pairs)
+{
+	static char ret[64];
+	struct json *j = parse(pairs);
+	struct err e = {0};
+	const char *name = failover_pair(j, "a", &e);
+
+	pair_error = e.code;
+	snprintf(ret, sizeof(ret), "%s", name ? name : "none");
+	json_free(j);
+	return ret;
+}
+
+Test(failover_jobs, the_source_is_reached_by_the_pair_that_leads_there)
+{
+	cr_assert_str_eq(pair("[" PAIR("c", "Ready", "c") "," PAIR("a", "Ready", "a") "]"), "a");
+	cr_assert_str_eq(pair("[" PAIR("a", "NotReady", "a") "," PAIR("c", "Ready", "c") "]"), "a");
+	cr_assert_str_eq(
+		pair("[" PAIR("a", "NotReady", "a") "," UNSEEN("x") "," UNSEEN("y") "]"), "a");
+	cr_assert_str_eq(pair("[" PAIR("one", "Ready", "a") "," PAIR("two", "", "a") "]"), "one");
+	cr_assert_str_eq(pair("[" PAIR("c", "Ready", "c") "," UNSEEN("x") "]"), "x");
+	cr_assert_str_eq(pair("[" PAIR("c", "Ready", "c") "]"), "none");
+	cr_assert(eq(int, pair_error, 0), "the administrators' one is looked for");
+	cr_assert_str_eq(pair("[]"), "none");
+	cr_assert(eq(int, pair_error, 0));
+	cr_assert_str_eq(pair("[" UNSEEN("x") "," UNSEEN("y") "]"), "none");
+	cr_assert(eq(int, pair_error, -EINVAL));
 }
 
 Test(failover_jobs, a_silent_engines_volumes_are_those_with_a_replica_in_either_domain)
