@@ -181,8 +181,18 @@ static enum operation_action demote(
 		next(op, now_ms, "nothing to demote");
 		return OPERATION_LOOK;
 	}
+	if (o->from.answers)
+		op->silent_ms = 0;
+	else if (!op->silent_ms)
+		op->silent_ms = now_ms;
 	if (o->from.answers && o->from.draining) /* will end; then there is something to decide */
 		return OPERATION_LOOK;
+	if (op->cancelled && !o->from.answers && now_ms - op->silent_ms >= OPERATION_SILENT_MS)
+		return fail(op, now_ms,
+			"cancelled; '%s' does not answer (%.140s), and may still be demoted by "
+			"what "
+			"was asked: see 'tandemctl status %s' there when it is back",
+			op->from, o->from.why, op->volume);
 	if (op->cancelled && o->from.answers && o->from.serving)
 		return fail(op, now_ms, "cancelled, nothing was changed: '%s' is active", op->from);
 	if (o->refused)

@@ -15,7 +15,8 @@
  * Failure modes: what the check refuses has changed nothing. Once the old active is demoted and the target
  * cannot be promoted (it refuses, or the time is over), the old active is promoted again: "rolling back".
  * When that fails, too, no replica is active, and the message says what to type. One that is cancelled before
- * the target is promoted goes back the same way.
+ * the target is promoted goes back the same way; where the old active, told to demote, does not answer, it ends, so
+ * that an unplanned one can begin.
  *
  * A group is the failover of all volumes of a domain, or of a node. Until all of a planned one have passed their check
  * none gives an order; when one is refused, all are, and nothing was changed. From there on each goes its own way. In an
@@ -35,6 +36,7 @@
 #define OPERATION_STEPS_MAX 5u
 #define OPERATION_GROUP_MAX 256u /* volumes */
 #define OPERATION_ROLL_BACK_MS 60000u /* how long the old active is asked to be active again */
+#define OPERATION_SILENT_MS 10000u /* how long a cancelled one waits for the old active's word */
 #define OPERATION_TIMEOUT_MS 120000u /* the default */
 #define OPERATION_TIMEOUT_MS_MAX 86400000u
 
@@ -78,6 +80,7 @@ struct operation {
 	bool dry_run; /* ends after the check; never on disk */
 	bool cancelled; /* somebody wants it undone */
 	uint64_t timeout_ms, created_ms, deadline_ms, ended_ms;
+	uint64_t silent_ms; /* since when `from` does not answer; 0: it does. Not on disk */
 	enum operation_state state;
 	unsigned at; /* the step */
 	struct operation_step steps[OPERATION_STEPS_MAX];

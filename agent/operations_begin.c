@@ -85,6 +85,11 @@ int operations_decode(const struct operations *all, const struct json *args,
 	if (!is_known(all->config, to))
 		return unknown_domain(all->config, "to", to, e);
 	other = operations_under_way(all, volume);
+	if (other && op->unplanned && !other->unplanned)
+		return err_set(e, -EBUSY,
+			"operation %s of '%s' is under way: type 'tandemctl cancel operation %s', "
+			"and when that has ended the same again",
+			other->id, volume, other->id);
 	if (other)
 		return err_set(e, -EBUSY,
 			"operation %s of '%s' is under way: 'tandemctl get operations' shows it",

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: agent
 # budget: 300
-# Failovers that do not come to their end: a target that lags, one that cannot be promoted, one that is cancelled;
-# more at once than there are threads; and who watches them.
+# Failovers that do not come to their end: a target that lags, one that cannot be promoted, one that is cancelled, also
+# while its source is dead; more at once than there are threads; and who watches them.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agents.sh"
 
@@ -100,3 +100,25 @@ ctl a failback $VOLUME >/dev/null || fail "failback"
 site_wait_active a
 site_wait_in_sync a
 step "get operations -w"
+
+# The old active's site dies when it is about to demote: what is cancelled then ends soon, so that an unplanned one can begin.
+agent_kill b KILL
+TANDEMFS_FAULT_OPERATION=demote agent_start b
+wait_for 30 "the agent of site b" ctl b healthz
+ctl b failover $VOLUME --to site-b --no-wait --timeout 300 >/dev/null || fail "it does not begin"
+wait_for 20 "the agent of site b has died" eval '! pid_alive ${AGENT[b]}'
+agent_kill b KILL 2>/dev/null || :
+daemon=$(daemon_of a)
+agent_kill a KILL
+kill -9 "$daemon"
+agent_start b
+wait_for 30 "the agent of site b" ctl b healthz
+id=$(rest b GET /v1/operations | head -n 1 | jq -r '.operations[-1].id')
+expect_eq "without an answer of site a" "$(operation_state b)" running
+expect_fail ctl b failover $VOLUME --unplanned --yes
+expect_match "an unplanned one meanwhile" "$OUT" "operation $id of '$VOLUME' is under way: type 'tandemctl cancel operation $id'"
+out=$(ctl b cancel operation "$id") || fail "cancel: $out"
+expect_match "what cancel says" "$out" "cancelled; 'site-a' does not answer .* may still be demoted"
+ctl b failover $VOLUME --unplanned --yes >/dev/null || fail "unplanned"
+site_wait_active b
+step "one that waits for a dead site is cancelled, and the unplanned one begins"

@@ -318,6 +318,39 @@ Test(operation, a_cancelled_one_goes_back_as_far_as_it_went)
 	cr_assert(ne(ptr, strstr(op.message, "cancelled"), NULL));
 }
 
+Test(operation, a_cancelled_one_waits_no_longer_for_an_old_active_that_is_silent)
+{
+	op.deadline_ms = 120000;
+	step(1);
+	cr_assert(eq(int, step(2), OPERATION_DEMOTE));
+	o.from = (struct operation_side){.why = "gone"};
+	cr_assert(eq(int, step(1000), OPERATION_LOOK));
+	op.cancelled = true;
+	cr_assert(eq(int, step(999 + OPERATION_SILENT_MS), OPERATION_LOOK), "it may be back soon");
+	cr_assert(eq(int, step(1000 + OPERATION_SILENT_MS), OPERATION_END));
+	cr_assert(eq(int, (int)op.state, OPERATION_FAILED));
+	cr_assert_str_eq(op.message, "cancelled; 'a' does not answer (gone), and may still be "
+				     "demoted by what was asked: see "
+				     "'tandemctl status db' there when it is back");
+	setup();
+	op.deadline_ms = 120000;
+	step(1);
+	step(2);
+	op.cancelled = true;
+	o.from.answers = false;
+	step(3);
+	o.from.answers = true;
+	o.from.draining = true;
+	o.from.serving = false;
+	cr_assert(eq(int, step(20000), OPERATION_LOOK));
+	o.from.answers = false;
+	cr_assert(eq(int, step(20001), OPERATION_LOOK), "it was there meanwhile");
+	demoted();
+	cr_assert(eq(int, step(20002), OPERATION_LOOK));
+	cr_assert(eq(int, step(20003), OPERATION_LOOK));
+	cr_assert(eq(int, (int)op.state, OPERATION_ROLLING_BACK));
+}
+
 Test(operation, it_is_too_late_once_the_target_is_promoted)
 {
 	struct err e;
