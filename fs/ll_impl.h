@@ -17,6 +17,7 @@
 #include "holder.h"
 #include "kept.h"
 #include "ll.h"
+#include "mountinfo.h"
 #include "payload.h"
 #include "volume.h"
 
@@ -127,15 +128,8 @@ size_t ll_known_count(struct ll *l);
 int ll_known_list(struct ll *l, uint64_t **ret, size_t *ret_n);
 
 /* ll_mount.c: the mount table and what hangs. */
-struct ll_mount_entry {
-	bool found;
-	unsigned dev_major, dev_minor;
-	char fstype[64], source[128];
-};
 /* What is mounted at the path, the topmost when there are several. */
-int ll_mount_find(const char *path, struct ll_mount_entry *ret_m);
-/* The path without symbolic links in what is before its last part; does not touch that part. */
-int ll_mount_resolve(const char *path, char *ret, size_t size, struct err *e);
+int ll_mount_find(const char *path, struct mountinfo_mount *ret_m);
 int ll_mount_attach(struct ll *l, const struct ll_config *cfg, struct err *e);
 /* Takes away what a dead process left on l->mountpoint; then it must be empty. */
 int ll_mount_clear(struct ll *l, struct err *e);

@@ -28,83 +28,14 @@
 
 /* --- the mount table --- */
 
-/* Undoes the octal escapes of mountinfo, in place. */
-static void unescape(char *s)
+int ll_mount_find(const char *path, struct mountinfo_mount *ret_m)
 {
-	char *to = s;
-
-	for (; *s; s++) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
-			s[3] >= '0' && s[3] <= '7') {
-			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 3;
-		} else {
-			*to++ = *s;
-		}
-	}
-	*to = '\0';
-}
-
-/* "36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/root rw": true when it is at the path. */
-static bool parse_line(char *line, const char *path, struct ll_mount_entry *m)
-{
-	char *field[5], *at, *type, *source;
-
-	line[strcspn(line, "\n")] = '\0';
-	for (unsigned i = 0; i < ARRAY_SIZE(field); i++) {
-		field[i] = strsep(&line, " ");
-		if (!field[i])
-			return false;
-	}
-	unescape(field[4]);
-	if (strcmp(field[4], path) != 0)
-		return false;
-	while ((at = strsep(&line, " ")) && strcmp(at, "-") != 0)
-		;
-	type = strsep(&line, " ");
-	source = strsep(&line, " ");
-	if (!type || !source || sscanf(field[2], "%u:%u", &m->dev_major, &m->dev_minor) != 2)
-		return false;
-	unescape(source);
-	m->found = true;
-	snprintf(m->fstype, sizeof(m->fstype), "%s", type);
-	snprintf(m->source, sizeof(m->source), "%s", source);
-	return true;
-}
-
-int ll_mount_find(const char *path, struct ll_mount_entry *ret_m)
-{
-	struct ll_mount_entry m = {0};
-	cleanup_free char *line = NULL;
-	size_t size = 0;
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 
 	if (!f)
 		return -errno;
-	while (getline(&line, &size, f) > 0)
-		parse_line(line, path, &m); /* the last one is the topmost */
+	mountinfo_find(f, path, ret_m);
 	fclose(f);
-	*ret_m = m;
-	return 0;
-}
-
-int ll_mount_resolve(const char *path, char *ret, size_t size, struct err *e)
-{
-	cleanup_free char *copy = strdup(path), *parent = NULL;
-	char *slash;
-
-	if (!copy)
-		return err_set(e, -ENOMEM, "out of memory");
-	slash = strrchr(copy, '/');
-	if (path[0] != '/' || !slash[1])
-		return err_set(e, -EINVAL, "'%s' is no absolute path of a directory", path);
-	*slash = '\0';
-	parent = realpath(slash == copy ? "/" : copy, NULL);
-	if (!parent)
-		return err_set(e, -errno, "'%s': %m", slash == copy ? "/" : copy);
-	if ((size_t)snprintf(
-		    ret, size, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent, slash + 1) >= size)
-		return err_set(e, -ENAMETOOLONG, "'%s' is too long", path);
 	return 0;
 }
 
@@ -180,7 +111,7 @@ static void source_name(const char *volume_name, char *buf, size_t size)
 int ll_clear_stale(const char *mountpoint, const char *volume_name, struct err *e)
 {
 	char path[4096], source[VOLUME_NAME_MAX + 16];
-	int ret = ll_mount_resolve(mountpoint, path, sizeof(path), e);
+	int ret = mountinfo_resolve(mountpoint, path, sizeof(path), e);
 
 	if (ret == -ENOENT)
 		return 0;
@@ -188,7 +119,7 @@ int ll_clear_stale(const char *mountpoint, const char *volume_name, struct err *
 		return ret;
 	source_name(volume_name, source, sizeof(source));
 	for (unsigned i = 0; i <= STALE_MAX; i++) {
-		struct ll_mount_entry m;
+		struct mountinfo_mount m;
 		int error;
 
 		ret = ll_mount_find(path, &m);
@@ -218,7 +149,7 @@ int ll_check_mountpoint(const char *path, struct err *e)
 	/* not through a symbolic link: the mount table would name another path */
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct ll_mount_entry m;
+	struct mountinfo_mount m;
 	struct dirent *de;
 	bool empty = true;
 
@@ -284,11 +215,11 @@ static int attach_here(struct ll *l, unsigned long flags, const char *options, s
 int ll_mount_attach(struct ll *l, const struct ll_config *cfg, struct err *e)
 {
 	unsigned long flags = (cfg->suid ? 0 : MS_NOSUID) | (cfg->dev ? 0 : MS_NODEV);
-	struct ll_mount_entry m;
+	struct mountinfo_mount m;
 	char options[128];
 	int ret;
 
-	ret = ll_mount_resolve(cfg->mountpoint, l->mountpoint, sizeof(l->mountpoint), e);
+	ret = mountinfo_resolve(cfg->mountpoint, l->mountpoint, sizeof(l->mountpoint), e);
 	if (ret)
 		return ret;
 	source_name(cfg->volume_name, l->source, sizeof(l->source));
@@ -322,9 +253,9 @@ fail_fd:
 bool ll_is_mounted(const char *mountpoint, const char *volume_name)
 {
 	char path[4096], source[VOLUME_NAME_MAX + 16];
-	struct ll_mount_entry m;
+	struct mountinfo_mount m;
 
-	if (ll_mount_resolve(mountpoint, path, sizeof(path), NULL) || ll_mount_find(path, &m))
+	if (mountinfo_resolve(mountpoint, path, sizeof(path), NULL) || ll_mount_find(path, &m))
 		return false;
 	source_name(volume_name, source, sizeof(source));
 	return m.found && !strcmp(m.fstype, LL_FSTYPE) && !strcmp(m.source, source);
@@ -333,7 +264,7 @@ bool ll_is_mounted(const char *mountpoint, const char *volume_name)
 /* true when the topmost mount there is the one that we made. */
 static bool is_ours(struct ll *l)
 {
-	struct ll_mount_entry m;
+	struct mountinfo_mount m;
 
 	return ll_mount_find(l->mountpoint, &m) == 0 && m.found && m.dev_major == l->dev_major &&
 	       m.dev_minor == l->dev_minor && strcmp(m.source, l->source) == 0;
