@@ -13,7 +13,8 @@
  * never touched but by replica_remove().
  *
  * Failure modes: a directory that is there already and belongs to no draft is refused, never removed; a
- * daemon that does not end keeps everything; what 'tandemfs format' says is passed on.
+ * daemon that does not end keeps everything, and so does a mount that cannot be taken away; what 'tandemfs
+ * format' says is passed on.
  */
 #include "replica_make.h"
 
@@ -26,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -38,12 +40,15 @@
 #include "control.h"
 #include "durable.h"
 #include "log.h"
+#include "mountinfo.h"
 #include "replica_make_impl.h"
 
 #define DRAFT ".conf.new"
 #define DESCRIPTOR ".desc.new"
 #define LIVE ".conf"
 #define GONE ".conf.gone"
+#define FSTYPE "fuse.tandemfs" /* of what a daemon mounts, from "tandemfs:VOLUME" */
+#define MOUNTS_MAX 16u /* above each other */
 #define END_NS (30 * NS_PER_S)
 #define DEMOTE_MS 15000u
 #define MEMTABLE_MIB 64u /* the daemon's default */
@@ -421,6 +426,35 @@ static int read_places(
 	return ret;
 }
 
+/*
+ * A mount outlives its daemon where a holder has it. Where no daemon could be told to give it up, it would stay, with
+ * nobody left to serve it, and whoever looks at it would hang. The holder ends when it has lost it.
+ */
+static int take_mount_away(const char *volume, const char *mount, struct err *e)
+{
+	char path[4200], source[VOLUME_NAME_MAX + 16];
+	int ret = mountinfo_resolve(mount, path, sizeof(path), e);
+
+	snprintf(source, sizeof(source), "tandemfs:%s", volume);
+	for (unsigned i = 0; !ret; i++) {
+		FILE *f = fopen("/proc/self/mountinfo", "re");
+		struct mountinfo_mount m = {0};
+
+		if (!f)
+			return err_set(e, -errno, "cannot read the mount table: %m");
+		mountinfo_find(f, path, &m);
+		fclose(f);
+		if (!m.found || strcmp(m.fstype, FSTYPE) != 0 || strcmp(m.source, source) != 0)
+			break;
+		if (i == MOUNTS_MAX)
+			return err_set(e, -EBUSY, "'%.180s' is mounted again and again", path);
+		log_info("%s: taking away the mount on '%s', which no daemon serves", volume, path);
+		if (umount2(path, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL)
+			return err_set(e, -errno, "cannot unmount '%.180s': %m", path);
+	}
+	return ret == -ENOENT ? 0 : ret;
+}
+
 /* Nothing but a replica is removed; under its new name it is none any more, half gone or not. */
 static int remove_data(const char *data, struct err *e)
 {
@@ -458,6 +492,10 @@ int replica_remove(
 	ret = read_places(file, data, mount, sizeof(data), e);
 	if (!ret)
 		ret = end_daemon(c, volume, stop, e);
+	if (!ret && take_mount_away(volume, mount, e)) {
+		ret = err_wrap(e, "nothing of the data of '%s' was removed, repeat this", volume);
+		log_error("%s", e->msg);
+	}
 	if (!ret)
 		ret = remove_data(data, e);
 	if (ret)

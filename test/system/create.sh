@@ -171,6 +171,23 @@ tandemctl a create volume blue --size 128M >/dev/null
 tandemctl a delete volume blue --yes >/dev/null
 step "a format ends with its agent"
 
+# Its daemon dies again and again; the holder keeps the mount, in which everything hangs.
+tandemctl a create volume blue --size 128M >/dev/null
+daemon=$(daemon_of a)
+mv "$WORK/a/tandemfs" "$WORK/a/tandemfs.real"
+printf '#!/bin/bash\n[[ $1 != run ]] || exit 1\nexec %s "$@"\n' "$WORK/a/tandemfs.real" >"$WORK/a/tandemfs"
+chmod +x "$WORK/a/tandemfs"
+kill -9 "$daemon"
+wait_for 10 "it is dead" eval "! pid_alive $daemon"
+tandemctl a delete volume blue --yes >"$WORK/delete.out" 2>&1 || fail "$(cat "$WORK/delete.out")"
+grep " $WORK/a/mounts/blue " /proc/self/mountinfo && fail "it is still mounted"
+OUT=0
+timeout 5 stat "$WORK/a/mounts/blue" >/dev/null 2>&1 || OUT=$?
+expect_eq "what stat says of what is gone, at once" "$OUT" 1
+expect_eq "what was left" "$(leftovers a)$(leftovers b)" ""
+mv "$WORK/a/tandemfs.real" "$WORK/a/tandemfs"
+step "one whose daemon does not come back leaves no mount behind"
+
 link_cut
 expect_fail tandemctl a create volume blue --size 128M
 expect_match "while the other site is away" "$OUT" "agent of 'site-b'"
