@@ -614,7 +614,8 @@ static int read_lists(struct provision_look *l, struct err *e)
 		ret = kube_list(l->c->kube, all[i].kind, NULL, NULL, *all[i].list, NULL, e);
 	}
 	l->open = calloc(json_length(l->pairs) + 1, sizeof(struct kube *));
-	ensure(l->open);
+	l->away = calloc(json_length(l->pairs) + 1, sizeof(*l->away));
+	ensure(l->open && l->away);
 	return ret;
 }
 
@@ -639,6 +640,7 @@ static int one_turn(struct kube_control *c, bool *ret_busy, struct err *e)
 	*ret_busy = l.busy && !ret;
 	standby_close(&l);
 	free(l.open);
+	free(l.away);
 	json_free(l.claims);
 	json_free(l.volumes);
 	json_free(l.classes);

@@ -26,6 +26,7 @@ struct provision_look {
 	struct kube_control *c;
 	struct json *claims, *volumes, *classes, *pairs, *schedules;
 	struct kube **open; /* by pair; NULL: not opened */
+	struct err *away; /* by pair: its cluster was in this look; code 0: it was not */
 	bool busy; /* something goes on that no watch tells of */
 };
 

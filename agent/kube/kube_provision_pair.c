@@ -11,7 +11,7 @@
  * Its StorageClass goes before it (kube_class.c): nothing grows there without one.
  *
  * Failure modes: no pair, a cluster that is away, rights that are missing: an event on the claim, once, and again
- * after 1, 2, 4 and up to 60 s. A claim of that name that others made there is left alone, and told;
+ * after 1, 2, 4 and up to 60 s. One that is away is asked once in a look, whatever the number of claims. A claim of that name that others made there is left alone, and told;
  * so is a class that differs. A class that cannot be brought holds up no claim.
  */
 #include <errno.h>
@@ -236,6 +236,23 @@ static int bring_class(
 	return 0;
 }
 
+/* A cluster that costs a time-out is asked once in a look, and not once for each claim. */
+static int was_away(const struct provision_look *l, unsigned i, struct err *e)
+{
+	if (l->away[i].code)
+		*e = l->away[i];
+	return l->away[i].code;
+}
+
+static int note_away(struct provision_look *l, unsigned i, int error, const struct err *e)
+{
+	if (error == -ETIMEDOUT || error == -ECONNREFUSED || error == -ECONNRESET) {
+		l->away[i] = *e;
+		l->away[i].code = error;
+	}
+	return error;
+}
+
 static int send_over(struct provision_look *l, unsigned i, const struct json *pv,
 	const struct json *claim, uint64_t *hash, bool ask, struct err *e)
 {
@@ -245,14 +262,18 @@ static int send_over(struct provision_look *l, unsigned i, const struct json *pv
 	int ret = open_route(l, i, meta_of(claim, "namespace"), &r, e);
 
 	if (!ret && ask)
-		ret = bring_class(l, &r, claim, e);
+		ret = was_away(l, i, e);
+	if (ret)
+		return ret;
+	if (ask)
+		ret = note_away(l, i, bring_class(l, &r, claim, e), e);
 	if (ret)
 		return ret;
 	p = migrate_prepare(&o, pv);
 	q = migrate_prepare(&o, claim);
 	*hash = (*hash * 0x100000001b3ull) ^ json_hash(p) ^ (json_hash(q) << 1);
 	if (ask)
-		ret = bring_both(&r, p, q, e);
+		ret = note_away(l, i, bring_both(&r, p, q, e), e);
 	json_free(p);
 	json_free(q);
 	return ret;
@@ -305,7 +326,8 @@ void standby_send(struct provision_look *l, const struct json *pv, const struct 
 		n->send_failures = 0;
 		return;
 	}
-	n->send_next_ns = now + provision_backoff_s(++n->send_failures) * NS_PER_S;
+	/* Counted from here: the call may have lasted longer than that. */
+	n->send_next_ns = clock_mono_ns() + provision_backoff_s(++n->send_failures) * NS_PER_S;
 	if (ret != -ECANCELED)
 		provision_tell(
 			l, claim, ret != -ENOENT || json_length(l->pairs), "StandbyPending", e.msg);
@@ -378,7 +400,9 @@ int standby_remove(struct provision_look *l, const struct json *pv, struct err *
 		if (!ret)
 			ret = open_route(l, i, ns, &r, e);
 		if (!ret)
-			ret = remove_both(&r, pv, erased, e);
+			ret = was_away(l, i, e);
+		if (!ret)
+			ret = note_away(l, i, remove_both(&r, pv, erased, e), e);
 		if (ret)
 			err_wrap(e,
 				"the data is removed here; claim and volume at the cluster of "
