@@ -46,7 +46,8 @@
  * - A peer presents less than what it once acknowledged (a new disk, an old image): it leaves the set
  *   in the record first, and then catches up like any other.
  * - A disk is replaced while nobody serves, so that nobody leaves that replica out: it does not take the record that
- *   counts on it (core_handshake.c), so it neither takes over nor confirms anybody.
+ *   counts on it (core_handshake.c), so it neither takes over nor confirms anybody. Its own record, the first one, is
+ *   no fork with any (record.c).
  * - The set grows or shrinks while another one of it, cut off, is promoted: the others in the set agree to each change
  *   of it first (core_ack.c), so one of the two does not happen.
  * - A tail would have to be dropped below what is committed or flushed here, or the ring does not

@@ -6,7 +6,8 @@
  *
  * Failure modes: a damaged or hostile encoding is -EBADMSG and leaves the result untouched, except
  * that its memory may have been written to. An ancestry that is full forgets its oldest versions: a
- * replica that was away for longer than 4,096 changes looks like a fork, and a person decides.
+ * replica that was away for longer than 4,096 changes looks like a fork, and a person decides. Not so one
+ * that holds the first record, on a replaced disk: begins_with().
  */
 #include "record.h"
 
@@ -40,13 +41,26 @@ bool record_follows(const struct record *r, const struct record_version *v)
 	return false;
 }
 
+/*
+ * `first` is what format wrote. Nobody has served under it, for an entry has an epoch: whoever holds it has nothing that a
+ * forced step could take away, nor anything that was written without others. If it counted as a fork behind such a
+ * step, or behind 4,096 changes, the other side would be nobody to a replaced disk, which would then take over, empty.
+ */
+static bool begins_with(const struct record *r, const struct record *first)
+{
+	if (first->version.number != 1 || first->epoch.num || !r->nancestors)
+		return false;
+	return r->ancestors[0].number > 1 || /* forgotten */
+	       version_equal(&r->ancestors[0], &first->version);
+}
+
 enum record_order record_compare(const struct record *a, const struct record *b)
 {
 	if (version_equal(&a->version, &b->version))
 		return RECORD_SAME;
-	if (record_follows(a, &b->version))
+	if (record_follows(a, &b->version) || begins_with(a, b))
 		return RECORD_NEWER;
-	if (record_follows(b, &a->version))
+	if (record_follows(b, &a->version) || begins_with(b, a))
 		return RECORD_OLDER;
 	return RECORD_FORK;
 }

@@ -3,7 +3,8 @@
  * The record: a volume's membership (epoch, active replica, in-sync set, inactive domains) and the
  * ancestry of its versions. Every change makes a new version, (number, random id), appended to the
  * ancestry. Of two records one is newer if it has the other's version among its ancestors with no
- * forced step since; two records neither of which may follow the other are a fork.
+ * forced step since, or if the other is the first one, under which nothing was ever written; two records
+ * neither of which may follow the other are a fork.
  *
  * Encoding, comparing and changing are pure. record_load() and record_store() are the only ones
  * that touch a disk: new file, fsync, rename, fsync of the directory, so that a crash leaves the old

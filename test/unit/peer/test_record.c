@@ -96,6 +96,39 @@ Test(record, nobody_follows_over_a_forced_step)
 	cr_assert_eq(record_compare(b, a), RECORD_OLDER);
 }
 
+/* Nothing was ever written under it: a disk is replaced, and formatted with it. */
+Test(record, the_first_one_is_older_than_all_that_began_with_it)
+{
+	b->epoch = (struct epoch){0};
+	record_next(a, 2, true);
+	cr_assert_eq(record_compare(a, b), RECORD_NEWER);
+	cr_assert_eq(record_compare(b, a), RECORD_OLDER);
+	for (uint64_t i = 0; i < RECORD_ANCESTORS_MAX; i++)
+		record_next(a, i + 3, false);
+	cr_assert_gt(a->ancestors[0].number, 1u);
+	cr_assert_eq(record_compare(a, b), RECORD_NEWER);
+	cr_assert_eq(record_compare(b, a), RECORD_OLDER);
+}
+
+Test(record, another_first_one_or_one_with_an_epoch_or_changed_is_a_fork)
+{
+	b->epoch = (struct epoch){0};
+	record_next(a, 2, true);
+	b->version.id++;
+	cr_assert_eq(record_compare(a, b), RECORD_FORK);
+	fill(a);
+	a->epoch = b->epoch;
+	cr_assert_eq(record_compare(a, b), RECORD_FORK, "two volumes were formatted");
+	fill(a);
+	fill(b);
+	record_next(a, 2, true);
+	cr_assert_eq(record_compare(a, b), RECORD_FORK, "an epoch");
+	b->epoch = (struct epoch){0};
+	record_next(b, 3, false);
+	cr_assert_eq(record_compare(a, b), RECORD_FORK, "a change");
+	cr_assert_eq(record_compare(b, a), RECORD_FORK, "a change");
+}
+
 Test(record, a_version_that_was_passed_counts_as_an_ancestor)
 {
 	struct record_version proposed = {.number = 2, .id = 77};
