@@ -36,6 +36,7 @@ static const struct {
 	[BREAK_STAGE_BEYOND] = {"stage-beyond-grant", "I8", "I8"},
 	[BREAK_TRUST_SUSPECT] = {"trust-suspect", "I9", "I9"},
 	[BREAK_TRUST_EMPTY] = {"trust-empty", "I4", NULL}, /* no disk is replaced there */
+	[BREAK_EMPTY_FORKS] = {"empty-forks", "different records after the calm", NULL},
 	[BREAK_ERROR_GOES_ON] = {"error-goes-on", "I1", "I1"},
 	[BREAK_HIDE_UNREAD] = {"hide-unread", "liveness", NULL},
 	[BREAK_ACK_HALF] = {"ack-without-payload", "I1", "and not durable on"},

@@ -132,6 +132,16 @@ static void begin_again(struct world *w, struct node *n)
 	n->disk.facts.bad_starts = n->errors; /* the disk is the same */
 }
 
+/* BREAK_EMPTY_FORKS: its first record, where another one does not follow it step by step, looks like any other. */
+static void hide_birth(const struct world *w, struct record *r)
+{
+	if (record_compare(r, &w->birth) != RECORD_SAME)
+		return;
+	for (unsigned i = 0; i < w->n; i++)
+		if (!record_follows(&w->node[i].disk.record, &r->version))
+			r->epoch.num = 1;
+}
+
 void node_start(struct world *w, struct node *n)
 {
 	struct core_config cfg = {.self = n->uuid,
@@ -156,6 +166,8 @@ void node_start(struct world *w, struct node *n)
 	record_copy(r, &n->disk.record);
 	if (is_broken(w, BREAK_REJOIN_UNASKED))
 		r->ninactive = 0;
+	if (is_broken(w, BREAK_EMPTY_FORKS))
+		hide_birth(w, r);
 	if (w->opt.in_fork && is_broken(w, BREAK_CUT_DEEPER)) /* a handshake drops seldom there */
 		check_truncate(w, n, n->disk.flushed);
 	disk_log(&n->disk, &log);

@@ -49,6 +49,7 @@ enum sim_break {
 	BREAK_STAGE_BEYOND, /* the active does not look at grants */
 	BREAK_TRUST_SUSPECT, /* a replica does not count the starts that ended with an I/O error */
 	BREAK_TRUST_EMPTY, /* a replica on another disk takes the record that counts on it */
+	BREAK_EMPTY_FORKS, /* a replica on another disk takes a forced step, or a long past, for a fork */
 	BREAK_ERROR_GOES_ON, /* a write fails, and the daemon goes on as if it had not */
 	BREAK_HIDE_UNREAD, /* the machine is not told from where on its ring can be read */
 	BREAK_ACK_HALF, /* what is in the ring counts, wherever its large payload is */
@@ -222,8 +223,8 @@ struct table {
 };
 
 struct world {
-	struct record birth; /* what each replica begins with */
-	struct record kept; /* BREAK_TRUST_EMPTY */
+	struct record birth; /* what each replica is formatted with */
+	struct record kept; /* scratch; BREAK_TRUST_EMPTY */
 	struct sim_options opt;
 	uint64_t random, now, step, order, ids;
 	uint64_t

@@ -123,7 +123,7 @@ static void heal(struct world *w)
 }
 
 /* A standby's disk is replaced, and formatted for the volume again, where all that is needed is still elsewhere: never
- * the active's, and while nobody says that he accepts a loss. */
+ * the active's, nor one side's of a fork, nor where a single word, typed blindly, may make the empty one the active. */
 static void replace_disk(struct world *w)
 {
 	struct node *n = &w->node[sim_below_disks(w, w->n)];
@@ -135,8 +135,8 @@ static void replace_disk(struct world *w)
 	for (unsigned i = 0; i < w->n; i++)
 		if (w->node[i].replaced)
 			return; /* one at a time */
-	if (w->forked || (w->people != PEOPLE_NONE && w->people != PEOPLE_STRICT) ||
-		uuid_is_zero(&r->active) || uuid_equal(&r->active, &n->uuid) || !n->up)
+	if (w->forked || w->people == PEOPLE_ONE_WORD || uuid_is_zero(&r->active) ||
+		uuid_equal(&r->active, &n->uuid) || !n->up)
 		return;
 	node_crash(w, n, false);
 	trace(w, "the disk of %u is replaced", n->index);
@@ -225,6 +225,23 @@ static void birth_record(struct world *w, struct record *r)
 	r->active = r->replicas[0].uuid;
 }
 
+/* What was before this world, now and then, and leaves the first record behind: a side that was promoted with
+ * --accept-data-loss and has mended since, or more changes than a record remembers. Nothing is written yet. */
+static void add_past(struct world *w, struct record *r)
+{
+	uint64_t kind = w->opt.sound_disks ? 3 : sim_below_disks(w, 4);
+
+	if (kind > 1)
+		return;
+	for (unsigned i = 0; i < 2; i++)
+		record_next(r, sim_below_disks(w, UINT64_MAX) | 1, !i && !kind);
+	if (kind) {
+		r->ancestors[0] = r->ancestors[1];
+		r->nancestors = 1;
+	}
+	r->epoch = (struct epoch){.num = 1, .id = r->version.id};
+}
+
 static void end_world(struct world *w)
 {
 	for (size_t i = 0; i < w->nheap; i++)
@@ -269,7 +286,7 @@ static void begin_chaos(struct world *w)
 
 static void begin_world(struct world *w)
 {
-	struct record *r = &w->birth;
+	struct record *r = &w->kept;
 
 	w->n = w->opt.replicas;
 	w->now = SEC;
@@ -287,7 +304,9 @@ static void begin_world(struct world *w)
 		for (unsigned b = 0; b < REPLICAS_MAX; b++)
 			for (unsigned s = 0; s < 2; s++)
 				w->link[a][b].side[s].stalled_tail = &w->link[a][b].side[s].stalled;
-	birth_record(w, r);
+	birth_record(w, &w->birth);
+	record_copy(r, &w->birth);
+	add_past(w, r);
 	trace(w, "world %llu: people %d%s", (unsigned long long)w->worlds, w->people,
 		w->small_ring ? ", small rings" : "");
 	for (unsigned i = 0; i < w->n; i++) {
@@ -320,6 +339,8 @@ static void begin_world(struct world *w)
 
 static void phase(struct world *w)
 {
+	bool mended;
+
 	if (!w->calm) {
 		trace(w, "calm");
 		w->calm = true;
@@ -336,15 +357,18 @@ static void phase(struct world *w)
 		w->op_every = MAX(w->op_every, 10 * MS); /* who catches up shall get there */
 		return;
 	}
-	if (w->forked && !one_record(w))
+	mended = w->forked && one_record(w);
+	if (w->forked && !mended)
 		check_forked(w);
 	else
 		check_calm(w);
-	if (w->forked && one_record(w) && !w->violation[0])
+	if (mended && !w->violation[0])
 		check_mended(w);
 	if (w->violation[0])
 		return;
 	w->worlds++;
+	if (mended && !w->opt.in_fork && sim_below_disks(w, 2)) /* and disks are replaced */
+		w->people = PEOPLE_STRICT;
 	if (!w->forked && !w->small_ring && !sim_chance(w, 4)) {
 		begin_chaos(w);
 		return;
