@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # group: failover
-# budget: 120
+# budget: 180
 # A disk is lost and replaced while the other side does not serve, so nobody has left that replica out of the set. The
-# record still counts on it, and it has nothing: it neither takes over nor confirms anybody, whatever happens next.
+# record still counts on it, and it has nothing: it neither takes over nor confirms anybody, whatever happens next, nor
+# whatever happened to the volume before.
 . "$(dirname "$0")/../lib.sh"
 
 replace_disk() { # site
@@ -12,6 +13,7 @@ replace_disk() { # site
 }
 says_replaced() { [[ $(status "$1" .trouble) = *"replaced disk"* ]]; }
 sees_replaced() { [[ $(status "$1" '.peers[0].text') = *"replaced disk"* ]]; }
+is_fork() { [[ $(peer_state a) = fork && $(peer_state b) = fork ]]; }
 
 sites_up
 mix_start a
@@ -69,4 +71,55 @@ mix_verify a
 order a activate clusterdomain site-b
 site_wait_in_sync a 60
 step "a side that was left behind serves at a person's word only"
+
+# A side was promoted with --accept-data-loss once, and a resync has mended that: the first record, which a replaced disk
+# has, lies behind a step that nobody follows unasked.
+order a deactivate clusterdomain site-b --yes
+wait_for 10 "site b knows" eval '[[ $(status b ".inactive[]") = site-b ]]'
+site_kill9 a
+order b promote $VOLUME --accept-data-loss --yes
+site_wait_active b
+site_start a
+wait_for 20 "both sites see the fork" is_fork
+order a resync $VOLUME --from site-b --yes
+site_wait_in_sync b 60
+order b demote $VOLUME
+order a promote $VOLUME
+site_wait_active a
+site_wait_in_sync a 60
+echo forced >"$(mnt a)/past"
+site_kill9 b
+replace_disk b
+site_start b
+site_wait_in_sync a 60
+has_role b standby || fail "site b is $(role b)"
+step "behind a promotion by force, too, a replaced disk is left out by who serves, and comes back"
+
+site_kill9 a b
+replace_disk b
+site_start b
+site_start a
+wait_for 20 "site a sees that b has lost what it had" sees_replaced a
+wait_for 20 "site b knows that it has" says_replaced b
+has_role a confirming || fail "site a is $(role a), confirmed by an empty disk"
+site_kill9 a
+for again in 1 2; do
+	expect_fail ctl b deactivate clusterdomain site-a --yes
+	expect_match "deactivate at the empty one ($again)" "$OUT" "replaced disk"
+	expect_fail ctl b promote $VOLUME --yes
+	expect_match "promote at the empty one ($again)" "$OUT" "replaced disk"
+	! is_mounted b || fail "site b serves an empty filesystem"
+	site_kill9 b
+	site_start b
+	wait_for 20 "site b still knows ($again)" says_replaced b
+done
+site_start a
+wait_for 20 "site a sees it again" sees_replaced a
+order a deactivate clusterdomain site-b --yes
+site_wait_active a
+order a activate clusterdomain site-b
+site_wait_in_sync a 60
+expect_eq "what was written" "$(cat "$(mnt a)/past")" forced
+mix_verify a
+step "behind a promotion by force, too, an empty one does not take over"
 sites_stop_and_compare
