@@ -32,8 +32,8 @@ SAN_SIM_STEPS=${SAN_SIM_STEPS:-20000}
 # Of the tests that kill those that take little; with CI_LONG all of them, and what stops or hangs besides.
 # SAN_ROUNDS=40 are ten rounds or more of each: standby-killed makes one of four, and a test without rounds is repeated.
 SAN_ROUNDS=${SAN_ROUNDS:-4}
-san_system='kill-active both-killed pull-kill moments failover standby-killed orphans stale-mount recovering no-exec'
-san_system_long='split hang sigterm standby-stopped holder-kill-fsync'
+san_system='kill-active both-killed moments failover standby-killed orphans stale-mount recovering no-exec'
+san_system_long='pull-kill split hang sigterm standby-stopped holder-kill-fsync'
 # Those that call what ends a daemon, an agent or the power of a site without asking it, by themselves or by another
 # one that they read in.
 tests_that_kill() {

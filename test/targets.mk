@@ -73,9 +73,9 @@ test-system:
 	$(SUITE) system
 
 TEST_GROUPS ?= build lint units sim san-units san-sim san-system race race-system fuzz system
-# As many rounds as fit into the time of a continuous integration.
+# As many rounds as fit into the time of a continuous integration, and a third of the walks of whole clusters: each day another.
 test: setup
-	$(SUITE:test/suite.sh=ROUNDS=$(or $(ROUNDS),8) test/suite.sh) $(TEST_GROUPS)
+	$(SUITE:test/suite.sh=ROUNDS=$(or $(ROUNDS),6) TURN=$(or $(TURN),$$(($$(date +%-j) % 3 + 1))) test/suite.sh) $(TEST_GROUPS)
 # Tests wait half of their time, and share the processors: two for each.
 test-long: setup
 	+@B=$(B) JOBS=$(or $(JOBS),$$((2 * $$(nproc)))) SIM_STEPS=1000000 SIM_SEEDS=100 SIM_SEED=$$(date +%s) SAN_SIM_STEPS=200000 SAN_ROUNDS=40 FUZZ_SECONDS=$(or $(FUZZ_LONG),120) \

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kube
 # budget: 1500
+# turn: 1
 # Two clusters' objects act on real volumes: the marks of nodes, the state of the domains, their activation and
 # deactivation, also when the leader is killed and the other site is dead; what the leader's probes say.
 #

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kube
 # budget: 1500
+# turn: 2
 # Failover objects: planned and back, refused, rolled back, with a dead site; the leader killed at several stages of each.
 #
 # Nearly all of the budget is for the first test on a machine, which builds the API server.

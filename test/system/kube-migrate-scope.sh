@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kube
 # budget: 1500
+# turn: 2
 # What a namespace needs at cluster scope goes over before it, told where a right is missing; a dry run changes nothing;
 # each word of a Migration's spec takes along or leaves behind what it says; a destination that does not answer holds up no
 # other; a pair's token is renewed, and a kubeconfig that all can read is told of.

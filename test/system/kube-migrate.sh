@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kube
 # budget: 1500
+# turn: 2
 # Two clusters: a namespace's objects arrive stripped and held back, unchanged ones are not sent, deleted ones go; schedules
 # run, rest, forget their old runs and stop by themselves; what cannot be followed says so.
 #

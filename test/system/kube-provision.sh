@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kube
 # budget: 1500
+# turn: 1
 # Claims become volumes on both sites: bound, with owner and mode, at the other cluster too; they grow and go.
 #
 # Nearly all of the budget is for the first test on a machine, which builds the programs of Kubernetes. CLAIMS is how

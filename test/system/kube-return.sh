@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kube
 # budget: 1500
+# turn: 3
 # A site that was left behind comes back when its domain was let in already, and with a namespace that has no volume: what was
 # started at the other site is stopped, and nothing else.
 #

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kube
 # budget: 1500
+# turn: 3
 # A planned Failover goes back from its HandOver: one of two volumes cannot go, and the other one has gone; it comes home when
 # it can, and where it cannot, nothing that uses it is started at the source. So does one of a node that is to be emptied, to
 # which an application's other volume comes along.

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kube
 # budget: 1500
+# turn: 3
 # Two whole clusters, and a day of a user of Stork: a site dies, returns and takes over again by the single verbs of
 # `kubectl tandem`, typed with nothing but kubeconfigs, with pods that write; and the schedule runs afterwards.
 #

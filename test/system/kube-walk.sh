@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kube
 # budget: 1500
+# turn: 1
 # long: 450
 # Two whole clusters with tandemfs in their pods: the walk-through of the manifests' README with a database under load, and on the way
 # a partition, another build, killed engines, rules, APIs that are away, a site that dies, agents that are killed.

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # group: kube
 # budget: 1500
+# turn: 3
 # An unplanned Failover with all that may stand in its way: planned ones are stuck on a site whose API takes calls and never
 # answers, an engine of the site that goes on is silent, and its agent may not start the applications.
 #
