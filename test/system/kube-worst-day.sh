@@ -64,7 +64,7 @@ kill -9 "${LEADER[a-one]}" "${AGENT[a]}" "$daemon"
 unset 'LEADER[a-one]' 'AGENT[a]'
 failover b stuck-too Planned site-a 'namespaces: [blue]'
 wait_for 20 "it begins" at_stage b stuck-too Initial
-pause_ms 2500 # and has its call under way, as the first one has
+pause_ms 6000 # and has its call under way, as the first one has: it asks the silent engine before
 step "site a is dead, and its API takes calls and never answers"
 
 # --- an unplanned one waits for none of them, and does what it has the right to ---------------------------------------
