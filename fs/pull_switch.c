@@ -16,7 +16,8 @@
  *
  * Failure modes: without the mark nothing of the old state has changed. An error in a step stops the
  * start, with the mark in place: the next start goes on. So does the same start once more, with some room from
- * the ballast, when the disk is too full for the directories (volume_recover.c).
+ * the ballast, when the disk is too full for the directories (volume_recover.c). Not given back: blocks in data/ that the
+ * old state mapped and the new one does not, in epochs that both have; they are on no list of dead blocks.
  */
 #include <dirent.h>
 #include <errno.h>

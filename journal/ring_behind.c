@@ -16,7 +16,9 @@
  *
  * Failure modes: the file is written to a new name, synced, renamed, and the directory synced; a
  * damaged file is -EBADMSG. It names positions by seq alone: a dropped tail (ring_truncate) only
- * shortens what exists of the run.
+ * shortens what exists of the run. Not held off: a payload of the run that was dead at the source came marked gone, and
+ * what lies at its place matches no checksum. Where the power fails before the removal is durable, and before a batch
+ * with a later commit index came, recovery takes the first of them for torn and cuts off what was acknowledged behind it.
  */
 #include <errno.h>
 #include <fcntl.h>

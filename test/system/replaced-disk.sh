@@ -15,30 +15,39 @@ says_replaced() { [[ $(status "$1" .trouble) = *"replaced disk"* ]]; }
 sees_replaced() { [[ $(status "$1" '.peers[0].text') = *"replaced disk"* ]]; }
 is_fork() { [[ $(peer_state a) = fork && $(peer_state b) = fork ]]; }
 
+confirms_nobody() { # of two that are dead, b gets an empty disk
+	replace_disk b
+	site_start b
+	site_start a
+	wait_for 20 "site a sees that b has lost what it had" sees_replaced a
+	wait_for 20 "site b knows that it has" says_replaced b
+	has_role a confirming || fail "site a is $(role a), confirmed by an empty disk"
+}
+does_not_take_over() { # b, when a is gone
+	local again
+	site_kill9 a
+	for again in 1 2; do
+		expect_fail ctl b deactivate clusterdomain site-a --yes
+		expect_match "deactivate at the empty one ($again)" "$OUT" "replaced disk"
+		expect_fail ctl b promote $VOLUME --yes
+		expect_match "promote at the empty one ($again)" "$OUT" "replaced disk"
+		has_role b standby || fail "site b is $(role b)"
+		! is_mounted b || fail "site b serves an empty filesystem"
+		site_kill9 b
+		site_start b
+		wait_for 20 "site b still knows ($again)" says_replaced b
+	done
+}
+
 sites_up
 mix_start a
 pause_ms 1000
 site_kill9 a b
 mix_wait 3
-replace_disk b
-site_start b
-site_start a
-wait_for 20 "site a sees that b has lost what it had" sees_replaced a
-wait_for 20 "site b knows that it has" says_replaced b
-has_role a confirming || fail "site a is $(role a), confirmed by an empty disk"
+confirms_nobody
 step "an empty disk confirms nobody"
 
-site_kill9 a
-for again in 1 2; do
-	expect_fail ctl b deactivate clusterdomain site-a --yes
-	expect_match "deactivate at the empty one" "$OUT" "replaced disk"
-	expect_fail ctl b promote $VOLUME --yes
-	expect_match "promote at the empty one" "$OUT" "replaced disk"
-	has_role b standby || fail "site b is $(role b)"
-	site_kill9 b
-	site_start b
-	wait_for 20 "site b still knows ($again)" says_replaced b
-done
+does_not_take_over
 step "the empty one does not take over, also after a restart"
 
 site_start a
@@ -96,23 +105,8 @@ has_role b standby || fail "site b is $(role b)"
 step "behind a promotion by force, too, a replaced disk is left out by who serves, and comes back"
 
 site_kill9 a b
-replace_disk b
-site_start b
-site_start a
-wait_for 20 "site a sees that b has lost what it had" sees_replaced a
-wait_for 20 "site b knows that it has" says_replaced b
-has_role a confirming || fail "site a is $(role a), confirmed by an empty disk"
-site_kill9 a
-for again in 1 2; do
-	expect_fail ctl b deactivate clusterdomain site-a --yes
-	expect_match "deactivate at the empty one ($again)" "$OUT" "replaced disk"
-	expect_fail ctl b promote $VOLUME --yes
-	expect_match "promote at the empty one ($again)" "$OUT" "replaced disk"
-	! is_mounted b || fail "site b serves an empty filesystem"
-	site_kill9 b
-	site_start b
-	wait_for 20 "site b still knows ($again)" says_replaced b
-done
+confirms_nobody
+does_not_take_over
 site_start a
 wait_for 20 "site a sees it again" sees_replaced a
 order a deactivate clusterdomain site-b --yes
